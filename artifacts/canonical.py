@@ -1,0 +1,41 @@
+"""One byte string for one value: canonical JSON, and the SHA-256 digests that name contents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import JsonValue
+
+BLOCK_BYTES = 4 * 1024 * 1024
+
+
+def canonical_json(value: JsonValue, *, indent: int | None = None) -> bytes:
+    """UTF-8 JSON with sorted keys and a final newline: equal values give equal bytes.
+
+    `indent` None is compact. Numbers print as Python's shortest round-tripping form, so 1 and 1.0 differ,
+    and a reader gets back what was written. Raises ValueError for NaN and infinity, which JSON does not
+    have, and for lone surrogates, which UTF-8 does not have.
+    """
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(
+        value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+    )
+    return text.encode("utf-8") + b"\n"
+
+
+def sha256_bytes(data: bytes | memoryview) -> str:
+    """Digest of a byte string or of a C-contiguous memory view."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Digest of a file, read in blocks of 4 MiB. Raises OSError."""
+    digest = hashlib.sha256()
+    block = bytearray(BLOCK_BYTES)
+    view = memoryview(block)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(view[:count])
+    return digest.hexdigest()

@@ -1,0 +1,266 @@
+"""The manifest: what a bundle is, in one JSON document that a server can read without Unspool.
+
+It holds no times, no host and no absolute path, so that the same compilation gives the same bytes. The
+document carries a digest of itself beside the digests of every other file: any changed byte of a bundle is
+noticed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from artifacts.canonical import canonical_json, sha256_bytes
+from artifacts.dtype import DType
+from artifacts.errors import BundleError, Problem
+from artifacts.names import Name, RelativePath, Sha256
+from artifacts.noun import Noun
+from artifacts.schedule import Schedule
+from artifacts.shards import Shard, ShardIndex
+from artifacts.spec import Signature
+from artifacts.tolerances import Tolerance
+from artifacts.weights import Size, WeightRef
+
+SCHEMA_VERSION: Literal[1] = 1
+MANIFEST_FILE = "manifest.json"
+REPORT_FILE = "build.json"
+UNLISTED_FILES = (MANIFEST_FILE, REPORT_FILE)
+"""The files that a bundle's `files` table leaves out: one holds the table, the other differs every time."""
+
+Text = Annotated[str, Field(min_length=1)]
+Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
+
+Status = Literal["emitted", "hlo-verified", "built", "verified"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+"""How far an engine got, ascending: source only; the compiler's input proven on the CPU; a real compiler
+made the plan; it ran here and agreed with the source model."""
+
+
+class FileEntry(Noun):
+    """Digest and size of one file of the bundle."""
+
+    sha256: Sha256
+    bytes: Size
+
+
+class Need(Noun):
+    """What the next status takes: a thing (a GPU, an SDK) and the exact command to run with it."""
+
+    what: Text
+    command: Text
+
+
+class ModelEntry(Noun):
+    """One model: where it came from, how it is called, and which engine holds each of its functions.
+
+    `source` is the digest of the source graph and its weights, `signature` the source model's own.
+    `samples` are .npz files of inputs and the source's outputs.
+    """
+
+    source: Sha256
+    signature: Signature
+    schedule: Schedule
+    functions: Annotated[dict[Name, Name], Field(min_length=1)]
+    samples: tuple[RelativePath, ...] = ()
+
+
+class EngineEntry(Noun):
+    """One engine: what was handed to the vendor's compiler, what that made of it, and how to run it.
+
+    `kind` names the runner (artifacts/engines), `target` the maker. `session` holds the runtime's own
+    options. `bindings` maps engine inputs or initializers to the weights that they hold.
+    """
+
+    kind: Name
+    target: Name
+    signature: Signature
+    source: RelativePath
+    plan: RelativePath | None = None
+    status: Status
+    needs: tuple[Need, ...] = ()
+    runs_on: tuple[Text, ...] = ()
+    session: dict[Text, Scalar] = Field(default_factory=dict)
+    bindings: dict[Text, WeightRef] = Field(default_factory=dict)
+
+
+class Weights(Noun):
+    """Where the weights are: in the engines (`inline`), or once in shards that engines refer to (`store`)."""
+
+    layout: Literal["inline", "store"]
+    shards: tuple[Shard, ...] = ()
+
+
+class PassEntry(Noun):
+    """A pass that ran, with every option that it had."""
+
+    name: Text
+    options: dict[Text, JsonValue] = Field(default_factory=dict)
+
+
+class Verdict(Noun):
+    """One comparison with the source model: what was compared, and how it ended."""
+
+    compared: Text
+    passed: bool
+
+
+class Numerics(Noun):
+    """The tolerances that were used, and each model's comparisons under them, in order."""
+
+    tolerances: dict[DType, Tolerance] = Field(default_factory=dict)
+    verdicts: dict[Name, tuple[Verdict, ...]] = Field(default_factory=dict)
+
+
+class Manifest(Noun):
+    """A whole bundle.
+
+    `settings` are environment variables that the runtime wants; `files` lists every file but the manifest
+    itself and build.json.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    unspool: Text
+    models: Annotated[dict[Name, ModelEntry], Field(min_length=1)]
+    engines: Annotated[dict[Name, EngineEntry], Field(min_length=1)]
+    weights: Weights
+    passes: tuple[PassEntry, ...] = ()
+    tools: dict[Text, Text] = Field(default_factory=dict)
+    numerics: Numerics = Numerics()
+    settings: dict[Text, str] = Field(default_factory=dict)
+    files: dict[RelativePath, FileEntry]
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Manifest:
+        found = (*_file_faults(self), *_model_faults(self), *_binding_faults(self))
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical document without its own digest: the identity of the bundle's contents."""
+        return sha256_bytes(canonical_json(self.model_dump(mode="json"), indent=2))
+
+    def to_bytes(self) -> bytes:
+        """The bytes of manifest.json: the canonical document with its digest."""
+        return canonical_json({**self.model_dump(mode="json"), "digest": self.digest}, indent=2)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Read manifest.json.
+
+        Raises BundleError, with every fault at once, unless it is exactly what `to_bytes` writes.
+        """
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise _unreadable(f"not JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise _unreadable("not a JSON object")
+        version = document.get("schema_version")
+        if version != SCHEMA_VERSION:
+            hint = "open the bundle with the version of Unspool that wrote it, or compile it again"
+            raise _unreadable(f"schema version {version!r}, this version reads {SCHEMA_VERSION}", hint)
+        document.pop("digest", None)
+        try:
+            # Through JSON once more: strict validation takes arrays for tuples in JSON input only.
+            manifest = cls.model_validate_json(json.dumps(document))
+        except (ValidationError, UnicodeEncodeError) as error:
+            raise BundleError(*_problems(error)) from error
+        if manifest.to_bytes() != data:
+            raise _unreadable("its bytes are not the ones that were written: the file was changed or damaged")
+        return manifest
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of manifest.json, from the types above."""
+    schema = Manifest.model_json_schema(mode="serialization")
+    digest = {"type": "string", "pattern": "^[0-9a-f]{64}$", "title": "Digest", "description": _DIGEST_TEXT}
+    return {
+        **schema,
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "properties": {**schema["properties"], "digest": digest},
+        "required": [*schema["required"], "digest"],
+    }
+
+
+_DIGEST_TEXT = (
+    "SHA-256 of this document without this member, as UTF-8 JSON with sorted keys, an indent of two spaces, "
+    "non-ASCII characters unescaped and a final newline."
+)
+
+
+def _file_faults(manifest: Manifest) -> Iterator[str]:
+    for path in UNLISTED_FILES:
+        if path in manifest.files:
+            yield f"files lists {path}"
+    for path in manifest.files:
+        for folder in _folders(path):
+            if folder in manifest.files:
+                yield f"{folder} is both a file and a folder"
+    for name, engine in manifest.engines.items():
+        yield from _missing(manifest, f"engine {name!r}", (engine.source, engine.plan))
+    for name, model in manifest.models.items():
+        yield from _missing(manifest, f"model {name!r}", model.samples)
+    if manifest.weights.layout == "inline" and manifest.weights.shards:
+        yield "inline weights have no shards"
+    for shard in manifest.weights.shards:
+        if manifest.files.get(shard.path) != FileEntry(sha256=shard.sha256, bytes=shard.bytes):
+            yield f"shard {shard.path} is not in files with this digest and size"
+    digests = [tensor.digest for shard in manifest.weights.shards for tensor in shard.tensors]
+    if len(set(digests)) != len(digests):
+        yield "a weight is stored twice"
+
+
+def _model_faults(manifest: Manifest) -> Iterator[str]:
+    for name, model in manifest.models.items():
+        for function, engine in model.functions.items():
+            if engine not in manifest.engines:
+                yield f"model {name!r}: function {function!r} is in the unknown engine {engine!r}"
+        for function in model.schedule.functions:
+            if function not in model.functions:
+                yield f"model {name!r}: the schedule calls {function!r}, which no engine holds"
+    for name in manifest.numerics.verdicts:
+        if name not in manifest.models:
+            yield f"there is a verdict on the unknown model {name!r}"
+
+
+def _binding_faults(manifest: Manifest) -> Iterator[str]:
+    index = ShardIndex(manifest.weights.shards)
+    for name, engine in manifest.engines.items():
+        for tensor, ref in engine.bindings.items():
+            try:
+                if manifest.weights.layout == "store":
+                    index.locate(ref)
+            except KeyError:
+                yield f"engine {name!r}: no shard holds the weight {ref.digest} of {tensor!r}"
+            except ValueError as error:
+                yield f"engine {name!r}: {tensor!r}: {error}"
+
+
+def _missing(manifest: Manifest, subject: str, paths: Iterable[str | None]) -> Iterator[str]:
+    for path in paths:
+        if path is not None and path not in manifest.files:
+            yield f"{subject} refers to {path}, which files does not list"
+
+
+def _folders(path: str) -> Iterator[str]:
+    parts = path.split("/")[:-1]
+    for count in range(1, len(parts) + 1):
+        yield "/".join(parts[:count])
+
+
+def _unreadable(message: str, hint: str = "") -> BundleError:
+    return BundleError(Problem("manifest", MANIFEST_FILE, message, hint))
+
+
+def _problems(error: ValidationError | UnicodeEncodeError) -> tuple[Problem, ...]:
+    if isinstance(error, UnicodeEncodeError):
+        return (Problem("manifest", MANIFEST_FILE, f"not Unicode: {error}"),)
+    return tuple(
+        Problem("manifest", ".".join(map(str, fault["loc"])) or MANIFEST_FILE, fault["msg"])
+        for fault in error.errors(include_url=False)
+    )

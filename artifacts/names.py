@@ -1,0 +1,23 @@
+"""Strings that a bundle accepts: names, paths inside its folder, digests.
+
+All three are closed alphabets. A path of this form cannot leave the folder that it is joined to, on any
+operating system: no segment starts with a dot, and there is no backslash, colon or empty segment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"
+PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=200)]
+"""Name of a model, function or engine; it may become a file name."""
+
+RelativePath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=1000)]
+"""POSIX path of a file, relative to the bundle's folder."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256 digest, lower-case hexadecimal."""

@@ -1,0 +1,102 @@
+"""build.json: how a build went. It differs from build to build, so nothing that runs a bundle reads it."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+
+from artifacts.canonical import canonical_json
+from artifacts.noun import Noun
+from artifacts.tolerances import Comparison
+from artifacts.weights import Size
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+"""A measured difference; None stands for infinity, which JSON does not have."""
+
+
+class StageTime(Noun):
+    """Wall-clock time of one stage or pass."""
+
+    name: str
+    seconds: Seconds
+
+
+class Machine(Noun):
+    """Where the build ran: operating system, instruction set, Python, logical processors."""
+
+    system: str
+    architecture: str
+    python: str
+    processors: Annotated[int, Field(ge=1)]
+
+
+class OutputNumerics(Noun):
+    """How far one output was from the source model's after a pass or stage. See `tolerances.Comparison`."""
+
+    model: str
+    after: str
+    output: str
+    max_abs: Measure
+    max_rel: Measure
+    required: Measure
+    passed: bool
+
+    @classmethod
+    def of(cls, model: str, after: str, output: str, comparison: Comparison) -> OutputNumerics:
+        """The entry for a comparison."""
+        return cls(
+            model=model,
+            after=after,
+            output=output,
+            max_abs=_finite(comparison.max_abs),
+            max_rel=_finite(comparison.max_rel),
+            required=_finite(comparison.required),
+            passed=comparison.passed,
+        )
+
+
+class EngineSize(Noun):
+    """Bytes of an engine's files, without the weights that it refers to."""
+
+    name: str
+    source_bytes: Size
+    plan_bytes: Size | None = None
+
+
+class WeightsReport(Noun):
+    """What the weight store saved.
+
+    `source_bytes` counts every tensor as the source files hold it, `unique_bytes` every content once,
+    `merged` the tensors that needed no bytes of their own. `derived_bytes` are copies that a target had to
+    make of contents that it could not use in place, transposed say.
+    """
+
+    source_bytes: Size
+    unique_bytes: Size
+    merged: Size
+    derived_bytes: Size = 0
+
+
+class BuildReport(Noun):
+    """The content of build.json. `started` is UTC in ISO 8601; `notices` are what the user should know."""
+
+    started: str
+    seconds: Seconds
+    machine: Machine
+    stages: tuple[StageTime, ...] = ()
+    numerics: tuple[OutputNumerics, ...] = ()
+    engines: tuple[EngineSize, ...] = ()
+    weights: WeightsReport | None = None
+    log: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """The bytes of build.json."""
+        return canonical_json(self.model_dump(mode="json"), indent=2)
+
+
+def _finite(value: float) -> Measure:
+    return value if math.isfinite(value) else None

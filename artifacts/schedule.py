@@ -1,0 +1,144 @@
+"""How the functions of a model are called to answer one request.
+
+`Single` calls one function once. `Decode` generates tokens; what a step carries (`state`) and who loops
+(`control`) are independent choices, and a target declares the pairs that it can do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from artifacts.noun import Noun
+
+State = Literal["recompute", "padded", "cached"]
+"""recompute: all tokens so far; padded: the same at one fixed length; cached: the last token and slots."""
+
+Token = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Generation(Noun):
+    """Which tokens start, end and fill a sequence, and how many may be generated.
+
+    `start` is the decoder's start token, which is not always a model's bos. `max_new_tokens` counts generated
+    tokens: the start token is not one of them, the end token is.
+    """
+
+    start: Token
+    eos: Annotated[tuple[Token, ...], Field(min_length=1)]
+    pad: Token
+    max_new_tokens: Count
+    forced_first: Token | None = None
+    forced_last: Token | None = None
+    suppressed: tuple[Token, ...] = ()
+
+
+class CacheSlot(Noun):
+    """A tensor that a step hands to the next one.
+
+    `axis` is the time axis that grows by one row a step (None: a state of fixed size, as of a recurrence);
+    `init` says what the first step finds: nothing (`empty`), `zeros`, or an encoder output (`encoder:NAME`).
+    """
+
+    input: str
+    output: str
+    axis: int | None
+    batch_axis: int
+    init: Annotated[str, Field(pattern=r"^(empty|zeros|encoder:.+)$")]
+
+    @model_validator(mode="after")
+    def _only_a_growing_slot_starts_empty(self) -> CacheSlot:
+        if self.init == "empty" and self.axis is None:
+            raise ValueError(f"slot {self.input!r} has no time axis, so it cannot start empty")
+        return self
+
+
+class Single(Noun):
+    """One call of one function: its inputs in, its outputs out."""
+
+    kind: Literal["single"] = "single"
+    function: str
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Name of the one function that the schedule calls."""
+        return (self.function,)
+
+
+class Host(Noun):
+    """The loop runs outside the engine and stops as soon as every row has ended."""
+
+    kind: Literal["host"] = "host"
+
+
+class Engine(Noun):
+    """The loop and its stop condition run inside one engine."""
+
+    kind: Literal["engine"] = "engine"
+
+
+class Unrolled(Noun):
+    """Every position is a call of its own inside one engine; there is no early stop."""
+
+    kind: Literal["unrolled"] = "unrolled"
+
+
+class Partitioned(Noun):
+    """Unrolled steps cut at `boundaries` (positions, ascending); decoding may stop at each of them."""
+
+    kind: Literal["partitioned"] = "partitioned"
+    boundaries: Annotated[tuple[Count, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _boundaries_ascend(self) -> Partitioned:
+        if any(b <= a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
+            raise ValueError(f"boundaries must ascend, got {self.boundaries}")
+        return self
+
+
+Control = Annotated[Host | Engine | Unrolled | Partitioned, Field(discriminator="kind")]
+
+
+class Decode(Noun):
+    """Greedy generation: an optional encoder once, then `step` until every row has ended.
+
+    An encoder output feeds the step input of the same name. `first`, where set, replaces `step` at position
+    0. `tokens` int64 [batch, t] and `logits` [batch, t, vocabulary] name the step's token input and its
+    scores; `position`, where set, names an int64 scalar input that counts steps from 0.
+    """
+
+    kind: Literal["decode"] = "decode"
+    encoder: str | None
+    first: str | None = None
+    step: str
+    tokens: str
+    logits: str
+    position: str | None = None
+    state: State
+    control: Control
+    slots: tuple[CacheSlot, ...] = ()
+    generation: Generation
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Decode:
+        if (self.state == "cached") != bool(self.slots):
+            raise ValueError(f"state {self.state!r} does not go with {len(self.slots)} cache slots")
+        if (
+            isinstance(self.control, Partitioned)
+            and self.control.boundaries[-1] != self.generation.max_new_tokens
+        ):
+            raise ValueError(
+                f"the last partition ends at {self.control.boundaries[-1]}, "
+                f"not at max_new_tokens {self.generation.max_new_tokens}"
+            )
+        return self
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of the functions that the schedule calls, in calling order."""
+        return tuple(name for name in (self.encoder, self.first, self.step) if name is not None)
+
+
+Schedule = Annotated[Single | Decode, Field(discriminator="kind")]

@@ -1,0 +1,255 @@
+"""Weights on disk: safetensors shards, written from pointers and mapped back without a copy.
+
+The format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length n, n bytes of JSON
+`{name: {"dtype", "shape", "data_offsets": [begin, end]}}`, then the data. Here a tensor's name is its blob's
+digest, and a file's name the digest of the file. Engines map tensors by byte offset into these files.
+
+The reader is our own and needs numpy alone. It accepts less than the format allows: every byte of the data
+belongs to exactly one tensor, and every tensor is aligned to its element size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from artifacts.canonical import sha256_bytes, sha256_file
+from artifacts.dtype import DType
+from artifacts.errors import BundleError, Problem
+from artifacts.names import RelativePath, Sha256
+from artifacts.noun import Noun
+from artifacts.weights import Blob, Bytes, Size, WeightRef, WeightStore
+
+WEIGHTS_FOLDER = "weights"
+DEFAULT_SHARD_BYTES = 1 << 30
+MAX_HEADER_BYTES = 100_000_000
+"""The format's own bound."""
+
+_STAGE = "weights"
+
+
+class ShardTensor(Noun):
+    """One blob in a shard: `nbytes` at byte `offset` of the file, shown as `shape` elements of `dtype`."""
+
+    digest: Sha256
+    dtype: DType
+    shape: tuple[Size, ...]
+    offset: Annotated[int, Field(ge=8)]
+    nbytes: Size
+
+
+class Shard(Noun):
+    """One safetensors file: where it is in the bundle, its digest and size, what it holds in file order."""
+
+    path: RelativePath
+    sha256: Sha256
+    bytes: Size
+    tensors: tuple[ShardTensor, ...]
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where an engine finds a tensor: `nbytes` at byte `offset` of the bundle's file `path`."""
+
+    path: str
+    offset: int
+    nbytes: int
+
+
+class ShardIndex:
+    """Finds tensors in shards by digest."""
+
+    def __init__(self, shards: Iterable[Shard]) -> None:
+        self._tensors = {tensor.digest: (shard.path, tensor) for shard in shards for tensor in shard.tensors}
+
+    def locate(self, ref: WeightRef) -> Location:
+        """The place of a view. Raises KeyError if no shard has the blob, ValueError if it is too small."""
+        path, tensor = self._tensors[ref.digest]
+        if ref.offset + ref.nbytes > tensor.nbytes:
+            raise ValueError(
+                f"{ref.nbytes} bytes at {ref.offset} reach beyond a blob of {tensor.nbytes} bytes"
+            )
+        return Location(path, tensor.offset + ref.offset, ref.nbytes)
+
+
+def write_shards(
+    store: WeightStore, refs: Iterable[WeightRef], root: Path, limit: int = DEFAULT_SHARD_BYTES
+) -> tuple[Shard, ...]:
+    """Write every blob that the references reach to `root/weights/DIGEST.safetensors`.
+
+    Blobs go widest element first and then by digest, so that each is aligned to its element size and that the
+    same contents give the same files. A shard holds at most `limit` bytes of data unless a single tensor is
+    larger. No references, no files. Raises KeyError if a content is missing, OSError if a write fails.
+    """
+    blobs = sorted(store.restricted(refs).blobs.values(), key=lambda blob: (-_itemsize(blob), blob.digest))
+    groups: list[list[Blob]] = []
+    room = 0
+    for blob in blobs:
+        if not groups or blob.nbytes > room:
+            groups.append([])
+            room = limit
+        groups[-1].append(blob)
+        room -= blob.nbytes
+    return tuple(_write_shard(group, root) for group in groups)
+
+
+def read_shard(root: Path, path: str, *, verify: bool = True) -> tuple[tuple[ShardTensor, ...], WeightStore]:
+    """Map one shard of the bundle at `root`: its tensors in file order, its contents as views on the file.
+
+    `verify` also computes the digest of each tensor. Raises BundleError with everything that is wrong.
+    """
+    try:
+        data: Bytes = np.asarray(np.memmap(root / path, dtype=np.uint8, mode="r"))
+    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+        raise BundleError.of(_STAGE, path, f"cannot be mapped: {error}") from error
+    tensors = parse_header(data, path)
+    blobs = {
+        t.digest: Blob(t.digest, data[t.offset : t.offset + t.nbytes], t.dtype, t.shape) for t in tensors
+    }
+    if verify:
+        BundleError.raise_if(
+            Problem(_STAGE, f"{path}: {digest}", "the content does not have the digest that names it")
+            for digest, blob in blobs.items()
+            if sha256_bytes(blob.data.data) != digest
+        )
+    return tensors, WeightStore(MappingProxyType(blobs))
+
+
+def parse_header(data: Bytes, subject: str) -> tuple[ShardTensor, ...]:
+    """The tensors of a shard in file order, from its bytes uint8 [n]; nothing but the header is read.
+
+    Raises BundleError unless the header is valid in full.
+    """
+
+    def fail(message: str) -> BundleError:
+        return BundleError(Problem(_STAGE, subject, f"not a valid weight shard: {message}"))
+
+    if data.nbytes < 8:
+        raise fail(f"{data.nbytes} bytes are too few for a header")
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    if length > min(MAX_HEADER_BYTES, data.nbytes - 8):
+        raise fail(f"a header of {length} bytes does not fit a file of {data.nbytes} bytes")
+    try:
+        header = json.loads(data[8 : 8 + length].tobytes().decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, or a key twice
+        raise fail(f"the header is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise fail("the header is not a JSON object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise fail("__metadata__ is not a map of strings")
+
+    base = 8 + length
+    try:
+        tensors = [_tensor(name, entry, base) for name, entry in header.items()]
+    except ValueError as error:
+        raise fail(str(error)) from error
+    tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
+    end = base
+    for tensor in tensors:
+        if tensor.offset != end:
+            raise fail(f"{tensor.digest} begins at byte {tensor.offset}, the data before it ends at {end}")
+        if tensor.offset % tensor.dtype.numpy.itemsize:
+            raise fail(f"{tensor.digest} is not aligned: {tensor.dtype} at byte {tensor.offset}")
+        end += tensor.nbytes
+    if end != data.nbytes:
+        raise fail(f"the tensors end at byte {end}, the file at {data.nbytes}")
+    return tuple(tensors)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _tensor(name: str, entry: object, base: int) -> ShardTensor:
+    """One header entry, checked as far as it can be on its own. Raises ValueError."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"the entry of {name!r} is not dtype, shape and data_offsets")
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    dtype = _DTYPE_OF_CODE.get(code) if isinstance(code, str) else None
+    if dtype is None:
+        raise ValueError(f"{name!r} has the unknown dtype {code!r}")
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise ValueError(f"{name!r} has a shape or offsets that are not sizes")
+    nbytes = math.prod(shape) * dtype.numpy.itemsize
+    if offsets[1] - offsets[0] != nbytes:
+        raise ValueError(f"{name!r} takes {nbytes} bytes, its offsets are {offsets}")
+    return ShardTensor(digest=name, dtype=dtype, shape=tuple(shape), offset=base + offsets[0], nbytes=nbytes)
+
+
+def _are_sizes(values: object) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 63 for v in values
+    )
+
+
+def _write_shard(blobs: Sequence[Blob], root: Path) -> Shard:
+    from safetensors import SafetensorError, TensorSpec, serialize_file
+
+    folder = root / WEIGHTS_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / "draft.safetensors"
+    specs = {}
+    for blob in blobs:
+        dtype, shape = _shown_as(blob)
+        specs[blob.digest] = TensorSpec(
+            dtype=dtype.value, shape=shape, data_ptr=blob.data.ctypes.data, data_len=blob.nbytes
+        )
+    try:
+        serialize_file(specs, draft)
+    except SafetensorError as error:  # it hides the operating system's error number, not its text
+        raise OSError(None, str(error), str(draft)) from error
+    digest = sha256_file(draft)
+    path = f"{WEIGHTS_FOLDER}/{digest}.safetensors"
+    # The library makes its files private; a bundle is as readable as the folder it is in.
+    draft.chmod(folder.stat().st_mode & 0o666)
+    draft.replace(root / path)
+    tensors, _ = read_shard(root, path, verify=False)
+    return Shard(path=path, sha256=digest, bytes=(root / path).stat().st_size, tensors=tensors)
+
+
+def _shown_as(blob: Blob) -> tuple[DType, tuple[int, ...]]:
+    """The type and shape under which a shard shows a blob: its own where safetensors has it unpacked."""
+    if blob.dtype is DType.COMPLEX128:
+        return DType.FLOAT64, (*blob.shape, 2)
+    if blob.dtype in _DTYPE_OF_CODE.values():
+        return blob.dtype, blob.shape
+    return DType.of(blob.dtype.numpy), blob.shape
+
+
+def _itemsize(blob: Blob) -> int:
+    return _shown_as(blob)[0].numpy.itemsize
+
+
+_DTYPE_OF_CODE: Mapping[str, DType] = {
+    "BOOL": DType.BOOL,
+    "U8": DType.UINT8,
+    "I8": DType.INT8,
+    "F8_E4M3": DType.FLOAT8_E4M3FN,
+    "F8_E4M3FNUZ": DType.FLOAT8_E4M3FNUZ,
+    "F8_E5M2": DType.FLOAT8_E5M2,
+    "F8_E5M2FNUZ": DType.FLOAT8_E5M2FNUZ,
+    "F8_E8M0": DType.FLOAT8_E8M0FNU,
+    "U16": DType.UINT16,
+    "I16": DType.INT16,
+    "F16": DType.FLOAT16,
+    "BF16": DType.BFLOAT16,
+    "U32": DType.UINT32,
+    "I32": DType.INT32,
+    "F32": DType.FLOAT32,
+    "U64": DType.UINT64,
+    "I64": DType.INT64,
+    "F64": DType.FLOAT64,
+    "C64": DType.COMPLEX64,
+}

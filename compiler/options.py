@@ -1,0 +1,70 @@
+"""What a compilation is asked to do. No torch here: the command line reads these types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from artifacts.manifest import Status
+from compiler.generation import TokenFlags
+from compiler.shapes import NO_SHAPES, Shapes
+
+
+class ScheduleName(StrEnum):
+    """Who loops, in the words of the command line."""
+
+    AUTO = "auto"
+    SINGLE = "single"
+    LOOP = "loop"
+    ENGINE_LOOP = "engine-loop"
+    UNROLLED = "unrolled"
+    PARTITIONED = "partitioned"
+
+
+class CacheMode(StrEnum):
+    """Whether a step carries a key/value cache."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class Precision(StrEnum):
+    """Element types that an engine computes in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    INT8_WEIGHT = "int8-weight"
+    INT4_WEIGHT = "int4-weight"
+    FP8 = "fp8"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model to compile and the name that it goes by in the bundle."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """Everything that can change what a compilation makes. Paths of outputs are not among them."""
+
+    target: str = "onnxruntime"
+    schedule: ScheduleName = ScheduleName.AUTO
+    partitions: tuple[int, ...] = ()
+    cache: CacheMode = CacheMode.AUTO
+    tokens: TokenFlags = TokenFlags()
+    precision: Precision = Precision.AUTO
+    min_shapes: Shapes = NO_SHAPES
+    opt_shapes: Shapes = NO_SHAPES
+    max_shapes: Shapes = NO_SHAPES
+    samples: Path | None = None
+    atol: float | None = None
+    rtol: float | None = None
+    require: Status | None = None

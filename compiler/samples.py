@@ -1,0 +1,145 @@
+"""Requests to hold a compilation to: given by the user, or drawn so that the source model can answer them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from artifacts.canonical import sha256_bytes
+from artifacts.errors import RunError, UsageError
+from artifacts.spec import Signature, TensorSpec
+from compiler.shapes import NO_SHAPES, Shapes
+from compiler.source_runner import SourceRunner
+from passes.onnx_to_torch.input_hints import InputHint
+from passes.program import Arrays, Sample
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class ShapeRanges:
+    """Sizes of inputs that the user gave: smallest, usual, largest. Any may be empty."""
+
+    min: Shapes = NO_SHAPES
+    opt: Shapes = NO_SHAPES
+    max: Shapes = NO_SHAPES
+
+
+# Sizes to try for the symbols that are not a batch, by the kind of input they appear in. They differ from each
+# other, so that no two symbols are equal by accident, and the first of a list that the source accepts is used.
+_SEQUENCE = (7, 12, 16, 32, 512, 75, 1)
+_SPATIAL = (64, 96, 224, 320, 32, 640)
+_SIGNAL = (512, 576, 16000, 64, 7)
+
+
+def draw_samples(
+    signature: Signature, hints: Mapping[str, InputHint], runner: SourceRunner, ranges: ShapeRanges
+) -> tuple[Sample, ...]:
+    """Samples with the source's own answers: usual sizes first (all at least 2), then others, then all 1.
+
+    torch.export is traced with the first one; the others show that nothing in the graph is tied to its sizes.
+    Raises RunError if the source model runs on none of the sizes tried.
+    """
+    usual = _first_that_runs(signature, hints, runner, ranges.opt, number=0, batch=2)
+    found = [usual]
+    if signature.symbols:
+        for number, batch, given in ((1, 3, ranges.max), (2, 1, ranges.min)):
+            try:
+                found.append(_first_that_runs(signature, hints, runner, given or ranges.opt, number, batch))
+            except RunError:
+                # The source itself does not take these sizes; the first sample stands alone for them.
+                if given:
+                    raise
+    return tuple(found)
+
+
+def read_samples(path: Path, signature: Signature, runner: SourceRunner) -> tuple[Sample, ...]:
+    """The user's .npz of inputs by name, answered by the source. Raises UsageError if it does not fit the model."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UsageError.of("samples", str(path), f"is not an .npz of arrays: {error}") from error
+    missing = [spec.name for spec in signature.inputs if spec.name not in arrays]
+    if missing:
+        names = ", ".join(arrays)
+        raise UsageError.of("samples", str(path), f"lacks inputs {', '.join(missing)}", f"it holds {names}")
+    inputs = {spec.name: arrays[spec.name].astype(spec.dtype.numpy, copy=False) for spec in signature.inputs}
+    return (Sample(inputs, runner.run(inputs)),)
+
+
+def _first_that_runs(
+    signature: Signature, hints: Mapping[str, InputHint], runner: SourceRunner, given: Shapes, number: int, batch: int
+) -> Sample:
+    failure: RunError | None = None
+    for sizes in _size_choices(signature, given, number, batch):
+        inputs = {
+            spec.name: _draw(spec, _shape(spec, sizes, given), hints.get(spec.name, InputHint()), number)
+            for spec in signature.inputs
+        }
+        try:
+            return Sample(inputs, runner.run(inputs))
+        except RunError as error:
+            failure = failure or error
+    assert failure is not None
+    problem = failure.problems[0]
+    hint = "give sizes that the model accepts with --opt-shapes, or inputs with --samples"
+    raise RunError.of(problem.stage, problem.subject, problem.message, hint) from failure
+
+
+def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) -> Iterator[dict[str, int]]:
+    """Assignments of sizes to symbols, the likeliest first."""
+    fixed = {
+        symbol: size
+        for spec in signature.inputs
+        for symbol, size in zip(spec.shape, given.get(spec.name, ()), strict=False)
+        if isinstance(symbol, str)
+    }
+    for attempt in range(max(map(len, (_SEQUENCE, _SPATIAL, _SIGNAL)))):
+        sizes: dict[str, int] = {}
+        for spec in signature.inputs:
+            for axis, symbol in enumerate(spec.shape):
+                if isinstance(symbol, str) and symbol not in sizes:
+                    sizes[symbol] = fixed.get(symbol, _size(spec, axis, attempt, number, batch, len(sizes)))
+        yield sizes
+
+
+def _size(spec: TensorSpec, axis: int, attempt: int, number: int, batch: int, taken: int) -> int:
+    if axis == 0 and spec.rank > 1:
+        return batch
+    if number == 2 and attempt == 0:
+        return 1
+    if spec.rank >= 4 and axis >= 2:
+        choices = _SPATIAL
+    elif spec.dtype.is_float and axis == spec.rank - 1:
+        choices = _SIGNAL
+    else:
+        choices = _SEQUENCE
+    base = choices[min(attempt, len(choices) - 1)]
+    # Distinct symbols get distinct sizes; a second sample gets other sizes than the first.
+    return base + taken + 3 * number if choices is _SEQUENCE else base * (1 + (number == 1))
+
+
+def _shape(spec: TensorSpec, sizes: Mapping[str, int], given: Shapes) -> tuple[int, ...]:
+    if spec.name in given:
+        return given[spec.name]
+    return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape)
+
+
+def _draw(spec: TensorSpec, shape: tuple[int, ...], hint: InputHint, number: int) -> Array:
+    seed = int(sha256_bytes(f"{spec.name}:{number}".encode())[:8], 16)
+    random = np.random.default_rng(seed)
+    if spec.dtype.is_float:
+        return random.standard_normal(shape).astype(spec.dtype.numpy)
+    if hint.equals and not shape:
+        return np.asarray(hint.equals[0], spec.dtype.numpy)
+    # An integer input that indexes no table is a mask or a flag: zeros and ones, and never a row of zeros alone.
+    drawn = np.asarray(random.integers(0, hint.table or 2, shape))
+    if hint.table is None and drawn.ndim:
+        drawn[..., :1] = 1
+    return drawn.astype(spec.dtype.numpy)

@@ -1,0 +1,83 @@
+"""Make and edit the body of a Function. The one place that knows how an ExportedProgram is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sympy
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import (
+    ExportGraphSignature,
+    InputKind,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    TensorArgument,
+)
+
+from artifacts.spec import Dim
+from passes.program import WEIGHT_KINDS
+
+
+def edited(body: ExportedProgram, graph: torch.fx.Graph) -> ExportedProgram:
+    """The body with another graph, whose placeholders may be fewer, more, or in the same names.
+
+    Weight placeholders are those that were weights before, or that carry `meta["weight"]`. Their tensors are
+    fake: a body never holds data.
+    """
+    before = {spec.arg.name: spec for spec in body.graph_signature.input_specs}
+    inputs: list[InputSpec] = []
+    state: dict[str, torch.Tensor] = {}
+    for node in (n for n in graph.nodes if n.op == "placeholder"):
+        known = before.get(node.name)
+        is_weight = bool(node.meta.get("weight")) or (known is not None and known.kind in WEIGHT_KINDS)
+        if is_weight:
+            inputs.append(InputSpec(InputKind.BUFFER, TensorArgument(node.name), node.name, persistent=True))
+            state[node.name] = node.meta["val"]
+        else:
+            inputs.append(InputSpec(InputKind.USER_INPUT, TensorArgument(node.name), None))
+    output = next(iter(reversed(graph.nodes)))
+    outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(n.name), None) for n in output.args[0]]
+    graph.lint()
+    return ExportedProgram(
+        root=torch.fx.GraphModule({}, graph),
+        graph=graph,
+        graph_signature=ExportGraphSignature(inputs, outputs),
+        state_dict=state,
+        range_constraints=body.range_constraints,
+        module_call_graph=body.module_call_graph,
+        example_inputs=body.example_inputs,
+        constants={},
+    )
+
+
+def copied_graph(body: ExportedProgram) -> tuple[torch.fx.Graph, dict[torch.fx.Node, torch.fx.Node]]:
+    """A copy of the body's graph to edit, node names kept, and the map from old nodes to new ones."""
+    copy = torch.fx.Graph()
+    mapping: dict[torch.fx.Node, torch.fx.Node] = {}
+    for node in body.graph.nodes:
+        mapping[node] = copy.node_copy(node, lambda old: mapping[old])
+        mapping[node].name = node.name
+    return copy, mapping
+
+
+def dims(value: torch.Tensor, symbols: Mapping[str, str]) -> tuple[Dim, ...]:
+    """The shape of a node's fake value: sizes, names of symbols, or expressions over them ("2*seq + 1")."""
+    return tuple(dim(size, symbols) for size in value.shape)
+
+
+def dim(size: int | torch.SymInt, symbols: Mapping[str, str]) -> Dim:
+    """One size as a number, the name of its symbol, or an expression over such names."""
+    if not isinstance(size, torch.SymInt):
+        return int(size)
+    expression = size.node.expr
+    if expression.is_number:
+        return int(expression)
+    return str(expression.xreplace({s: sympy.Symbol(symbols.get(str(s), str(s))) for s in expression.free_symbols}))
+
+
+def without_metadata(nodes: Iterable[torch.fx.Node]) -> None:
+    """Keep only the fake value of each node: stack traces hold paths and line numbers of this machine."""
+    for node in nodes:
+        node.meta = {key: node.meta[key] for key in ("val", "weight") if key in node.meta}

@@ -1,0 +1,89 @@
+"""The contract of a pass: `Program -> Program`, its options are its fields, its input is never changed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+from pydantic import JsonValue, TypeAdapter
+
+from artifacts.errors import PassError, UnspoolError
+from artifacts.weights import WeightStore
+from passes.program import Function, Program
+from passes.text import fingerprint
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass gives back: the new program, whether it differs, and what is worth reporting.
+
+    `modified` is computed here from fingerprints, so that no pass can be wrong about itself.
+    """
+
+    program: Program
+    modified: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """What the `rewrite` of a pass gives back: the new program and what is worth reporting."""
+
+    program: Program
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """Base of every pass: a frozen dataclass whose fields are its options.
+
+    A pass is one file of one stem: `fold_constants.py`, `FoldConstants`, "fold-constants".
+    """
+
+    name: ClassVar[str]
+
+    def requires(self, program: Program) -> None:
+        """Raise PassError with everything that keeps this pass from running, each with a hint."""
+
+    @abstractmethod
+    def rewrite(self, program: Program) -> Rewrite:
+        """The transformed program. The one given is left as it was; a second application changes nothing."""
+
+    def __call__(self, program: Program) -> PassResult:
+        """Check, rewrite, and say whether anything changed."""
+        self.requires(program)
+        before = fingerprint(program)
+        rewrite = self.rewrite(program)
+        return PassResult(rewrite.program, fingerprint(rewrite.program) != before, rewrite.notes)
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """The fields as JSON, for the manifest and the cache key."""
+        return {
+            item.name: TypeAdapter(item.type).dump_python(getattr(self, item.name), mode="json")
+            if not isinstance(item.type, str)
+            else getattr(self, item.name)
+            for item in fields(self)
+        }
+
+
+@dataclass(frozen=True)
+class FunctionPass(Pass):
+    """A pass that looks at one function at a time."""
+
+    def rewrite(self, program: Program) -> Rewrite:
+        functions: dict[str, Function] = {}
+        store = program.weights
+        notes: list[str] = []
+        for name, function in program.functions.items():
+            functions[name], store, found = self.rewrite_function(function, store)
+            notes += [f"{name}: {note}" for note in found]
+        return Rewrite(program.with_functions(functions, store), tuple(notes))
+
+    @abstractmethod
+    def rewrite_function(
+        self, function: Function, weights: WeightStore
+    ) -> tuple[Function, WeightStore, tuple[str, ...]]:
+        """The transformed function, the store with what it added, and notes."""

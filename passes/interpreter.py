@@ -1,0 +1,55 @@
+"""Run a Function in torch: what it means, and what every engine is judged against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from artifacts.weights import WeightStore
+from passes.program import Arrays, Function, Program
+from passes.torch_dtypes import from_numpy, to_numpy
+
+Observer = Callable[[torch.fx.Node, object], None]
+
+
+def run_function(
+    function: Function,
+    weights: WeightStore,
+    inputs: Sequence[torch.Tensor],
+    observe: Observer | None = None,
+) -> tuple[torch.Tensor, ...]:
+    """Call a function with tensors in its signature's order; outputs come in its signature's order.
+
+    `observe` sees every node with its value as soon as it is computed. Values are dropped after their last use.
+    """
+    stored = {name: from_numpy(weights.array(ref), ref.dtype) for name, ref in function.weights.items()}
+    given = iter(inputs)
+    arguments = [stored[node.name] if node.name in stored else next(given) for node in function.placeholders]
+    with torch.no_grad():
+        results: Sequence[torch.Tensor] = _Interpreter(function.body.graph_module, observe).run(*arguments)
+    return tuple(results)
+
+
+def call(program: Program, name: str, inputs: Arrays, observe: Observer | None = None) -> dict[str, npt.NDArray[np.generic]]:
+    """Call one function of a program by the names of its signature. Extra inputs are ignored."""
+    function = program.functions[name]
+    tensors = [from_numpy(inputs[spec.name], spec.dtype) for spec in function.signature.inputs]
+    results = run_function(function, program.weights, tensors, observe)
+    return {
+        spec.name: to_numpy(result) for spec, result in zip(function.signature.outputs, results, strict=True)
+    }
+
+
+class _Interpreter(torch.fx.Interpreter):
+    def __init__(self, module: torch.fx.GraphModule, observe: Observer | None) -> None:
+        super().__init__(module, garbage_collect_values=True)
+        self.observe = observe
+
+    def run_node(self, n: torch.fx.Node) -> object:
+        value = super().run_node(n)
+        if self.observe is not None:
+            self.observe(n, value)
+        return value

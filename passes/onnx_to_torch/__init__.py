@@ -1,0 +1,1 @@
+"""ONNX to PyTorch: a functional importer that torch.export can trace."""

@@ -1,0 +1,27 @@
+"""Element types that torch stores but has few kernels for, moved about as signed integers of the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+_CARRIERS = {
+    torch.bool: torch.int8,
+    torch.uint16: torch.int16,
+    torch.uint32: torch.int32,
+    torch.uint64: torch.int64,
+    torch.float8_e4m3fn: torch.int8,
+    torch.float8_e4m3fnuz: torch.int8,
+    torch.float8_e5m2: torch.int8,
+    torch.float8_e5m2fnuz: torch.int8,
+    torch.float8_e8m0fnu: torch.int8,
+}
+
+
+def by_bits(function: Callable[..., torch.Tensor], *operands: torch.Tensor) -> torch.Tensor:
+    """A function that moves elements, and at most adds zeros, on operands of one element type."""
+    dtype = operands[0].dtype
+    if dtype not in _CARRIERS:
+        return function(*operands)
+    return function(*(operand.view(_CARRIERS[dtype]) for operand in operands)).view(dtype)

@@ -1,0 +1,190 @@
+"""Convert: an ONNX model in, a Function and its weights out. The only step at which the types change."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+import torch.fx.traceback
+from torch.export import Dim, ExportedProgram
+
+from artifacts.errors import SourceError, UnsupportedError
+from artifacts.spec import Signature, TensorSpec
+from artifacts.weights import WeightRef, WeightStore
+from passes.bodies import copied_graph, dims, edited, without_metadata
+from passes.onnx_to_torch.gaps import find_gaps
+from passes.onnx_to_torch.importer import SOURCE_KEY, Importer
+from passes.onnx_to_torch.source import Source
+from passes.onnx_to_torch.tensors import dtype_of
+from passes.program import WEIGHT_KINDS, Function
+from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy
+
+STAGE = "convert"
+
+_ASSERTIONS = frozenset(
+    {
+        torch.ops.aten._assert_tensor_metadata.default,
+        torch.ops.aten._assert_scalar.default,
+        torch.ops.aten._assert_async.msg,
+        torch.ops.aten.sym_constrain_range_for_size.default,
+        torch.ops.aten.sym_constrain_range.default,
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """What a conversion gives: the function, the store that its weights are in, and things worth telling."""
+
+    function: Function
+    weights: WeightStore
+    notices: tuple[str, ...] = ()
+
+
+def convert(source: Source, name: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Converted:
+    """Convert a model to a Function called `name`.
+
+    `inputs` is one sample by input name; every size declared symbolic must be at least 2 in it, because
+    torch.export takes sizes 0 and 1 for constants. Raises UnsupportedError with every gap at once, or SourceError
+    naming the node at which the conversion failed.
+    """
+    UnsupportedError.raise_if(find_gaps(source.model))
+    declared = source_signature(source)
+    importer = Importer(source.model)
+    body = _export(importer, declared, inputs, source)
+    symbols = _symbol_names(body, declared)
+    return _function(name, body, declared, symbols, importer)
+
+
+def source_inputs(source: Source) -> list[ir.Value]:
+    """The graph inputs that a caller gives: old files list initializers among the inputs too."""
+    graph = source.model.graph
+    return [value for value in graph.inputs if value.name not in graph.initializers]
+
+
+def source_signature(source: Source) -> Signature:
+    """The signature as the file declares it; an unnamed symbolic dimension is called INPUT_dimN."""
+    return Signature(
+        inputs=tuple(_declared(value, source) for value in source_inputs(source)),
+        outputs=tuple(_declared(value, source, output=True) for value in source.model.graph.outputs),
+    )
+
+
+def _declared(value: ir.Value, source: Source, output: bool = False) -> TensorSpec:
+    name = value.name or "?"
+    subject = f"{source.path.name}: {'output' if output else 'input'} {name!r}"
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        raise UnsupportedError.of(STAGE, subject, f"is a {type(value.type).__name__}, not a tensor")
+    if value.dtype is None:
+        raise SourceError.of(STAGE, subject, "declares no element type")
+    if value.shape is None and not output:
+        raise SourceError.of(STAGE, subject, "declares no rank", "run ONNX shape inference, or export with shapes")
+    shape = tuple(
+        # 0 in a declared shape is what some exporters write for "unknown".
+        dim if isinstance(dim, int) and dim > 0 else getattr(dim, "value", None) or f"{name}_dim{axis}"
+        for axis, dim in enumerate(value.shape or ())
+    )
+    return TensorSpec(name=name, dtype=dtype_of(value.dtype, subject), shape=shape)
+
+
+def _export(
+    importer: Importer, declared: Signature, inputs: Mapping[str, npt.NDArray[np.generic]], source: Source
+) -> ExportedProgram:
+    arguments = tuple(from_numpy(inputs[spec.name], spec.dtype) for spec in declared.inputs)
+    dynamic = tuple(
+        {axis: Dim.AUTO if isinstance(size, str) else Dim.STATIC for axis, size in enumerate(spec.shape)}
+        for spec in declared.inputs
+    )
+    with warnings.catch_warnings(), torch.no_grad(), torch.fx.traceback.preserve_node_meta():
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"copyreg|torch\..*")
+        try:
+            return torch.export.export(importer, arguments, dynamic_shapes=(dynamic,), strict=False)
+        except (torch._dynamo.exc.UserError, RuntimeError) as error:
+            if isinstance(error.__cause__, SourceError):
+                raise error.__cause__ from error
+            reason = str(error).strip().split("\n")[0]
+            raise SourceError.of(STAGE, source.path.name, f"torch.export: {reason}") from error
+
+
+def _symbol_names(body: ExportedProgram, declared: Signature) -> dict[str, str]:
+    names: dict[str, str] = {}
+    user_inputs = [spec.arg.name for spec in body.graph_signature.input_specs if spec.kind not in WEIGHT_KINDS]
+    values = {node.name: node.meta["val"] for node in body.graph.nodes if node.op == "placeholder"}
+    for placeholder, spec in zip(user_inputs, declared.inputs, strict=True):
+        for size, declared_size in zip(values[placeholder].shape, spec.shape, strict=True):
+            if isinstance(size, torch.SymInt) and isinstance(declared_size, str):
+                names.setdefault(str(size.node.expr), declared_size)
+    return names
+
+
+def _function(
+    name: str, body: ExportedProgram, declared: Signature, symbols: dict[str, str], importer: Importer
+) -> Converted:
+    graph, _ = copied_graph(body)
+    for node in list(graph.nodes):
+        if node.target in _ASSERTIONS:  # the session checks its inputs, the graph need not
+            graph.erase_node(node)
+    for node in reversed(list(graph.nodes)):
+        if not node.users and node.op == "call_function":
+            graph.erase_node(node)
+    weight_specs = {s.arg.name: s for s in body.graph_signature.input_specs if s.kind in WEIGHT_KINDS}
+    for node in [n for n in graph.nodes if n.op == "placeholder" and n.name in weight_specs and not n.users]:
+        graph.erase_node(node)
+    sources = {n.name: s for n in graph.nodes if (s := n.meta.get("custom", {}).get(SOURCE_KEY)) is not None}
+    kept = [node for node in graph.nodes if node.op == "placeholder" and node.name in weight_specs]
+    sources |= {
+        node.name: importer.buffer_names[target]
+        for node in kept
+        if (target := weight_specs[node.name].target) in importer.buffer_names
+    }
+    without_metadata(graph.nodes)
+    tensors = [_stored(body, str(weight_specs[node.name].target)) for node in kept]
+    store, refs = WeightStore().with_tensors(
+        (to_numpy(tensor), logical_dtype(tensor.dtype)) for tensor in tensors
+    )
+    final = edited(body, graph)
+    function = Function(
+        name=name,
+        signature=_traced_signature(final, declared, symbols, {node.name for node in kept}),
+        body=final,
+        weights={node.name: ref for node, ref in zip(kept, refs, strict=True)},
+        symbols=symbols,
+        sources=sources,
+    )
+    return Converted(function, store, _notices(declared, function.signature))
+
+
+def _stored(body: ExportedProgram, target: str) -> torch.Tensor:
+    tensor = body.state_dict[target] if target in body.state_dict else body.constants[target]
+    assert isinstance(tensor, torch.Tensor)
+    return tensor.detach()
+
+
+def _traced_signature(
+    body: ExportedProgram, declared: Signature, symbols: Mapping[str, str], weights: set[str]
+) -> Signature:
+    placeholders = [n for n in body.graph.nodes if n.op == "placeholder" and n.name not in weights]
+    results: Sequence[torch.fx.Node] = next(iter(reversed(body.graph.nodes))).args[0]  # type: ignore[assignment]
+
+    def spec(node: torch.fx.Node, source: TensorSpec) -> TensorSpec:
+        value = node.meta["val"]
+        return TensorSpec(name=source.name, dtype=logical_dtype(value.dtype), shape=dims(value, symbols))
+
+    return Signature(
+        inputs=tuple(spec(n, s) for n, s in zip(placeholders, declared.inputs, strict=True)),
+        outputs=tuple(spec(n, s) for n, s in zip(results, declared.outputs, strict=True)),
+    )
+
+
+def _notices(declared: Signature, traced: Signature) -> tuple[str, ...]:
+    return tuple(
+        f"input {before.name!r}: the graph allows only {size} for its symbolic dimension {symbol!r}"
+        for before, after in zip(declared.inputs, traced.inputs, strict=True)
+        for symbol, size in zip(before.shape, after.shape, strict=True)
+        if isinstance(symbol, str) and isinstance(size, int)
+    )

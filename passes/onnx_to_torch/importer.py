@@ -1,0 +1,245 @@
+"""Walk an ONNX graph with torch tensors, so that torch.export can record what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+import torch.fx.traceback
+
+from artifacts.errors import SourceError, UnsupportedError
+from passes.onnx_to_torch import registry
+from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.function_bodies import schema_function
+from passes.onnx_to_torch.tensors import to_torch
+from passes.onnx_to_torch.values import KNOWN_LIMIT, Known, Value, to_known, to_tensor
+
+SOURCE_KEY = "onnx_node"
+"""Key under which a traced node's custom metadata names the source node that it came from."""
+
+
+class Importer(torch.nn.Module):
+    """A graph as a module: `forward` takes the graph's inputs and returns its outputs, in order.
+
+    Each constant tensor of the file is one buffer, however many nodes use it: ties in the file stay ties.
+    `buffer_names` gives the source's name of the tensor behind each buffer.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        super().__init__()
+        self.model = model
+        self.buffer_names: dict[str, str] = {}
+        self._constants: dict[int, Known | str] = {}
+        for tensor in constant_tensors(model):
+            if id(tensor) not in self._constants:
+                self._constants[id(tensor)] = self._place(tensor)
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the graph. Raises SourceError naming the node that failed."""
+        graph = self.model.graph
+        scope = _Scope(self, self.model.opset_imports)
+        scope.values.update(zip((v for v in graph.inputs if v.name not in graph.initializers), inputs, strict=True))
+        return tuple(to_tensor(result) for result in scope.run(graph))
+
+    def constant(self, tensor: ir.TensorProtocol) -> Known | torch.Tensor:
+        """The value of a constant tensor. Buffers are looked up late: export swaps them while it traces."""
+        place = self._constants.get(id(tensor))
+        if place is None:  # a constant inside a schema's function body: not in the file, and small
+            return known_constant(tensor) or to_torch(tensor)
+        return self.get_buffer(place) if isinstance(place, str) else place
+
+    def _place(self, tensor: ir.TensorProtocol) -> Known | str:
+        known = known_constant(tensor)
+        if known is not None:
+            return known
+        fqn = f"w{len(self.buffer_names)}"
+        self.register_buffer(fqn, to_torch(tensor))
+        self.buffer_names[fqn] = tensor.name or fqn
+        return fqn
+
+
+def known_constant(tensor: ir.TensorProtocol) -> Known | None:
+    """A constant as a known value if it can be shape arithmetic: small, integer or bool, of rank 0 or 1."""
+    small = tensor.size <= KNOWN_LIMIT and len(tensor.shape) <= 1
+    return Known.from_numpy(tensor.numpy()) if small and tensor.dtype in _KNOWN_TYPES else None
+
+
+_KNOWN_TYPES = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL})
+
+
+@dataclass(eq=False)
+class _Scope:
+    """The names that are visible while one graph or one function body runs."""
+
+    importer: Importer
+    opsets: Mapping[str, int]
+    prefix: str = ""
+    attributes: Mapping[str, ir.Attr] = field(default_factory=dict)
+    values: dict[ir.Value, Value] = field(default_factory=dict)
+    statics: dict[ir.Value, npt.NDArray[np.generic]] = field(default_factory=dict)
+
+    def run(self, graph: ir.Graph | ir.Function) -> list[Value]:
+        for node in graph:
+            with torch.fx.traceback.annotate({SOURCE_KEY: self.prefix + label_of(node)}):
+                results = self._run_node(node)
+            self.values.update(zip(node.outputs, results, strict=False))
+        return [self.value(output) for output in graph.outputs]
+
+    def run_subgraph(self, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
+        """Run a branch or a loop body, which sees this scope's names."""
+        inner = _Scope(self.importer, self.opsets, self.prefix, self.attributes, dict(self.values), self.statics)
+        inner.values.update(zip(graph.inputs, inputs, strict=True))
+        return inner.run(graph)
+
+    def value(self, value: ir.Value | None) -> Value:
+        if value is None or value.name == "":
+            return None
+        if value in self.values:
+            return self.values[value]
+        if value.const_value is not None:
+            return self.importer.constant(value.const_value)
+        raise SourceError.of("convert", value.name or "?", "is used before it is computed", "is the graph valid?")
+
+    def static(self, value: ir.Value | None) -> npt.NDArray[np.generic] | None:
+        """The array behind a value that is a constant of the file."""
+        while value is not None and value not in self.statics:
+            if value.const_value is not None:
+                return value.const_value.numpy()
+            producer = value.producer()
+            if producer is None or producer.domain not in ("", "ai.onnx"):
+                return None
+            if producer.op_type == "Constant":
+                return constant_of(producer).numpy()
+            # Exporters write Identity to share one tensor between two names.
+            value = producer.inputs[0] if producer.op_type == "Identity" else None
+        return None if value is None else self.statics[value]
+
+    def _run_node(self, node: ir.Node) -> Sequence[Value]:
+        label = self.prefix + label_of(node)
+        domain = registry.normal_domain(node.domain)
+        if domain == "" and node.op_type == "Constant":
+            return [self.importer.constant(constant_of(node))]
+        inputs = [self.value(value) for value in node.inputs]
+        function = self.importer.model.functions.get(node.op_identifier())
+        if function is not None:
+            return self._run_function(function, node, inputs)
+        opset = registry.opset_of(self.opsets, domain)
+        schema = registry.schema_of(domain, node.op_type, opset)
+        since = schema.since_version if schema else opset
+        call = Call(
+            node=node,
+            label=label,
+            since=since,
+            schema=schema,
+            attributes=self._attributes(node),
+            statics=lambda position: self.static(node.inputs[position]) if position < len(node.inputs) else None,
+            run_graph=self.run_subgraph,
+        )
+        try:
+            return self._convert(call, domain, inputs)
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AssertionError) as error:
+            reason = str(error).strip().split("\n")[0]
+            shapes = ", ".join(_describe(value) for value in inputs)
+            raise SourceError.of(
+                "convert", label, f"{node.op_type}-{since} on ({shapes}): {reason}", "do the samples fit the model?"
+            ) from error
+
+    def _convert(self, call: Call, domain: str, inputs: list[Value]) -> Sequence[Value]:
+        known = registry.find_known(domain, call.op, call.since)
+        if known is not None and inputs and all(value is None or isinstance(value, Known) for value in inputs):
+            result = known(call, *inputs)
+            if result is not None:
+                return result if isinstance(result, tuple) else (result,)
+        converter = registry.find(domain, call.op, call.since)
+        if converter is None:
+            body = schema_function(call, inputs)
+            if body is None:
+                raise UnsupportedError.of("convert", call.label, f"no converter for {call.op}-{call.since}")
+            return self._run_function(body, call.node, inputs)
+        arguments = [
+            value
+            if value is None or isinstance(value, list) or i in converter.either
+            else to_known(value)
+            if i in converter.shapes
+            else to_tensor(value)
+            for i, value in enumerate(inputs)
+        ]
+        result = converter.function(call, *arguments)
+        return result if isinstance(result, tuple) else (result,)
+
+    def _run_function(self, function: ir.Function, node: ir.Node, inputs: Sequence[Value]) -> list[Value]:
+        attributes = {**{a.name: a for a in function.attributes.values() if a.value is not None}, **self._attributes(node)}
+        inner = _Scope(self.importer, function.opset_imports, f"{self.prefix}{label_of(node)}/", attributes)
+        padded = [*inputs, *[None] * (len(function.inputs) - len(inputs))]
+        inner.values.update(zip(function.inputs, padded, strict=True))
+        for formal, actual in zip(function.inputs, node.inputs, strict=False):
+            static = self.static(actual)
+            if static is not None:
+                inner.statics[formal] = static
+        return inner.run(function)
+
+    def _attributes(self, node: ir.Node) -> dict[str, ir.Attr]:
+        """The node's attributes, references to the enclosing function's attributes resolved."""
+        resolved = {}
+        for name, attribute in node.attributes.items():
+            if not attribute.is_ref():
+                resolved[name] = attribute
+            elif attribute.ref_attr_name in self.attributes:
+                resolved[name] = self.attributes[attribute.ref_attr_name]
+        return resolved
+
+
+def label_of(node: ir.Node) -> str:
+    """How messages name a node: its own name, else its operator and first output."""
+    return node.name or f"{node.op_type}:{next((o.name for o in node.outputs if o.name), '?')}"
+
+
+def constant_of(node: ir.Node) -> ir.TensorProtocol:
+    """The tensor of a Constant node. The same object on every call, because it is cached by identity."""
+    cached = node.meta.get("unspool.constant")
+    if cached is None:
+        cached = node.meta["unspool.constant"] = _read_constant(node)
+    return cached  # type: ignore[no-any-return]
+
+
+def _read_constant(node: ir.Node) -> ir.TensorProtocol:
+    name = node.outputs[0].name or ""
+    for kind, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32), ("value_floats", np.float32)):
+        if kind in node.attributes:
+            return ir.tensor(np.asarray(node.attributes[kind].value, dtype), name=name)
+    if "value" in node.attributes:
+        return node.attributes["value"].as_tensor()
+    found = ", ".join(node.attributes)
+    raise UnsupportedError.of("convert", label_of(node), f"a Constant given as {found or 'nothing'}")
+
+
+def constant_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """Every initializer and every Constant of the model, those of subgraphs and functions included."""
+    yield from (v.const_value for v in model.graph.initializers.values() if v.const_value is not None)
+    for root in (model.graph, *model.functions.values()):
+        for node in ir.traversal.RecursiveGraphIterator(root):
+            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+                yield constant_of(node)
+            for attribute in node.attributes.values():
+                for graph in _graphs(attribute):
+                    yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
+
+
+def _graphs(attribute: ir.Attr) -> Sequence[ir.Graph]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return [attribute.as_graph()]
+    if attribute.type == ir.AttributeType.GRAPHS:
+        return attribute.as_graphs()
+    return []
+
+
+def _describe(value: Value) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    if isinstance(value, Known):
+        return str(value.elements)
+    return "-" if value is None else f"sequence of {len(value)}"

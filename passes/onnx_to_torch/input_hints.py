@@ -1,0 +1,70 @@
+"""What a graph says about the values that its integer inputs may take, so that samples can be drawn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from passes.onnx_to_torch.importer import constant_of
+
+_CARRIES_VALUES = frozenset(
+    {"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand", "Concat", "Where"}
+)
+"""Operators whose output holds the elements of their input."""
+
+
+@dataclass(frozen=True)
+class InputHint:
+    """`table` is the size of the smallest table that the input indexes; `equals` are constants it is compared with."""
+
+    table: int | None = None
+    equals: tuple[int, ...] = ()
+
+
+def input_hint(value: ir.Value) -> InputHint:
+    """Follow a graph input to the tables that it indexes and to the constants that it is compared with."""
+    tables: list[int] = []
+    equals: list[int] = []
+    seen: set[ir.Value] = set()
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for node, position in current.uses():
+            if node.op_type == "Gather" and position == 1:
+                tables += _rows(node)
+            elif node.op_type == "Equal":
+                equals += _scalar(node.inputs[1 - position])
+            elif node.op_type in _CARRIES_VALUES:
+                pending.extend(node.outputs)
+    return InputHint(min(tables, default=None), tuple(equals))
+
+
+def _rows(gather: ir.Node) -> list[int]:
+    data = gather.inputs[0]
+    axis = gather.attributes["axis"].as_int() if "axis" in gather.attributes else 0
+    tensor = _constant(data)
+    shape = tensor.shape if tensor is not None else data.shape if data is not None else None
+    if shape is None or not -len(shape) <= axis < len(shape):
+        return []
+    size = shape[axis]
+    return [size] if isinstance(size, int) else []
+
+
+def _scalar(value: ir.Value | None) -> list[int]:
+    tensor = _constant(value)
+    return [int(tensor.numpy().item())] if tensor is not None and tensor.size == 1 else []
+
+
+def _constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    while value is not None and value.const_value is None:
+        producer = value.producer()
+        if producer is None:
+            return None
+        if producer.op_type == "Constant":
+            return constant_of(producer)
+        value = producer.inputs[0] if producer.op_type == "Identity" else None
+    return None if value is None else value.const_value

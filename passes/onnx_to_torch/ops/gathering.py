@@ -1,0 +1,60 @@
+"""Gather, GatherElements, GatherND: elements by index; negative indices count from the end."""
+
+from __future__ import annotations
+
+import torch
+
+from passes.onnx_to_torch.bits import by_bits
+from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.known_math import Int, integers, less, numbers, where
+from passes.onnx_to_torch.registry import known, op
+from passes.onnx_to_torch.values import Known
+
+
+@op("Gather", 1, 11, 13, either=(1,))
+def gather(call: Call, data: torch.Tensor, indices: torch.Tensor | Known) -> torch.Tensor:
+    axis = call.attr_int("axis", 0) % data.dim()
+    if isinstance(indices, Known):
+        if indices.array.ndim == 0:
+            return data.select(axis, integers(indices)[0])
+        indices = _counted_from_start(indices, data.shape[axis]).tensor()
+    else:
+        indices = torch.where(indices < 0, indices + data.shape[axis], indices)
+    if axis == 0 and data.dim() == 2 and indices.dim() > 0:
+        return torch.nn.functional.embedding(indices, data)
+    rows = data.index_select(axis, indices.reshape(-1))
+    return rows.reshape([*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]])
+
+
+@known("Gather", 1, 11, 13)
+def known_gather(call: Call, data: Known, indices: Known) -> Known | None:
+    if not indices.is_concrete:
+        return None
+    axis = call.attr_int("axis", 0) % data.array.ndim
+    taken = data.array.take(numbers(indices), axis)
+    shape = (*data.array.shape[:axis], *indices.array.shape, *data.array.shape[axis + 1 :])
+    return Known(taken.reshape(shape), data.dtype)
+
+
+@op("GatherElements", 11, 13)
+def gather_elements(call: Call, data: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    axis = call.attr_int("axis", 0)
+    index = torch.where(indices < 0, indices + data.shape[axis], indices).to(torch.int64)
+    # torch.gather wants no index beyond the other axes and neither does ONNX.
+    return by_bits(lambda bits: bits.gather(axis, index), data)
+
+
+@op("GatherND", 11, 12, 13)
+def gather_nd(call: Call, data: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    batch_dims = call.attr_int("batch_dims", 0)
+    # One tensor of positions for each leading axis of data; those of the batch axes are where they are.
+    positions = [
+        torch.arange(data.shape[axis]).reshape([-1 if axis == i else 1 for i in range(indices.dim() - 1)])
+        for axis in range(batch_dims)
+    ]
+    return data[(*positions, *indices.unbind(-1))]
+
+
+def _counted_from_start(indices: Known, size: Int) -> Known:
+    positions = [where(less(index, 0), index + size, index) for index in integers(indices)]
+    return Known(Known.of(positions).array.reshape(indices.array.shape), indices.dtype)

@@ -1,0 +1,3 @@
+"""MaxPool."""
+
+from __future__ import annotations

@@ -1,0 +1,167 @@
+"""One-node models: the importer against ONNX's own reference evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import onnx_ir as ir
+import torch
+from onnx.reference import ReferenceEvaluator
+
+from passes.onnx_to_torch.importer import Importer
+from passes.onnx_to_torch.tensors import array_to_torch, logical_dtype, torch_dtype
+
+Array: TypeAlias = npt.NDArray[Any]
+Arrays: TypeAlias = Sequence[Array | None]
+
+TOLERANCES = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-9}
+"""Relative and absolute tolerance by element type; integers and booleans must be equal."""
+
+
+def check_op(
+    op_type: str,
+    inputs: Arrays,
+    opset: int,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    outputs: int = 1,
+    constants: Collection[int] = (),
+    symbolic: Arrays | None = None,
+    expected: Sequence[Array] | None = None,
+    tolerance: float | None = None,
+    domain: str = "",
+) -> None:
+    """Check that a node gives the reference's values, dtypes and shapes.
+
+    Args:
+        op_type: the operator.
+        inputs: its inputs in order; None leaves an optional one out.
+        opset: version of `domain` that the model imports.
+        attributes: the node's attributes.
+        outputs: how many outputs the node declares.
+        constants: positions of inputs that are initializers rather than graph inputs.
+        symbolic: the same inputs at another size, not together with `expected`. The node is exported with
+            every dimension that differs dynamic, and the exported program must be right on these too.
+            `constants` are not replaced.
+        expected: what `inputs` give, where the reference evaluator is silent or wrong about this version.
+        tolerance: relative and absolute, in place of the one of the element type.
+        domain: the operator's domain.
+    """
+    model = node_model(op_type, inputs, opset, attributes, outputs, constants, domain)
+    importer = Importer(ir.from_proto(model))
+    arrays = _graph_inputs(inputs, constants)
+    compare(run(importer, arrays), expected or reference(model, arrays), tolerance)
+    if symbolic is None:
+        return
+    others = _graph_inputs(symbolic, constants)
+    dynamic = tuple(_dynamic_dims(*pair) for pair in zip(arrays, others, strict=True))
+    with torch.no_grad():
+        program = torch.export.export(
+            importer, tuple(map(as_tensor, arrays)), dynamic_shapes={"inputs": dynamic}, strict=False
+        )
+    compare(run(program.module(), arrays), expected or reference(model, arrays), tolerance)
+    compare(run(program.module(), others), reference(model, others), tolerance)
+
+
+def run_op(
+    op_type: str,
+    inputs: Arrays,
+    opset: int,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    outputs: int = 1,
+    constants: Collection[int] = (),
+    domain: str = "",
+) -> list[Array]:
+    """What the importer makes of one node, for tests that bring their own expectation."""
+    model = node_model(op_type, inputs, opset, attributes, outputs, constants, domain)
+    return run(Importer(ir.from_proto(model)), _graph_inputs(inputs, constants))
+
+
+def node_model(
+    op_type: str,
+    inputs: Arrays,
+    opset: int,
+    attributes: Mapping[str, Any] | None = None,
+    outputs: int = 1,
+    constants: Collection[int] = (),
+    domain: str = "",
+) -> onnx.ModelProto:
+    """A model of one node. Inputs are named x0, x1, ... and outputs y0, y1, ..."""
+    names = ["" if array is None else f"x{i}" for i, array in enumerate(inputs)]
+    results = [f"y{i}" for i in range(outputs)]
+    node = onnx.helper.make_node(op_type, names, results, domain=domain, **(attributes or {}))
+    present = [(f"x{i}", i, array) for i, array in enumerate(inputs) if array is not None]
+    graph = onnx.helper.make_graph(
+        [node],
+        op_type,
+        [
+            onnx.helper.make_tensor_value_info(name, ir.DataType.from_numpy(array.dtype).value, array.shape)
+            for name, i, array in present
+            if i not in constants
+        ],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in results],
+        [onnx.numpy_helper.from_array(array, name) for name, i, array in present if i in constants],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(domain, opset)])
+
+
+def reference(model: onnx.ModelProto, arrays: Sequence[Array]) -> list[Array]:
+    """What ONNX's reference evaluator computes."""
+    names = [value.name for value in model.graph.input]
+    with np.errstate(all="ignore"):
+        results = ReferenceEvaluator(model).run(None, dict(zip(names, arrays, strict=True)))
+    assert isinstance(results, list)
+    return [np.asarray(result) for result in results]
+
+
+def run(module: torch.nn.Module, arrays: Sequence[Array]) -> list[Array]:
+    """A module's outputs on arrays, as arrays."""
+    with torch.no_grad():
+        return [as_array(result) for result in module(*map(as_tensor, arrays))]
+
+
+def compare(actual: Sequence[Array], expected: Sequence[Array], tolerance: float | None = None) -> None:
+    """Assert that values, dtypes and shapes agree."""
+    assert len(actual) == len(expected)
+    for i, (got, want) in enumerate(zip(actual, expected, strict=True)):
+        assert got.dtype == want.dtype, f"output {i} is {got.dtype}, expected {want.dtype}"
+        assert got.shape == want.shape, f"output {i} has shape {got.shape}, expected {want.shape}"
+        allowed = TOLERANCES.get(got.dtype.name, 0.0) if tolerance is None else tolerance
+        if allowed:
+            np.testing.assert_allclose(
+                got.astype(np.float64), want.astype(np.float64), allowed, allowed, err_msg=f"output {i}"
+            )
+        else:
+            np.testing.assert_array_equal(got, want, err_msg=f"output {i}")
+
+
+def as_tensor(array: Array) -> torch.Tensor:
+    """A tensor of the array's element type, ml_dtypes included, over memory of its own."""
+    dtype = torch_dtype(ir.DataType.from_numpy(array.dtype), "input")
+    return array_to_torch(np.array(array, order="C"), dtype)
+
+
+def as_array(tensor: torch.Tensor) -> Array:
+    """An array of the tensor's element type, ml_dtypes included."""
+    logical = logical_dtype(tensor.dtype)
+    if logical.is_native:
+        return np.asarray(tensor.detach().cpu().numpy())
+    bits = tensor.detach().contiguous().view(torch.uint8 if tensor.dtype.itemsize == 1 else torch.int16)
+    return bits.numpy().view(getattr(ml_dtypes, str(logical)))
+
+
+def _graph_inputs(inputs: Arrays, constants: Collection[int]) -> list[Array]:
+    return [array for i, array in enumerate(inputs) if array is not None and i not in constants]
+
+
+def _dynamic_dims(one: Array, other: Array) -> dict[int, Any]:
+    pairs = enumerate(zip(one.shape, other.shape, strict=True))
+    return {axis: torch.export.Dim.AUTO for axis, (a, b) in pairs if a != b}

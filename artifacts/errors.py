@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class UnspoolError(Exception):
         return "\n".join(str(problem) for problem in self.problems)
 
     @classmethod
-    def of(cls, stage: str, subject: str, message: str, hint: str = "") -> UnspoolError:
+    def of(cls, stage: str, subject: str, message: str, hint: str = "") -> Self:
         """Shorthand for the common case of a single problem."""
         return cls(Problem(stage, subject, message, hint))
 

@@ -53,18 +53,34 @@ class Need(Noun):
     command: Text
 
 
+class SampleFiles(Noun):
+    """One request: .npz files of the inputs by name, of the source's outputs, and of what it decodes.
+
+    `decoded` holds `tokens` int64 [batch, n] and `lengths` int64 [batch], at most n tokens of the source's
+    greedy decoding; None for a model that is called once.
+    """
+
+    inputs: RelativePath
+    outputs: RelativePath
+    decoded: RelativePath | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that there are."""
+        return tuple(path for path in (self.inputs, self.outputs, self.decoded) if path is not None)
+
+
 class ModelEntry(Noun):
     """One model: where it came from, how it is called, and which engine holds each of its functions.
 
     `source` is the digest of the source graph and its weights, `signature` the source model's own.
-    `samples` are .npz files of inputs and the source's outputs.
     """
 
     source: Sha256
     signature: Signature
     schedule: Schedule
     functions: Annotated[dict[Name, Name], Field(min_length=1)]
-    samples: tuple[RelativePath, ...] = ()
+    samples: tuple[SampleFiles, ...] = ()
 
 
 class EngineEntry(Noun):
@@ -204,7 +220,7 @@ def _file_faults(manifest: Manifest) -> Iterator[str]:
     for name, engine in manifest.engines.items():
         yield from _missing(manifest, f"engine {name!r}", (engine.source, engine.plan))
     for name, model in manifest.models.items():
-        yield from _missing(manifest, f"model {name!r}", model.samples)
+        yield from _missing(manifest, f"model {name!r}", [path for sample in model.samples for path in sample.paths])
     if manifest.weights.layout == "inline" and manifest.weights.shards:
         yield "inline weights have no shards"
     for shard in manifest.weights.shards:

@@ -81,11 +81,15 @@ class WeightsReport(Noun):
 
 
 class BuildReport(Noun):
-    """The content of build.json. `started` is UTC in ISO 8601; `notices` are what the user should know."""
+    """The content of build.json. `started` is UTC in ISO 8601; `notices` are what the user should know.
+
+    `key` is a digest of all that went into the build: a build that would have the same key is up to date.
+    """
 
     started: str
     seconds: Seconds
     machine: Machine
+    key: str = ""
     stages: tuple[StageTime, ...] = ()
     numerics: tuple[OutputNumerics, ...] = ()
     engines: tuple[EngineSize, ...] = ()

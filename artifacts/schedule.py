@@ -17,6 +17,7 @@ State = Literal["recompute", "padded", "cached"]
 
 Token = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Axis = Annotated[int, Field(ge=0)]
 
 
 class Generation(Noun):
@@ -44,12 +45,14 @@ class CacheSlot(Noun):
 
     input: str
     output: str
-    axis: int | None
-    batch_axis: int
+    axis: Axis | None
+    batch_axis: Axis
     init: Annotated[str, Field(pattern=r"^(empty|zeros|encoder:.+)$")]
 
     @model_validator(mode="after")
     def _only_a_growing_slot_starts_empty(self) -> CacheSlot:
+        if self.axis == self.batch_axis:
+            raise ValueError(f"slot {self.input!r} has its time axis where the batch is")
         if self.init == "empty" and self.axis is None:
             raise ValueError(f"slot {self.input!r} has no time axis, so it cannot start empty")
         return self
@@ -125,6 +128,9 @@ class Decode(Noun):
     def _parts_agree(self) -> Decode:
         if (self.state == "cached") != bool(self.slots):
             raise ValueError(f"state {self.state!r} does not go with {len(self.slots)} cache slots")
+        names = [self.tokens, *(slot.input for slot in self.slots), *filter(None, [self.position])]
+        if len(set(names)) != len(names):
+            raise ValueError(f"one input has two roles among {names}")
         if (
             isinstance(self.control, Partitioned)
             and self.control.boundaries[-1] != self.generation.max_new_tokens
@@ -134,6 +140,15 @@ class Decode(Noun):
                 f"not at max_new_tokens {self.generation.max_new_tokens}"
             )
         return self
+
+    def shortened(self, limit: int) -> Decode:
+        """The same schedule for at most `limit` new tokens, partitions beyond them left out."""
+        longest = min(limit, self.generation.max_new_tokens)
+        control = self.control
+        if isinstance(control, Partitioned):
+            control = Partitioned(boundaries=(*(b for b in control.boundaries if b < longest), longest))
+        generation = self.generation.model_copy(update={"max_new_tokens": longest})
+        return self.model_copy(update={"generation": generation, "control": control})
 
     @property
     def functions(self) -> tuple[str, ...]:

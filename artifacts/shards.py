@@ -26,7 +26,7 @@ from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
 from artifacts.names import RelativePath, Sha256
 from artifacts.noun import Noun
-from artifacts.weights import Blob, Bytes, Size, WeightRef, WeightStore
+from artifacts.weights import Bytes, Size, WeightRef, WeightStore
 
 WEIGHTS_FOLDER = "weights"
 DEFAULT_SHARD_BYTES = 1 << 30
@@ -85,19 +85,23 @@ def write_shards(
 ) -> tuple[Shard, ...]:
     """Write every blob that the references reach to `root/weights/DIGEST.safetensors`.
 
-    Blobs go widest element first and then by digest, so that each is aligned to its element size and that the
-    same contents give the same files. A shard holds at most `limit` bytes of data unless a single tensor is
-    larger. No references, no files. Raises KeyError if a content is missing, OSError if a write fails.
+    Blobs go widest element first and then by digest, so that each is aligned to its element size, and that
+    the same references give the same files in whatever order. A shard holds at most `limit` bytes of data
+    unless a single tensor is larger. No references, no files. Raises KeyError if a content is missing,
+    OSError if a write fails.
     """
-    blobs = sorted(store.restricted(refs).blobs.values(), key=lambda blob: (-_itemsize(blob), blob.digest))
-    groups: list[list[Blob]] = []
+    views: dict[str, list[WeightRef]] = {}
+    for ref in refs:
+        views.setdefault(ref.digest, []).append(ref)
+    tensors = [_Shown.of(digest, store.blobs[digest], views[digest]) for digest in views]
+    groups: list[list[_Shown]] = []
     room = 0
-    for blob in blobs:
-        if not groups or blob.nbytes > room:
+    for tensor in sorted(tensors, key=lambda tensor: (-tensor.dtype.numpy.itemsize, tensor.digest)):
+        if not groups or tensor.data.nbytes > room:
             groups.append([])
             room = limit
-        groups[-1].append(blob)
-        room -= blob.nbytes
+        groups[-1].append(tensor)
+        room -= tensor.data.nbytes
     return tuple(_write_shard(group, root) for group in groups)
 
 
@@ -111,14 +115,12 @@ def read_shard(root: Path, path: str, *, verify: bool = True) -> tuple[tuple[Sha
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise BundleError.of(_STAGE, path, f"cannot be mapped: {error}") from error
     tensors = parse_header(data, path)
-    blobs = {
-        t.digest: Blob(t.digest, data[t.offset : t.offset + t.nbytes], t.dtype, t.shape) for t in tensors
-    }
+    blobs = {tensor.digest: data[tensor.offset : tensor.offset + tensor.nbytes] for tensor in tensors}
     if verify:
         BundleError.raise_if(
             Problem(_STAGE, f"{path}: {digest}", "the content does not have the digest that names it")
             for digest, blob in blobs.items()
-            if sha256_bytes(blob.data.data) != digest
+            if sha256_bytes(blob.data) != digest
         )
     return tensors, WeightStore(MappingProxyType(blobs))
 
@@ -194,42 +196,63 @@ def _are_sizes(values: object) -> bool:
     )
 
 
-def _write_shard(blobs: Sequence[Blob], root: Path) -> Shard:
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A blob as the tensor that people see who open the shard."""
+
+    digest: str
+    data: Bytes
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, digest: str, data: Bytes, views: Iterable[WeightRef]) -> _Shown:
+        """The widest view, on whose alignment all views are aligned; then by name and shape."""
+        shown = []
+        for ref in views:
+            dtype = _stored_as(ref.dtype)
+            shape = (*ref.shape, 2) if ref.dtype is DType.COMPLEX128 else ref.shape
+            if ref.nbytes != data.nbytes:  # a slice: the blob in its type, flat
+                shape = (data.nbytes // dtype.numpy.itemsize,)
+            if math.prod(shape) * dtype.numpy.itemsize == data.nbytes:
+                shown.append((-dtype.numpy.itemsize, dtype, shape))
+        _, dtype, shape = min(shown, default=(0, DType.UINT8, (data.nbytes,)))
+        return cls(digest, data, dtype, shape)
+
+
+def _stored_as(dtype: DType) -> DType:
+    """The type that safetensors has for a logical type: itself, a part of it, or its carrier."""
+    if dtype is DType.COMPLEX128:
+        return DType.FLOAT64
+    return dtype if dtype in _DTYPE_OF_CODE.values() else DType.of(dtype.numpy)
+
+
+def _write_shard(tensors: Sequence[_Shown], root: Path) -> Shard:
     from safetensors import SafetensorError, TensorSpec, serialize_file
 
     folder = root / WEIGHTS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / "draft.safetensors"
-    specs = {}
-    for blob in blobs:
-        dtype, shape = _shown_as(blob)
-        specs[blob.digest] = TensorSpec(
-            dtype=dtype.value, shape=shape, data_ptr=blob.data.ctypes.data, data_len=blob.nbytes
+    specs = {
+        tensor.digest: TensorSpec(
+            dtype=tensor.dtype.value,
+            shape=tensor.shape,
+            data_ptr=tensor.data.ctypes.data,
+            data_len=tensor.data.nbytes,
         )
+        for tensor in tensors
+    }
     try:
         serialize_file(specs, draft)
     except SafetensorError as error:  # it hides the operating system's error number, not its text
         raise OSError(None, str(error), str(draft)) from error
-    digest = sha256_file(draft)
-    path = f"{WEIGHTS_FOLDER}/{digest}.safetensors"
     # The library makes its files private; a bundle is as readable as the folder it is in.
     draft.chmod(folder.stat().st_mode & 0o666)
+    digest = sha256_file(draft)
+    path = f"{WEIGHTS_FOLDER}/{digest}.safetensors"
     draft.replace(root / path)
-    tensors, _ = read_shard(root, path, verify=False)
-    return Shard(path=path, sha256=digest, bytes=(root / path).stat().st_size, tensors=tensors)
-
-
-def _shown_as(blob: Blob) -> tuple[DType, tuple[int, ...]]:
-    """The type and shape under which a shard shows a blob: its own where safetensors has it unpacked."""
-    if blob.dtype is DType.COMPLEX128:
-        return DType.FLOAT64, (*blob.shape, 2)
-    if blob.dtype in _DTYPE_OF_CODE.values():
-        return blob.dtype, blob.shape
-    return DType.of(blob.dtype.numpy), blob.shape
-
-
-def _itemsize(blob: Blob) -> int:
-    return _shown_as(blob)[0].numpy.itemsize
+    entries, _ = read_shard(root, path, verify=False)
+    return Shard(path=path, sha256=digest, bytes=(root / path).stat().st_size, tensors=entries)
 
 
 _DTYPE_OF_CODE: Mapping[str, DType] = {

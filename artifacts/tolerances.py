@@ -110,22 +110,24 @@ def compare(expected: Array, actual: Array, tolerance: Tolerance, dtype: DType |
         order="C",
         buffersize=_CHUNK_ELEMENTS,
     )
-    for left, right in chunks if expected.size else ():
-        difference, magnitude = _distance(left, right, dtype)
-        allowed = tolerance.atol + tolerance.rtol * magnitude
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # 0/0 is no difference and none allowed: nothing required. inf/inf is a wrong infinity.
-            factor = np.where(difference == 0, 0.0, difference / allowed)
-            relative = np.where((difference == 0) | (magnitude == 0), 0.0, difference / magnitude)
-        factor = np.where(np.isnan(factor), np.inf, factor)
-        relative = np.where(np.isinf(difference), np.inf, relative)
-        at = int(factor.argmax())
-        if factor[at] > required:
-            required, worst = float(factor[at]), start + at
-        max_abs = max(max_abs, float(difference.max()))
-        max_rel = max(max_rel, float(relative.max()))
-        mismatched += int(np.count_nonzero(factor > 1.0))
-        start += left.size
+    # Infinities and NaN are values like others here: what they make of a quotient is sorted out below.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for left, right in chunks if expected.size else ():
+            difference, magnitude = _distance(left, right, dtype)
+            allowed = tolerance.atol + tolerance.rtol * magnitude
+            equal = difference == 0
+            within = equal | ((difference <= allowed) & np.isfinite(difference))
+            factor = np.where(equal, 0.0, difference / allowed)
+            factor[np.isnan(factor)] = np.inf
+            relative = np.where(equal | (magnitude == 0), 0.0, difference / magnitude)
+            relative[np.isinf(difference)] = np.inf
+            at = int(factor.argmax())
+            if factor[at] > required:
+                required, worst = float(factor[at]), start + at
+            max_abs = max(max_abs, float(difference.max()))
+            max_rel = max(max_rel, float(relative.max()))
+            mismatched += within.size - int(np.count_nonzero(within))
+            start += within.size
     index = None if worst < 0 else tuple(int(i) for i in np.unravel_index(worst, expected.shape))
     return Comparison(tolerance, max_abs, max_rel, required, index, mismatched, expected.size)
 
@@ -140,8 +142,7 @@ def _distance(left: Array, right: Array, dtype: DType | None) -> tuple[Array, Ar
         difference = (high.astype(np.uint64) - low.astype(np.uint64)).astype(np.float64)
         return difference, np.abs(left.astype(np.float64))
     wide = np.complex128 if left.dtype.kind == "c" else np.float64
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = np.abs(right.astype(wide) - left.astype(wide))
+    difference = np.abs(right.astype(wide) - left.astype(wide))
     magnitude = np.abs(left.astype(wide))
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))

@@ -64,42 +64,15 @@ class WeightRef(Noun):
 
 
 @dataclass(frozen=True, eq=False)
-class Blob:
-    """A content that exists once: its bytes, and the tensor as which a shard shows it."""
-
-    digest: str
-    data: Bytes
-    dtype: DType
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the content."""
-        return self.data.nbytes
-
-    def merged(self, other: Blob) -> Blob:
-        """One blob for two of the same digest, after comparing every byte. Raises ValueError if they differ.
-
-        The first one's type stays unless the other's elements are wider: a shard aligns a blob by its type,
-        and every view has to be aligned.
-        """
-        same_memory = self.data.ctypes.data == other.data.ctypes.data and self.nbytes == other.nbytes
-        if not same_memory and not np.array_equal(self.data, other.data):
-            raise ValueError(f"two different contents have the SHA-256 digest {self.digest}")
-        wider = other.dtype.numpy.itemsize > self.dtype.numpy.itemsize
-        return Blob(self.digest, self.data, other.dtype, other.shape) if wider else self
-
-
-@dataclass(frozen=True, eq=False)
 class WeightStore:
-    """An immutable mapping from digest to content.
+    """An immutable mapping from digest to content: `blobs` holds uint8 [n], read-only.
 
     Arrays are kept as they are: a contiguous one, a memory map in particular, is never copied, and whoever
     hands it over must not write to it any more. `digest_of` is a parameter for the tests of colliding
     digests alone.
     """
 
-    blobs: Mapping[str, Blob] = field(default_factory=lambda: MappingProxyType({}))
+    blobs: Mapping[str, Bytes] = field(default_factory=lambda: MappingProxyType({}))
     digest_of: Callable[[memoryview], str] = sha256_bytes
 
     def with_tensor(self, array: npt.ArrayLike, dtype: DType | None = None) -> tuple[WeightStore, WeightRef]:
@@ -121,16 +94,15 @@ class WeightStore:
             carried, logical = _carried(np.asarray(array), dtype)
             data = _flat_bytes(carried)
             digest = self.digest_of(data.data)
-            blob = Blob(digest, data, logical, carried.shape)
-            blobs[digest] = blobs[digest].merged(blob) if digest in blobs else blob
+            blobs[digest] = _merged(digest, blobs.get(digest), data)
             refs.append(WeightRef(digest=digest, dtype=logical, shape=carried.shape))
         return WeightStore(MappingProxyType(blobs), self.digest_of), tuple(refs)
 
     def merged(self, other: WeightStore) -> WeightStore:
         """The contents of both stores. Raises ValueError if one digest names two contents."""
         blobs = dict(self.blobs)
-        for digest, blob in other.blobs.items():
-            blobs[digest] = blobs[digest].merged(blob) if digest in blobs else blob
+        for digest, data in other.blobs.items():
+            blobs[digest] = _merged(digest, blobs.get(digest), data)
         return WeightStore(MappingProxyType(blobs), self.digest_of)
 
     def restricted(self, refs: Iterable[WeightRef]) -> WeightStore:
@@ -145,7 +117,7 @@ class WeightStore:
 
         Raises KeyError if the content is not here, ValueError if the view reaches beyond it.
         """
-        data = self.blobs[ref.digest].data
+        data = self.blobs[ref.digest]
         if ref.offset + ref.nbytes > data.nbytes:
             raise ValueError(f"{ref.nbytes} bytes at {ref.offset} reach beyond a blob of {data.nbytes} bytes")
         return data[ref.offset : ref.offset + ref.nbytes]
@@ -157,7 +129,7 @@ class WeightStore:
     @property
     def nbytes(self) -> int:
         """Bytes of all contents, each counted once."""
-        return sum(blob.nbytes for blob in self.blobs.values())
+        return sum(data.nbytes for data in self.blobs.values())
 
     def __len__(self) -> int:
         return len(self.blobs)
@@ -167,6 +139,16 @@ class WeightStore:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.blobs)
+
+
+def _merged(digest: str, known: Bytes | None, data: Bytes) -> Bytes:
+    """The one content of a digest, after comparing every byte. Raises ValueError if there are two."""
+    if known is None:
+        return data
+    same_memory = known.ctypes.data == data.ctypes.data and known.nbytes == data.nbytes
+    if not same_memory and not np.array_equal(known, data):
+        raise ValueError(f"two different contents have the SHA-256 digest {digest}")
+    return known
 
 
 def _carried(array: Array, dtype: DType | None) -> tuple[Array, DType]:

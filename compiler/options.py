@@ -8,7 +8,7 @@ from pathlib import Path
 
 from artifacts.manifest import Status
 from compiler.generation import TokenFlags
-from compiler.shapes import NO_SHAPES, Shapes
+from compiler.shapes import Shapes
 
 
 class ScheduleName(StrEnum):
@@ -61,9 +61,9 @@ class CompileOptions:
     cache: CacheMode = CacheMode.AUTO
     tokens: TokenFlags = TokenFlags()
     precision: Precision = Precision.AUTO
-    min_shapes: Shapes = NO_SHAPES
-    opt_shapes: Shapes = NO_SHAPES
-    max_shapes: Shapes = NO_SHAPES
+    min_shapes: Shapes = ()
+    opt_shapes: Shapes = ()
+    max_shapes: Shapes = ()
     samples: Path | None = None
     atol: float | None = None
     rtol: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ import numpy.typing as npt
 
 from artifacts.canonical import sha256_bytes
 from artifacts.errors import RunError, UsageError
+from artifacts.samples import Sample, read_arrays
 from artifacts.spec import Signature, TensorSpec
-from compiler.shapes import NO_SHAPES, Shapes
+from compiler.shapes import Shapes
 from compiler.source_runner import SourceRunner
 from passes.onnx_to_torch.input_hints import InputHint
-from passes.program import Arrays, Sample
 
 Array = npt.NDArray[np.generic]
 
@@ -25,9 +24,9 @@ Array = npt.NDArray[np.generic]
 class ShapeRanges:
     """Sizes of inputs that the user gave: smallest, usual, largest. Any may be empty."""
 
-    min: Shapes = NO_SHAPES
-    opt: Shapes = NO_SHAPES
-    max: Shapes = NO_SHAPES
+    min: Shapes = ()
+    opt: Shapes = ()
+    max: Shapes = ()
 
 
 # Sizes to try for the symbols that are not a batch, by the kind of input they appear in. They differ from each
@@ -60,11 +59,7 @@ def draw_samples(
 
 def read_samples(path: Path, signature: Signature, runner: SourceRunner) -> tuple[Sample, ...]:
     """The user's .npz of inputs by name, answered by the source. Raises UsageError if it does not fit the model."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UsageError.of("samples", str(path), f"is not an .npz of arrays: {error}") from error
+    arrays = read_arrays(path)
     missing = [spec.name for spec in signature.inputs if spec.name not in arrays]
     if missing:
         names = ", ".join(arrays)
@@ -74,7 +69,12 @@ def read_samples(path: Path, signature: Signature, runner: SourceRunner) -> tupl
 
 
 def _first_that_runs(
-    signature: Signature, hints: Mapping[str, InputHint], runner: SourceRunner, given: Shapes, number: int, batch: int
+    signature: Signature,
+    hints: Mapping[str, InputHint],
+    runner: SourceRunner,
+    given: Shapes,
+    number: int,
+    batch: int,
 ) -> Sample:
     failure: RunError | None = None
     for sizes in _size_choices(signature, given, number, batch):
@@ -97,7 +97,7 @@ def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) 
     fixed = {
         symbol: size
         for spec in signature.inputs
-        for symbol, size in zip(spec.shape, given.get(spec.name, ()), strict=False)
+        for symbol, size in zip(spec.shape, dict(given).get(spec.name, ()), strict=False)
         if isinstance(symbol, str)
     }
     for attempt in range(max(map(len, (_SEQUENCE, _SPATIAL, _SIGNAL)))):
@@ -126,8 +126,9 @@ def _size(spec: TensorSpec, axis: int, attempt: int, number: int, batch: int, ta
 
 
 def _shape(spec: TensorSpec, sizes: Mapping[str, int], given: Shapes) -> tuple[int, ...]:
-    if spec.name in given:
-        return given[spec.name]
+    chosen = dict(given).get(spec.name)
+    if chosen is not None:
+        return chosen
     return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape)
 
 

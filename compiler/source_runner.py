@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.errors import MissingToolError, RunError
-from passes.program import Arrays
+from artifacts.samples import Arrays
 
 
 class SourceRunner:
@@ -20,7 +20,9 @@ class SourceRunner:
             import onnxruntime
         except ImportError as error:
             hint = 'pip install "unspool[onnxruntime]"'
-            raise MissingToolError.of("samples", "onnxruntime", "is needed to run the source model", hint) from error
+            raise MissingToolError.of(
+                "samples", "onnxruntime", "is needed to run the source model", hint
+            ) from error
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
@@ -36,7 +38,9 @@ class SourceRunner:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except self._errors as error:
-            raise RunError.of("samples", path.name, f"ONNX Runtime cannot load the source: {_first_line(error)}") from error
+            raise RunError.of(
+                "samples", path.name, f"ONNX Runtime cannot load the source: {_first_line(error)}"
+            ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
@@ -45,11 +49,21 @@ class SourceRunner:
             results = self._session.run(self._outputs, dict(inputs))
         except self._errors as error:
             shapes = ", ".join(f"{name}:{'x'.join(map(str, array.shape))}" for name, array in inputs.items())
-            raise RunError.of("samples", self.path.name, f"the source fails on {shapes}: {_first_line(error)}") from error
+            raise RunError.of(
+                "samples", self.path.name, f"the source fails on {shapes}: {_first_line(error)}"
+            ) from error
         return dict(zip(self._outputs, results, strict=True))
 
 
-_ERRORS = ("Fail", "InvalidArgument", "NotImplemented", "InvalidGraph", "RuntimeException", "InvalidProtobuf", "NoSuchFile")
+_ERRORS = (
+    "Fail",
+    "InvalidArgument",
+    "NotImplemented",
+    "InvalidGraph",
+    "RuntimeException",
+    "InvalidProtobuf",
+    "NoSuchFile",
+)
 
 
 def _first_line(error: Exception) -> str:

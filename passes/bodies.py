@@ -17,7 +17,9 @@ from torch.export.graph_signature import (
 )
 
 from artifacts.spec import Dim
-from passes.program import WEIGHT_KINDS
+from artifacts.weights import WeightStore
+from passes.program import WEIGHT_KINDS, Function
+from passes.torch_dtypes import from_numpy
 
 
 def edited(body: ExportedProgram, graph: torch.fx.Graph) -> ExportedProgram:
@@ -62,6 +64,13 @@ def copied_graph(body: ExportedProgram) -> tuple[torch.fx.Graph, dict[torch.fx.N
     return copy, mapping
 
 
+def with_weights(function: Function, store: WeightStore) -> ExportedProgram:
+    """The body with its weights as real buffers: what torch.export saves and any user of torch can call."""
+    body = edited(function.body, copied_graph(function.body)[0])
+    tensors = {name: from_numpy(store.array(ref), ref.dtype) for name, ref in function.weights.items()}
+    return body._update(body.graph_module, body.graph_signature, state_dict=tensors)
+
+
 def dims(value: torch.Tensor, symbols: Mapping[str, str]) -> tuple[Dim, ...]:
     """The shape of a node's fake value: sizes, names of symbols, or expressions over them ("2*seq + 1")."""
     return tuple(dim(size, symbols) for size in value.shape)
@@ -74,7 +83,9 @@ def dim(size: int | torch.SymInt, symbols: Mapping[str, str]) -> Dim:
     expression = size.node.expr
     if expression.is_number:
         return int(expression)
-    return str(expression.xreplace({s: sympy.Symbol(symbols.get(str(s), str(s))) for s in expression.free_symbols}))
+    return str(
+        expression.xreplace({s: sympy.Symbol(symbols.get(str(s), str(s))) for s in expression.free_symbols})
+    )
 
 
 def without_metadata(nodes: Iterable[torch.fx.Node]) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from pydantic import JsonValue, TypeAdapter
 
-from artifacts.errors import PassError, UnspoolError
 from artifacts.weights import WeightStore
 from passes.program import Function, Program
 from passes.text import fingerprint

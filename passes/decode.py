@@ -11,10 +11,12 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from artifacts.runtime.greedy import Greedy
+from artifacts.samples import Arrays
 from artifacts.schedule import Decode
 from artifacts.spec import TensorSpec
 from passes.interpreter import call
-from passes.program import Arrays, Program
+from passes.program import Program
 
 Array = npt.NDArray[np.generic]
 
@@ -45,7 +47,9 @@ class Stepper:
             given |= self.slots if self.slots else self._first_slots(tokens.shape[0])
         elif schedule.state == "padded":
             missing = schedule.generation.max_new_tokens - tokens.shape[1]
-            given[schedule.tokens] = np.pad(tokens, ((0, 0), (0, missing)), constant_values=schedule.generation.pad)
+            given[schedule.tokens] = np.pad(
+                tokens, ((0, 0), (0, missing)), constant_values=schedule.generation.pad
+            )
             row = position
         else:
             given[schedule.tokens] = tokens
@@ -92,7 +96,11 @@ def positions_to_check(schedule: Decode, length: int) -> tuple[int, ...]:
 
 
 def teacher_forced(
-    program: Program, schedule: Decode, inputs: Arrays, tokens: npt.NDArray[np.int64], positions: Iterable[int]
+    program: Program,
+    schedule: Decode,
+    inputs: Arrays,
+    tokens: npt.NDArray[np.int64],
+    positions: Iterable[int],
 ) -> Array:
     """Scores [batch, positions, vocabulary] when the tokens [batch, t] are given rather than chosen."""
     stepper = Stepper(program, schedule, inputs)
@@ -100,3 +108,12 @@ def teacher_forced(
     every = range(wanted[-1] + 1) if schedule.state == "cached" else wanted
     rows = {p: stepper.scores(tokens[:, : p + 1]) for p in every}
     return np.stack([rows[p] for p in wanted], axis=1)
+
+
+def greedy(program: Program, schedule: Decode, inputs: Arrays, batch: int, limit: int) -> dict[str, Array]:
+    """Decode greedily, at most `limit` tokens: `tokens` int64 [batch, n] and `lengths` int64 [batch]."""
+    stepper = Stepper(program, schedule, inputs)
+    rows = Greedy(schedule.generation, batch)
+    while not rows.finished and rows.position < limit:
+        rows.append(stepper.scores(rows.fed))
+    return rows.result()

@@ -119,7 +119,11 @@ class _Folder:
         return result
 
     def _replace(self, node: torch.fx.Node, ref: WeightRef) -> None:
-        with self.graph.inserting_after(self.last_weight) if self.last_weight else self.graph.inserting_before():
+        with (
+            self.graph.inserting_after(self.last_weight)
+            if self.last_weight
+            else self.graph.inserting_before()
+        ):
             folded = self.graph.placeholder(f"{node.name}_folded")
         folded.meta = {"val": node.meta["val"], "weight": True}
         self.last_weight = folded

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from artifacts.samples import Arrays
 from artifacts.weights import WeightStore
-from passes.program import Arrays, Function, Program
+from passes.program import Function, Program
 from passes.torch_dtypes import from_numpy, to_numpy
 
 Observer = Callable[[torch.fx.Node, object], None]
@@ -33,7 +34,9 @@ def run_function(
     return tuple(results)
 
 
-def call(program: Program, name: str, inputs: Arrays, observe: Observer | None = None) -> dict[str, npt.NDArray[np.generic]]:
+def call(
+    program: Program, name: str, inputs: Arrays, observe: Observer | None = None
+) -> dict[str, npt.NDArray[np.generic]]:
     """Call one function of a program by the names of its signature. Extra inputs are ignored."""
     function = program.functions[name]
     tensors = [from_numpy(inputs[spec.name], spec.dtype) for spec in function.signature.inputs]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from artifacts.checks import OutputCheck, Tolerances, require_equal
 from artifacts.errors import PassError, Problem, UnspoolError
 from passes.contract import Pass
 from passes.program import Program
-from passes.verification import OutputCheck, Tolerances, check_program, first_moved_node, require_equal
+from passes.verification import check_program, first_moved_node
 
 STAGE = "passes"
 
@@ -59,5 +60,10 @@ def run_passes(
 def _failure(step: Pass, runs: Sequence[PassRun], error: Exception) -> PassError:
     before = ", ".join(run.step.name for run in runs) or "none"
     return PassError(
-        Problem(STAGE, f"pass {step.name!r}", f"{type(error).__name__}: {error}", f"passes that ran before: {before}")
+        Problem(
+            STAGE,
+            f"pass {step.name!r}",
+            f"{type(error).__name__}: {error}",
+            f"passes that ran before: {before}",
+        )
     )

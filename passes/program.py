@@ -6,19 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from artifacts.samples import Sample
 from artifacts.schedule import Schedule
 from artifacts.spec import Signature
 from artifacts.weights import WeightRef, WeightStore
 
 WEIGHT_KINDS = frozenset({InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR})
-
-Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,19 +67,10 @@ class Function:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """One request: the model's inputs by name, and what the source model answered."""
-
-    inputs: Arrays
-    outputs: Arrays
-
-
-@dataclass(frozen=True, eq=False)
 class Model:
     """A source model inside a program: its own signature, how it is now called, and samples to hold it to.
 
-    `tolerances` of the source's outputs come from one table (artifacts/tolerances.py), not from here. `digest`
-    is the SHA-256 of the source's graph and weights.
+    `digest` is the SHA-256 of the source's graph and weights.
     """
 
     signature: Signature
@@ -107,7 +95,9 @@ class Program:
             if missing:
                 raise ValueError(f"the schedule of {name!r} calls {missing}, which the program does not have")
 
-    def with_functions(self, functions: Mapping[str, Function], weights: WeightStore | None = None) -> Program:
+    def with_functions(
+        self, functions: Mapping[str, Function], weights: WeightStore | None = None
+    ) -> Program:
         """The program with some functions replaced, and with another weight store if one is given."""
         return replace(
             self,

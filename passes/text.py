@@ -55,7 +55,9 @@ def _lines(function: Function) -> Iterator[str]:
         yield f"  {names[node]} = weight {ref.digest[:16]}{offset} : {ref.dtype}[{', '.join(map(str, ref.shape))}]"
     for node in function.computations:
         arguments = [_argument(a, names, function.symbols) for a in node.args]
-        arguments += [f"{key}={_argument(a, names, function.symbols)}" for key, a in sorted(node.kwargs.items())]
+        arguments += [
+            f"{key}={_argument(a, names, function.symbols)}" for key, a in sorted(node.kwargs.items())
+        ]
         yield f"  {names[node]} = {_target(node)}({', '.join(arguments)}) : {_type(node.meta.get('val'), function.symbols)}"
     yield f"  return {', '.join(_argument(result, names, function.symbols) for result in function.results)}"
     yield "}"
@@ -71,7 +73,8 @@ def _spec_type(spec: TensorSpec) -> str:
 
 def _names(function: Function) -> dict[torch.fx.Node, str]:
     names = {
-        node: f"%{spec.name}" for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True)
+        node: f"%{spec.name}"
+        for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True)
     }
     names |= {node: f"%w{position}" for position, node in enumerate(function.weight_nodes)}
     seen: Counter[str] = Counter()
@@ -105,7 +108,11 @@ def _type(value: object, symbols: Mapping[str, str]) -> str:
     if isinstance(value, torch.SymInt):
         return f"size {dim(value, symbols)}"
     if isinstance(value, torch.SymBool | torch.SymFloat):
-        return str(value.node.expr.xreplace({s: sympy.Symbol(symbols.get(str(s), str(s))) for s in value.node.expr.free_symbols}))
+        return str(
+            value.node.expr.xreplace(
+                {s: sympy.Symbol(symbols.get(str(s), str(s))) for s in value.node.expr.free_symbols}
+            )
+        )
     if isinstance(value, list | tuple):
         return f"({', '.join(_type(item, symbols) for item in value)})"
     return type(value).__name__

@@ -1,7 +1,7 @@
 """What an engine can do for its caller, whatever its kind.
 
-Buffers live where the engine lives (host memory, a device), so that a cache or an encoder output is handed from
-call to call without a visit to numpy.
+Buffers live where the engine lives (host memory, a device), so that a cache or an encoder output is handed
+from call to call without a visit to numpy.
 """
 
 from __future__ import annotations
@@ -74,6 +74,6 @@ class Opener(Protocol):
     def __call__(self, root: Path, entry: EngineEntry, threads: int | None) -> EngineRunner:
         """Open the engine of a bundle at `root`.
 
-        `threads` overrides the number of threads that the entry asks for. Raises BundleError if the engine cannot
-        be opened, MissingToolError if its runtime is not installed.
+        `threads` overrides the number of threads that the entry asks for. Raises BundleError if the engine
+        cannot be opened, MissingToolError if its runtime is not installed.
         """

@@ -1,0 +1,5 @@
+"""Runs bundles: `from artifacts.runtime import Session`."""
+
+from artifacts.runtime.session import Session
+
+__all__ = ["Session"]

@@ -1,4 +1,4 @@
-"""Element types that torch stores but has few kernels for, moved about as signed integers of the same bits."""
+"""Element types that torch stores but has few kernels for, moved about as signed integers of their bits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ _CARRIERS = {
 }
 
 
+def as_bits(operand: torch.Tensor) -> torch.Tensor:
+    """The operand, or the integers that its elements' bits spell. Zero stays zero (minus zero does not)."""
+    return operand.view(_CARRIERS.get(operand.dtype, operand.dtype))
+
+
 def by_bits(function: Callable[..., torch.Tensor], *operands: torch.Tensor) -> torch.Tensor:
     """A function that moves elements, and at most adds zeros, on operands of one element type."""
-    dtype = operands[0].dtype
-    if dtype not in _CARRIERS:
-        return function(*operands)
-    return function(*(operand.view(_CARRIERS[dtype]) for operand in operands)).view(dtype)
+    return function(*map(as_bits, operands)).view(operands[0].dtype)

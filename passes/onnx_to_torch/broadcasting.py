@@ -1,4 +1,4 @@
-"""The broadcasting of operator sets 1 to 6: of the second operand only, and only where the node asks for it."""
+"""The broadcasting of operator sets 1 to 6: of the second operand, where the node asks for it."""
 
 from __future__ import annotations
 

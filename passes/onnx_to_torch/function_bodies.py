@@ -48,7 +48,11 @@ def _deserialize(body: bytes) -> ir.Function:
 def _type_proto(value: Value) -> onnx.TypeProto:
     if isinstance(value, torch.Tensor | Known):
         name = logical_dtype(value.dtype)
-        number = onnx.helper.np_dtype_to_tensor_dtype(name.numpy) if name.is_native else ir.DataType[name.upper()].value
+        number = (
+            onnx.helper.np_dtype_to_tensor_dtype(name.numpy)
+            if name.is_native
+            else ir.DataType[name.upper()].value
+        )
         rank = value.dim() if isinstance(value, torch.Tensor) else value.array.ndim
         return onnx.helper.make_tensor_type_proto(number, [None] * rank)
     return onnx.TypeProto()

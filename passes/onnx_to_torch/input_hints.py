@@ -9,7 +9,19 @@ import onnx_ir as ir
 from passes.onnx_to_torch.importer import constant_of
 
 _CARRIES_VALUES = frozenset(
-    {"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand", "Concat", "Where"}
+    {
+        "Identity",
+        "Cast",
+        "Reshape",
+        "Unsqueeze",
+        "Squeeze",
+        "Flatten",
+        "Transpose",
+        "Slice",
+        "Expand",
+        "Concat",
+        "Where",
+    }
 )
 """Operators whose output holds the elements of their input."""
 

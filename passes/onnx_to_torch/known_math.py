@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.values import Known, Scalar
 
 Int: TypeAlias = "int | torch.SymInt"
@@ -234,3 +235,8 @@ def numbers(value: Known) -> list[int]:
     if len(concrete) != len(found):
         raise TypeError(f"{found} depends on sizes or data, where fixed integers are needed")
     return concrete
+
+
+def arange(*bounds: Int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    """torch.arange of end, of start and end, or of start, end and step, with symbols."""
+    return torch.arange(*map(as_int, bounds), dtype=dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias, TypeVar
@@ -30,15 +30,18 @@ class Converter:
 
     function: Callable[..., Any]
     shapes: frozenset[int] = frozenset()
-    either: frozenset[int] = frozenset()
+    either: Container[int] = frozenset()
 
+
+EVERY = range(1 << 16)
+"""Positions of all inputs, however many a variadic operator has."""
 
 _CONVERTERS: dict[Key, Converter] = {}
 _KNOWN: dict[Key, Callable[..., Any]] = {}
 
 
 def op(
-    name: str, *since: int, domain: str = "", shapes: tuple[int, ...] = (), either: tuple[int, ...] = ()
+    name: str, *since: int, domain: str = "", shapes: tuple[int, ...] = (), either: Container[int] = ()
 ) -> Callable[[Function], Function]:
     """Register a converter for the since-versions that it is right for.
 
@@ -47,7 +50,7 @@ def op(
 
     def register(function: Function) -> Function:
         for key in _keys(name, since, domain):
-            _add(_CONVERTERS, key, Converter(function, frozenset(shapes), frozenset(either)))
+            _add(_CONVERTERS, key, Converter(function, frozenset(shapes), either))
         return function
 
     return register

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,12 @@ STAGE = "load"
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A model as it was read: the graph, weights still where they are, and a digest of both."""
+    """A model as it was read: the graph, weights still where they are, a digest of both, and the files read."""
 
     path: Path
     model: ir.Model
     digest: str
+    files: Mapping[str, Path]
 
 
 def load_source(path: Path) -> Source:
@@ -44,7 +45,8 @@ def load_source(path: Path) -> Source:
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ModelFormatError.of(STAGE, str(path), f"not a valid ONNX graph: {error}") from error
     ir.external_data.set_base_dir(model.graph, folder)
-    return Source(path, model, _digest(path, folder, proto))
+    files = _files(path, folder, proto)
+    return Source(path, model, _digest(files, path), files)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -58,7 +60,9 @@ def _parse(path: Path) -> onnx.ModelProto:
         hint = "is it an ONNX file, and is it whole?"
         raise ModelFormatError.of(STAGE, str(path), "not an ONNX model, or truncated", hint) from error
     if not proto.HasField("graph") or not proto.opset_import:
-        raise ModelFormatError.of(STAGE, str(path), "holds no ONNX graph", "is it an ONNX file, and is it whole?")
+        raise ModelFormatError.of(
+            STAGE, str(path), "holds no ONNX graph", "is it an ONNX file, and is it whole?"
+        )
     return proto
 
 
@@ -78,7 +82,9 @@ def _graph_problems(path: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
     """Names used before they are made (a cycle shows as that too), and names made twice."""
     yield from _walk_graph(path, proto.graph, frozenset())
     for function in proto.functions:
-        yield from _walk_nodes(path, function.node, set(function.input), [o for o in function.output], function.name)
+        yield from _walk_nodes(
+            path, function.node, set(function.input), [o for o in function.output], function.name
+        )
 
 
 def _walk_graph(path: Path, graph: onnx.GraphProto, outer: frozenset[str]) -> Iterator[Problem]:
@@ -89,7 +95,7 @@ def _walk_graph(path: Path, graph: onnx.GraphProto, outer: frozenset[str]) -> It
 
 def _walk_nodes(
     path: Path,
-    nodes: "list[onnx.NodeProto]",
+    nodes: list[onnx.NodeProto],
     visible: set[str] | frozenset[str],
     outputs: list[str],
     where: str,
@@ -101,7 +107,11 @@ def _walk_nodes(
         subject = f"{path.name}: node {node.name or node.op_type!r}"
         for name in node.input:
             if name and name not in names:
-                reason = "is used before it is computed (a cycle, or nodes out of order)" if name in later else "is not defined"
+                reason = (
+                    "is used before it is computed (a cycle, or nodes out of order)"
+                    if name in later
+                    else "is not defined"
+                )
                 yield Problem(STAGE, subject, f"input {name!r} {reason}")
         for attribute in node.attribute:
             for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
@@ -143,9 +153,15 @@ def _extent_problems(
         elements *= dim
     bits = ir.DataType(tensor.data_type).bitwidth
     if min(offset, length, *tensor.dims, 0) < 0 or offset + length > size:
-        yield Problem(STAGE, subject, f"bytes {offset}..{offset + length} lie outside {location!r} ({size} bytes)")
+        yield Problem(
+            STAGE, subject, f"bytes {offset}..{offset + length} lie outside {location!r} ({size} bytes)"
+        )
     elif length != (elements * bits + 7) // 8:
-        yield Problem(STAGE, subject, f"external data holds {length} bytes, its shape needs {(elements * bits + 7) // 8}")
+        yield Problem(
+            STAGE,
+            subject,
+            f"external data holds {length} bytes, its shape needs {(elements * bits + 7) // 8}",
+        )
 
 
 def resolve_external(folder: Path, location: str) -> Path | None:
@@ -171,12 +187,13 @@ def _external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             pending.extend((*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs))
 
 
-def _digest(path: Path, folder: Path, proto: onnx.ModelProto) -> str:
-    """sha256 over the model file and, in the order of their names, every external file that it names."""
-    files = {path.name: path}
-    for tensor in _external_tensors(proto):
-        location = next(entry.value for entry in tensor.external_data if entry.key == "location")
-        files[location] = folder / location
+def source_files(source: Source) -> tuple[Path, ...]:
+    """The model file and every external file that it names, sorted by name."""
+    return tuple(file for _, file in sorted(source.files.items()))
+
+
+def _digest(files: Mapping[str, Path], path: Path) -> str:
+    """SHA-256 over the model file and, in the order of their names, every external file that it names."""
     if len(files) == 1:
         return sha256_file(path)
     whole = hashlib.sha256()
@@ -184,3 +201,11 @@ def _digest(path: Path, folder: Path, proto: onnx.ModelProto) -> str:
         # The model's own name does not count: a renamed copy is the same model.
         whole.update(f"{'' if file == path else name}:{sha256_file(file)}\n".encode())
     return whole.hexdigest()
+
+
+def _files(path: Path, folder: Path, proto: onnx.ModelProto) -> dict[str, Path]:
+    files = {path.name: path}
+    for tensor in _external_tensors(proto):
+        location = next(entry.value for entry in tensor.external_data if entry.key == "location")
+        files[location] = folder / location
+    return files

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -77,12 +77,28 @@ class Known:
         Built from full() and cat() rather than torch.tensor(): export would lift the latter into a named
         constant with an in-place detach, which is not functional.
         """
-        if not self.elements:
+        elements: list[Any] = self.elements
+        if not elements:
             return torch.empty(self.array.shape, dtype=self.dtype)
-        if self.array.size > 1 and len(set(map(id, self.elements))) == 1:
-            return torch.full(self.array.shape, self.elements[0], dtype=self.dtype)
-        parts = [torch.full((1,), element, dtype=self.dtype) for element in self.elements]
-        return torch.cat(parts).reshape(self.array.shape) if len(parts) > 1 else parts[0].reshape(self.array.shape)
+        if len(set(map(id, elements))) == 1:
+            return torch.full(self.array.shape, elements[0], dtype=self.dtype)
+        line = _progression(elements) if self.is_concrete and self.dtype is not torch.bool else None
+        if line is not None:
+            return torch.arange(line.start, line.stop, line.step, dtype=self.dtype).reshape(self.array.shape)
+        return torch.cat([torch.full((1,), element, dtype=self.dtype) for element in elements]).reshape(
+            self.array.shape
+        )
+
+
+def _progression(elements: list[int]) -> range | None:
+    """The range that these elements are, if there are at least three: positions, mostly."""
+    step = elements[1] - elements[0] if len(elements) > 2 else 0
+    if step == 0:
+        return None
+    # Not by listing the range, which arbitrary first elements can make as long as memory.
+    if elements != [elements[0] + step * position for position in range(len(elements))]:
+        return None
+    return range(elements[0], elements[-1] + (1 if step > 0 else -1), step)
 
 
 Value: TypeAlias = "torch.Tensor | Known | list[torch.Tensor] | None"
@@ -101,8 +117,8 @@ def to_tensor(value: Value) -> torch.Tensor:
 def to_known(value: Value) -> Known:
     """Known elements of a value.
 
-    A tensor that nothing is known about is read element by element, which gives unbacked symbols under export:
-    its number of elements has to be fixed.
+    A tensor that nothing is known about is read element by element, which gives unbacked symbols under
+    export: its number of elements has to be fixed.
     """
     if isinstance(value, Known):
         return value
@@ -112,4 +128,3 @@ def to_known(value: Value) -> Known:
             array[position] = element.item()
         return Known(array.reshape(tuple(value.shape)), value.dtype)
     raise TypeError(f"expected known integers, got {type(value).__name__}")
-

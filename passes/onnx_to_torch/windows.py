@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from passes.onnx_to_torch import known_math
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int
+from passes.onnx_to_torch.sizes import as_int
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Windows:
         sizes = tuple(size for size in self.begin if isinstance(size, int))
         return sizes if sizes == self.end else None
 
+    def admits(self, padding: Sequence[int]) -> bool:
+        """True if all of torch's pooling kernels take the padding: at most half of the kernel."""
+        return all(2 * size <= kernel for size, kernel in zip(padding, self.kernel, strict=True))
+
 
 def windows(call: Call, kernel: Sequence[int], spatial: Sequence[Int]) -> Windows:
     """The windows of a node over an input of the given spatial sizes.
@@ -49,13 +54,12 @@ def windows(call: Call, kernel: Sequence[int], spatial: Sequence[Int]) -> Window
         return unpadded
     if mode == "NOTSET":
         pads = call.attr_ints("pads", [0] * 2 * rank)
-        begin, end = tuple(pads[:rank]), tuple(pads[rank:])
-    else:
-        totals = [_same_padding(*axis) for axis in zip(spatial, strides, unpadded.extents, strict=True)]
-        less = tuple(total // 2 for total in totals)
-        more = tuple(total - half for total, half in zip(totals, less, strict=True))
-        begin, end = (less, more) if mode == "SAME_UPPER" else (more, less)
-    return Windows(unpadded.kernel, unpadded.strides, unpadded.dilations, begin, end)
+        return replace(unpadded, begin=tuple(pads[:rank]), end=tuple(pads[rank:]))
+    totals = [_same_padding(*axis) for axis in zip(spatial, strides, unpadded.extents, strict=True)]
+    less = tuple(total // 2 for total in totals)
+    more = tuple(total - half for total, half in zip(totals, less, strict=True))
+    begin, end = (less, more) if mode == "SAME_UPPER" else (more, less)
+    return replace(unpadded, begin=begin, end=end)
 
 
 def _same_padding(size: Int, stride: int, extent: int) -> Int:
@@ -72,5 +76,18 @@ def pad_spatial(
     if not any(isinstance(size, torch.SymInt) or size for size in (*begin, *end)):
         return data
     pads = [size for pair in zip(reversed(begin), reversed(end), strict=True) for size in pair]
-    # torch takes symbols here; its annotation does not say so.
-    return F.pad(data, pads, value=value)  # type: ignore[arg-type]
+    return F.pad(data, list(map(as_int, pads)), value=value)
+
+
+def ceil_ends(area: Windows, spatial: Sequence[Int]) -> tuple[Int, ...]:
+    """The padding at the end with which flooring counts as many windows as ceil_mode does.
+
+    A window that would begin beyond the input and the padding before it does not count.
+    """
+    ends = []
+    axes = zip(spatial, area.strides, area.extents, area.begin, area.end, strict=True)
+    for size, stride, extent, begin, end in axes:
+        rounded = (size + begin + end - extent + stride - 1) // stride + 1
+        count = known_math.minimum(rounded, (size + begin + stride - 1) // stride)
+        ends.append(known_math.maximum((count - 1) * stride + extent - size - begin, end))
+    return tuple(ends)

@@ -13,10 +13,15 @@ import onnx.helper
 import onnx.numpy_helper
 import onnx_ir as ir
 import torch
+from hypothesis import settings
 from onnx.reference import ReferenceEvaluator
 
+from artifacts.dtype import DType
 from passes.onnx_to_torch.importer import Importer
-from passes.onnx_to_torch.tensors import array_to_torch, logical_dtype, torch_dtype
+from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy
+
+FEW = settings(max_examples=12, deadline=None, derandomize=True)
+"""For tests that draw shapes and attributes: the first examples of every run are the same."""
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = Sequence[Array | None]
@@ -55,19 +60,39 @@ def check_op(
         domain: the operator's domain.
     """
     model = node_model(op_type, inputs, opset, attributes, outputs, constants, domain)
+    others = None if symbolic is None else _graph_inputs(symbolic, constants)
+    check_model(
+        model, _graph_inputs(inputs, constants), symbolic=others, expected=expected, tolerance=tolerance
+    )
+
+
+def check_model(
+    model: onnx.ModelProto,
+    arrays: Sequence[Array],
+    *,
+    symbolic: Sequence[Array] | None = None,
+    expected: Sequence[Array] | None = None,
+    tolerance: float | None = None,
+) -> None:
+    """The same for a model of any size; `arrays` are its graph inputs in order."""
     importer = Importer(ir.from_proto(model))
-    arrays = _graph_inputs(inputs, constants)
-    compare(run(importer, arrays), expected or reference(model, arrays), tolerance)
-    if symbolic is None:
-        return
-    others = _graph_inputs(symbolic, constants)
+    wanted = expected or reference(model, arrays)
+    compare(run(importer, arrays), wanted, tolerance)
+    if symbolic is not None:
+        exported = export(importer, arrays, symbolic).module()
+        compare(run(exported, arrays), wanted, tolerance)
+        compare(run(exported, symbolic), reference(model, symbolic), tolerance)
+
+
+def export(
+    importer: Importer, arrays: Sequence[Array], others: Sequence[Array]
+) -> torch.export.ExportedProgram:
+    """The importer as an exported program, every dimension in which `others` differ from `arrays` dynamic."""
     dynamic = tuple(_dynamic_dims(*pair) for pair in zip(arrays, others, strict=True))
     with torch.no_grad():
-        program = torch.export.export(
+        return torch.export.export(
             importer, tuple(map(as_tensor, arrays)), dynamic_shapes={"inputs": dynamic}, strict=False
         )
-    compare(run(program.module(), arrays), expected or reference(model, arrays), tolerance)
-    compare(run(program.module(), others), reference(model, others), tolerance)
 
 
 def run_op(
@@ -83,6 +108,21 @@ def run_op(
     """What the importer makes of one node, for tests that bring their own expectation."""
     model = node_model(op_type, inputs, opset, attributes, outputs, constants, domain)
     return run(Importer(ir.from_proto(model)), _graph_inputs(inputs, constants))
+
+
+def sample(
+    shape: Sequence[int], dtype: npt.DTypeLike = "float32", *, seed: int = 0, low: float = -4, high: float = 4
+) -> Array:
+    """Random elements, uniform in low..high as far as the element type has that; booleans are fair coins."""
+    generator, kind = np.random.default_rng(seed), np.dtype(dtype)
+    if kind == np.bool_:
+        return np.asarray(generator.integers(0, 2, shape), bool)
+    if kind.kind not in "iu":
+        return np.asarray(generator.uniform(low, high, shape), kind)
+    limits = np.iinfo(kind)
+    return np.asarray(
+        generator.integers(max(int(low), limits.min), min(int(high), limits.max), shape, kind, True)
+    )
 
 
 def node_model(
@@ -145,17 +185,14 @@ def compare(actual: Sequence[Array], expected: Sequence[Array], tolerance: float
 
 def as_tensor(array: Array) -> torch.Tensor:
     """A tensor of the array's element type, ml_dtypes included, over memory of its own."""
-    dtype = torch_dtype(ir.DataType.from_numpy(array.dtype), "input")
-    return array_to_torch(np.array(array, order="C"), dtype)
+    return from_numpy(np.array(array, order="C"), DType.of(array.dtype))
 
 
 def as_array(tensor: torch.Tensor) -> Array:
     """An array of the tensor's element type, ml_dtypes included."""
     logical = logical_dtype(tensor.dtype)
-    if logical.is_native:
-        return np.asarray(tensor.detach().cpu().numpy())
-    bits = tensor.detach().contiguous().view(torch.uint8 if tensor.dtype.itemsize == 1 else torch.int16)
-    return bits.numpy().view(getattr(ml_dtypes, str(logical)))
+    array = to_numpy(tensor)
+    return array if logical.is_native else array.view(getattr(ml_dtypes, logical))
 
 
 def _graph_inputs(inputs: Arrays, constants: Collection[int]) -> list[Array]:

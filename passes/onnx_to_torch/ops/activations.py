@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.known_math import always
 from passes.onnx_to_torch.registry import op
 
 
@@ -31,7 +32,7 @@ def channel_prelu(call: Call, data: torch.Tensor, slope: torch.Tensor) -> torch.
 def prelu(call: Call, data: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
     """`slope` broadcasts to the data."""
     per_channel = slope.dim() == data.dim() - 1 > 0 and all(size == 1 for size in slope.shape[1:])
-    if data.is_floating_point() and per_channel and slope.shape[0] == data.shape[1]:
+    if data.is_floating_point() and per_channel and always(slope.shape[0] == data.shape[1]):
         return F.prelu(data, slope.reshape(-1))
     return torch.where(data < 0, slope * data, data)
 
@@ -48,7 +49,7 @@ def celu(call: Call, data: torch.Tensor) -> torch.Tensor:
 
 @op("Selu", 1, 6, 22)
 def selu(call: Call, data: torch.Tensor) -> torch.Tensor:
-    """gamma * (x if x > 0 else alpha * (exp(x) - 1)); torch's own selu has its two constants fixed."""
+    """`gamma` * elu(x, `alpha`); torch's own selu has its two constants fixed."""
     return F.elu(data, call.attr_float("alpha")) * call.attr_float("gamma")
 
 

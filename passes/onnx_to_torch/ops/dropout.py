@@ -8,13 +8,12 @@ from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.values import Known
 
-
 _HINT = "export the model in inference mode"
 
 
 @op("Dropout", 1, 6, 7, 10)
 def dropout(call: Call, data: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Until version 6 the default is to train. The mask is boolean from 10 on, before that it is like the data."""
+    """Until version 6 the default is to train. The mask is boolean from 10 on, before that like the data."""
     if call.since < 7 and not call.attr_int("is_test"):
         call.unsupported("training mode (is_test=0)", _HINT)
     return _kept(call, data, torch.bool if call.since >= 10 else data.dtype)
@@ -25,10 +24,10 @@ def dropout_with_inputs(
     call: Call, data: torch.Tensor, ratio: torch.Tensor | None = None, training: Known | None = None
 ) -> tuple[torch.Tensor, ...]:
     """Training with ratio 0 drops nothing, and is the identity too."""
-    if training is not None and training.elements != [False]:
-        known_ratio = 0.5 if ratio is None else call.static(1)
-        if known_ratio is None or known_ratio != 0:
-            call.unsupported("training mode", _HINT)
+    trains = training is not None and not (training.is_concrete and training.elements == [False])
+    static_ratio = call.static(1) if ratio is not None else None
+    if trains and (static_ratio is None or static_ratio.item() != 0):
+        call.unsupported("training mode", _HINT)
     return _kept(call, data, torch.bool)
 
 

@@ -8,7 +8,7 @@ from passes.onnx_to_torch import known_math
 from passes.onnx_to_torch.broadcasting import aligned
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import known, op
-from passes.onnx_to_torch.unsigned import by_value, modular
+from passes.onnx_to_torch.unsigned import by_value, modular, quotient
 from passes.onnx_to_torch.values import Known
 
 
@@ -30,20 +30,19 @@ def mul(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 @op("Div", 1, 6, 7, 13, 14)
 def div(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     b = aligned(call, a, b)
-    return torch.div(a, b) if a.is_floating_point() else by_value(call, _truncated_division, a, b)
-
-
-def _truncated_division(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return torch.div(a, b, rounding_mode="trunc")
+    return torch.div(a, b) if a.is_floating_point() else quotient(a, b)
 
 
 @op("Mod", 10, 13, 28)
 def mod(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Remainder with the sign of a if `fmod` is set, else with the sign of b."""
+    if a.dtype is torch.uint64:
+        return modular(lambda x, y, z: x - y * z, a, b, quotient(a, b))
     if call.attr_int("fmod"):
-        return by_value(call, torch.fmod, a, b)
-    remainder = by_value(call, torch.remainder, a, b)
+        return by_value(torch.fmod, a, b)
+    remainder = by_value(torch.remainder, a, b)
     if a.is_floating_point():
-        # A zero has the sign of the divisor; torch gives it that of the dividend.
+        # A zero has the sign of b as well; torch gives it that of a.
         return torch.where(remainder == 0, torch.copysign(remainder, b), remainder)
     return remainder
 
@@ -52,11 +51,13 @@ def mod(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def power(call: Call, base: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
     """The result has the base's element type; from version 12 on the exponent may have another."""
     exponent = aligned(call, base, exponent)
-    if exponent.is_floating_point() and not base.is_floating_point():
-        return torch.pow(base.double(), exponent.double()).to(base.dtype)
-    if base.dtype != exponent.dtype:
-        exponent = exponent.to(torch.promote_types(base.dtype, torch.int64))
-    return by_value(call, lambda a, b: torch.pow(a, b).to(a.dtype), base, exponent)
+    if base.dtype == exponent.dtype:
+        return modular(torch.pow, base, exponent)
+    if base.is_floating_point():
+        common = torch.float64 if torch.float64 in (base.dtype, exponent.dtype) else torch.float32
+    else:
+        common = torch.float64 if exponent.is_floating_point() else torch.int64
+    return torch.pow(base.to(common), exponent.to(common)).to(base.dtype)
 
 
 @known("Add", 7, 13, 14)

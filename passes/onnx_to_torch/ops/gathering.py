@@ -1,4 +1,4 @@
-"""Gather, GatherElements, GatherND: elements by index; negative indices count from the end."""
+"""Gather, GatherElements, GatherND, ReverseSequence: elements by index; negative ones count from the end."""
 
 from __future__ import annotations
 
@@ -53,6 +53,16 @@ def gather_nd(call: Call, data: torch.Tensor, indices: torch.Tensor) -> torch.Te
         for axis in range(batch_dims)
     ]
     return data[(*positions, *indices.unbind(-1))]
+
+
+@op("ReverseSequence", 10, 28)
+def reverse_sequence(call: Call, data: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    # Batch and time are the first two axes, in either order.
+    axes = (call.attr_int("batch_axis"), call.attr_int("time_axis"))
+    rows = data.movedim(axes, (0, 1))
+    times, ends = torch.arange(rows.shape[1]), lengths.unsqueeze(1)
+    source = torch.where(times < ends, ends - 1 - times, times)
+    return rows[torch.arange(rows.shape[0]).unsqueeze(1), source].movedim((0, 1), axes)
 
 
 def _counted_from_start(indices: Known, size: Int) -> Known:

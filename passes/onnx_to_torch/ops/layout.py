@@ -99,6 +99,9 @@ def depth_to_space(call: Call, data: torch.Tensor) -> torch.Tensor:
 @op("SpaceToDepth", 1, 13, 28)
 def space_to_depth(call: Call, data: torch.Tensor) -> torch.Tensor:
     block = call.attr_int("blocksize")
+    # Version 28 brought the mode; before, there was what it calls DCR.
+    if call.attr_text("mode", "DCR") == "CRD":
+        return torch.nn.functional.pixel_unshuffle(data, block)
     n, c, h, w = data.shape
     blocks = data.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
     return blocks.reshape(n, c * block**2, h // block, w // block)

@@ -18,7 +18,7 @@ def matmul(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 @op("Gemm", 1, 6, 7, 9, 11, 13)
 def gemm(call: Call, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-    """alpha * a' * b' + beta * c, with a' [M, K], b' [K, N] and c broadcast to [M, N]."""
+    """`alpha` * a' * b' + `beta` * c, with a' [M, K], b' [K, N] and c broadcast to [M, N]."""
     alpha, beta = call.attr_float("alpha"), call.attr_float("beta")
     trans_b = bool(call.attr_int("transB"))
     if call.attr_int("transA"):
@@ -27,7 +27,9 @@ def gemm(call: Call, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = 
         c = aligned(call, a, c)
         if a.is_floating_point() and trans_b and alpha == beta == 1 and c.dim() == 1:
             return F.linear(a, b, c)  # the weight stays as it is stored
-    return modular(lambda *operands: _gemm(call, alpha, beta, *operands), a, b.t() if trans_b else b, *_present(c))
+    return modular(
+        lambda *operands: _gemm(call, alpha, beta, *operands), a, b.t() if trans_b else b, *_present(c)
+    )
 
 
 def _present(c: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
@@ -58,4 +60,5 @@ def einsum(call: Call, *operands: torch.Tensor) -> torch.Tensor:
 def determinant(call: Call, data: torch.Tensor) -> torch.Tensor:
     """Of each matrix in [..., M, M]. torch has no kernel for half precision."""
     exact = data if data.dtype in (torch.float32, torch.float64) else data.float()
-    return torch.linalg.det(exact).to(data.dtype)
+    result: torch.Tensor = torch.linalg.det(exact)
+    return result.to(data.dtype)

@@ -1,11 +1,10 @@
-"""Where, NonZero, Compress: elements picked by a condition."""
+"""Where, NonZero, Compress, Unique: elements picked by what they are."""
 
 from __future__ import annotations
 
 import torch
 
 from passes.onnx_to_torch import known_math
-from passes.onnx_to_torch.bits import by_bits
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.values import Known
@@ -24,7 +23,7 @@ def known_where(_: Call, condition: Known, a: Known, b: Known) -> Known | None:
 @op("NonZero", 9, 13)
 def nonzero(_: Call, data: torch.Tensor) -> torch.Tensor:
     # A scalar counts as one element along one axis, as numpy had it when the operator was defined.
-    return by_bits(torch.nonzero, data.reshape(-1) if data.dim() == 0 else data).transpose(0, 1)
+    return (data != 0).reshape(data.shape or [1]).nonzero().transpose(0, 1)
 
 
 @op("Compress", 9, 11, 28)
@@ -34,3 +33,20 @@ def compress(call: Call, data: torch.Tensor, condition: torch.Tensor) -> torch.T
         data = data.reshape(-1)
     # The condition may be shorter than the axis.
     return data.index_select(axis, condition.nonzero().reshape(-1))
+
+
+@op("Unique", 11, 28)
+def unique(call: Call, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Values, where each first occurs, which value each element is, how often each occurs."""
+    axis = call.attr_int("axis") if call.has("axis") else None
+    values, inverse, counts = torch.unique(data, return_inverse=True, return_counts=True, dim=axis)
+    inverse = inverse.reshape(-1)
+    first = torch.zeros_like(counts).scatter_reduce(
+        0, inverse, torch.arange(inverse.shape[0]), "amin", include_self=False
+    )
+    if not call.attr_int("sorted"):
+        order = first.argsort()
+        values = values.index_select(0 if axis is None else axis, order)
+        first, counts = first.index_select(0, order), counts.index_select(0, order)
+        inverse = order.argsort().index_select(0, inverse)
+    return values, first, inverse, counts

@@ -1,0 +1,80 @@
+"""One output compared with the source model's: the unit in which every stage is held to its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from artifacts.dtype import DType
+from artifacts.errors import NumericsError, Problem
+from artifacts.samples import Arrays, Sample
+from artifacts.spec import Signature
+from artifacts.tolerances import EXACT, TOLERANCES, Comparison, Tolerance, compare, tolerance_for
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """Which tolerance an element type has: the table of tolerances.py, with overrides on top."""
+
+    overrides: tuple[tuple[DType, Tolerance], ...] = ()
+
+    @classmethod
+    def of(cls, atol: float | None, rtol: float | None) -> Tolerances:
+        """The table with either bound replaced for every floating-point type; None leaves a bound as it is."""
+        if atol is None and rtol is None:
+            return cls()
+        return cls(
+            tuple(
+                (
+                    dtype,
+                    Tolerance(
+                        atol=default.atol if atol is None else atol, rtol=default.rtol if rtol is None else rtol
+                    ),
+                )
+                for dtype, default in TOLERANCES.items()
+            )
+        )
+
+    def for_dtype(self, dtype: DType) -> Tolerance:
+        """The tolerance of one element type."""
+        return dict(self.overrides).get(dtype) or tolerance_for(dtype)
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """One output of one sample of one model, compared with the source's."""
+
+    model: str
+    sample: int
+    output: str
+    comparison: Comparison
+
+
+def check_outputs(
+    model: str, signature: Signature, number: int, sample: Sample, actual: Arrays, tolerances: Tolerances
+) -> Iterator[OutputCheck]:
+    """Compare all outputs of a signature, each by its element type."""
+    for spec in signature.outputs:
+        tolerance = tolerances.for_dtype(spec.dtype)
+        found = compare(sample.outputs[spec.name], actual[spec.name], tolerance, spec.dtype)
+        yield OutputCheck(model, number, spec.name, found)
+
+
+def check_decoded(model: str, number: int, sample: Sample, actual: Arrays) -> Iterator[OutputCheck]:
+    """Compare decoded tokens and lengths: they must be equal."""
+    for output, expected in sample.decoded.items():
+        yield OutputCheck(model, number, output, compare(expected, actual[output], EXACT))
+
+
+def require_equal(checks: Sequence[OutputCheck], stage: str, after: str, detail: str = "") -> None:
+    """Raise NumericsError with every output that moved past its tolerance. `detail` says where it began."""
+    NumericsError.raise_if(
+        Problem(
+            stage,
+            f"{check.model}: output {check.output!r}, sample {check.sample}",
+            f"differs from the source model after {after}: {check.comparison}{detail}",
+            f"tolerances {check.comparison.required:.3g} times as wide would pass (--atol, --rtol)",
+        )
+        for check in checks
+        if not check.comparison.passed
+    )

@@ -1,0 +1,277 @@
+"""Engines that ONNX Runtime runs on the CPU: `engines/NAME.onnx`, weights mapped from the bundle's shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from artifacts.dtype import DType
+from artifacts.engines.engine import Buffer
+from artifacts.errors import BundleError, MissingToolError, Problem, RunError
+from artifacts.manifest import EngineEntry
+from artifacts.spec import Signature, TensorSpec
+
+Array = npt.NDArray[Any]
+
+_STAGE = "engine"
+
+_FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
+
+_VALUES: Mapping[str, type] = {
+    "intra_op_num_threads": int,
+    "inter_op_num_threads": int,
+    "enable_mem_reuse": bool,
+    "enable_mem_pattern": bool,
+    "enable_cpu_mem_arena": bool,
+}
+
+_CHOICES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "graph_optimization_level": {
+        "disable": ("GraphOptimizationLevel", "ORT_DISABLE_ALL"),
+        "basic": ("GraphOptimizationLevel", "ORT_ENABLE_BASIC"),
+        "extended": ("GraphOptimizationLevel", "ORT_ENABLE_EXTENDED"),
+        "layout": ("GraphOptimizationLevel", "ORT_ENABLE_LAYOUT"),
+        "all": ("GraphOptimizationLevel", "ORT_ENABLE_ALL"),
+    },
+    "execution_mode": {
+        "sequential": ("ExecutionMode", "ORT_SEQUENTIAL"),
+        "parallel": ("ExecutionMode", "ORT_PARALLEL"),
+    },
+}
+
+# Others can name a library to load or a file to write, which a bundle must not do to its host.
+_CONFIG_ENTRIES = frozenset(
+    {
+        "mlas.disable_kleidiai",
+        "mlas.enable_gemm_fastmath_arm64_bfloat16",
+        "optimization.disable_specified_optimizers",
+        "optimization.enable_gelu_approximation",
+        "session.disable_prepacking",
+        "session.disable_quant_qdq",
+        "session.dynamic_block_base",
+        "session.enable_quant_qdq_cleanup",
+        "session.force_spinning_stop",
+        "session.inter_op.allow_spinning",
+        "session.intra_op.allow_spinning",
+        "session.qdq_matmulnbits_accuracy_level",
+        "session.qdqisint8allowed",
+        "session.set_denormal_as_zero",
+        "session.use_device_allocator_for_initializers",
+    }
+)
+
+_ONNX_TYPES: Mapping[str, tuple[DType, int]] = {
+    "tensor(bfloat16)": (DType.BFLOAT16, 16),
+    "tensor(float8e4m3fn)": (DType.FLOAT8_E4M3FN, 17),
+    "tensor(float8e4m3fnuz)": (DType.FLOAT8_E4M3FNUZ, 18),
+    "tensor(float8e5m2)": (DType.FLOAT8_E5M2, 19),
+    "tensor(float8e5m2fnuz)": (DType.FLOAT8_E5M2FNUZ, 20),
+}
+"""Element types that numpy lacks, as ONNX Runtime prints them, with their number in ONNX's TensorProto."""
+
+
+@dataclass(frozen=True, eq=False)
+class OrtBuffer:
+    """A tensor that ONNX Runtime owns, or an array whose memory it shares."""
+
+    value: Any
+    dtype: DType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return tuple(self.value.shape())
+
+
+@dataclass(frozen=True, eq=False)
+class _BoundCall:
+    """A binding knows addresses only, so the buffers have to live as long as the call does."""
+
+    run: Callable[[Any], None]
+    binding: Any
+    buffers: tuple[Buffer, ...]
+
+    def __call__(self) -> None:
+        self.run(self.binding)
+
+
+class OnnxRuntimeRunner:
+    """An open `InferenceSession`. Safe to use from several threads, as the session is."""
+
+    kind = "onnxruntime"
+
+    def __init__(self, session: Any, entry: EngineEntry) -> None:
+        self._session = session
+        self._source = entry.source
+        self._signature = entry.signature
+        self._outputs = [spec.name for spec in entry.signature.outputs]
+        self._declared: dict[str, str] = {
+            arg.name: arg.type for arg in (*session.get_inputs(), *session.get_outputs())
+        }
+        self._has_numpy_types = not any(kind in _ONNX_TYPES for kind in self._declared.values())
+        self._failures = _failures()
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs, as the manifest has them."""
+        return self._signature
+
+    def alloc(self, spec: TensorSpec, shape: tuple[int, ...]) -> OrtBuffer:
+        """A buffer of zeros in host memory."""
+        return self.upload(spec, np.zeros(shape, (spec.carrier or spec.dtype).numpy))
+
+    def upload(self, spec: TensorSpec, array: Array) -> OrtBuffer:
+        """A buffer that shares the memory of a C-contiguous array."""
+        from onnxruntime import OrtValue
+
+        declared = self._declared.get(spec.name, "")
+        if declared in _ONNX_TYPES:
+            value = OrtValue.ortvalue_from_numpy_with_onnx_type(array, _ONNX_TYPES[declared][1])
+        else:
+            value = OrtValue.ortvalue_from_numpy(array)
+        return OrtBuffer(value, spec.dtype)
+
+    def download(self, buffer: Buffer) -> Array:
+        """The buffer's memory as an array; a copy where numpy lacks the type."""
+        value = self._value(buffer)
+        if value.data_type() not in _ONNX_TYPES:
+            array: Array = value.numpy()
+            return array
+        return _copied(value, _ONNX_TYPES[value.data_type()][0])
+
+    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        """Run once; ONNX Runtime allocates the outputs."""
+        binding = self._binding(inputs)
+        for name in self._outputs:
+            binding.bind_output(name, "cpu")
+        self._run(binding)
+        values = binding.get_outputs()
+        specs = self._signature.outputs
+        return {spec.name: OrtBuffer(value, spec.dtype) for spec, value in zip(specs, values, strict=True)}
+
+    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Callable[[], None]:
+        """A call that reads and writes these very buffers each time."""
+        binding = self._binding(inputs)
+        for name in self._outputs:
+            binding.bind_ortvalue_output(name, self._value(outputs[name]))
+        return _BoundCall(self._run, binding, (*inputs.values(), *outputs.values()))
+
+    def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once from arrays to arrays."""
+        if self._has_numpy_types:
+            try:
+                arrays = self._live().run(self._outputs, inputs)
+            except self._failures as error:
+                raise self._failed(error) from error
+            return dict(zip(self._outputs, arrays, strict=True))
+        specs = self._signature.inputs
+        buffers = self.run({s.name: self.upload(s, inputs[s.name]) for s in specs if s.name in inputs})
+        return {name: self.download(buffer) for name, buffer in buffers.items()}
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session = None
+
+    def _live(self) -> Any:
+        if self._session is None:
+            raise RunError.of("run", self._source, "the engine is closed")
+        return self._session
+
+    def _value(self, buffer: Buffer) -> Any:
+        if not isinstance(buffer, OrtBuffer):
+            raise RunError.of("run", self._source, f"cannot use a {type(buffer).__name__} of another engine")
+        return buffer.value
+
+    def _binding(self, inputs: Mapping[str, Buffer]) -> Any:
+        binding = self._live().io_binding()
+        try:
+            for name, buffer in inputs.items():
+                binding.bind_ortvalue_input(name, self._value(buffer))
+        except self._failures as error:
+            raise self._failed(error) from error
+        return binding
+
+    def _run(self, binding: Any) -> None:
+        try:
+            self._live().run_with_iobinding(binding)
+        except self._failures as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> RunError:
+        return RunError(Problem("run", self._source, f"ONNX Runtime: {error}"))
+
+
+def open_engine(root: Path, entry: EngineEntry, threads: int | None) -> OnnxRuntimeRunner:
+    """Open the engine of a bundle at `root`. See `engine.Opener`."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        hint = 'pip install "unspool[onnxruntime]"'
+        raise MissingToolError.of(_STAGE, "onnxruntime", "is not installed", hint) from error
+    options = _session_options(onnxruntime, entry, threads)
+    # Engines lie in a folder beside the weights; external data is looked up from the bundle's own folder.
+    options.add_session_config_entry(_FOLDER_ENTRY, str(root))
+    try:
+        session = onnxruntime.InferenceSession(
+            str(root / entry.source), options, providers=["CPUExecutionProvider"]
+        )
+    except _failures() as error:
+        raise BundleError.of(_STAGE, entry.source, f"ONNX Runtime cannot open it: {error}") from error
+    BundleError.raise_if(_signature_problems(session, entry))
+    return OnnxRuntimeRunner(session, entry)
+
+
+def _session_options(onnxruntime: Any, entry: EngineEntry, threads: int | None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; they are raised as well
+    problems = []
+    for name, value in entry.session.items():
+        if name in _VALUES and type(value) is _VALUES[name]:
+            setattr(options, name, value)
+        elif name in _CHOICES and value in _CHOICES[name]:
+            enum, member = _CHOICES[name][str(value)]
+            setattr(options, name, getattr(getattr(onnxruntime, enum), member))
+        elif name in _CONFIG_ENTRIES and isinstance(value, str):
+            options.add_session_config_entry(name, value)
+        else:
+            problems.append(Problem(_STAGE, entry.source, f"has the unknown option {name} = {value!r}"))
+    BundleError.raise_if(problems)
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _signature_problems(session: Any, entry: EngineEntry) -> list[Problem]:
+    """Where the engine's own inputs and outputs are not the manifest's."""
+    problems = []
+    for side, specs, args in (
+        ("inputs", entry.signature.inputs, session.get_inputs()),
+        ("outputs", entry.signature.outputs, session.get_outputs()),
+    ):
+        names, found = {spec.name for spec in specs}, {arg.name for arg in args}
+        if names != found:
+            message = f"has the {side} {sorted(found)}, the manifest says {sorted(names)}"
+            problems.append(Problem(_STAGE, entry.source, message))
+    return problems
+
+
+def _copied(value: Any, dtype: DType) -> Array:
+    import ctypes
+
+    shape = tuple(value.shape())
+    count = value.tensor_size_in_bytes()
+    data = ctypes.string_at(value.data_ptr(), count) if count else b""
+    return np.frombuffer(data, dtype.numpy).reshape(shape)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises. Its own errors have no common base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*own, RuntimeError, ValueError)

@@ -1,0 +1,133 @@
+"""Opens a bundle and answers requests: the part of Unspool that a serving host needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
+
+from artifacts.bundle import Bundle
+from artifacts.engines import EngineRunner, open_engine
+from artifacts.errors import BundleError, Problem, RunError
+from artifacts.manifest import ModelEntry
+from artifacts.runtime.decode import HostDecoder
+from artifacts.runtime.inputs import checked_inputs
+from artifacts.schedule import Decode, Single
+from artifacts.spec import Signature
+
+Array = npt.NDArray[Any]
+
+
+class Session:
+    """One model of a bundle, ready to run. Also a context manager that closes it.
+
+    `run` may be called from several threads if the engine's runtime allows that; ONNX Runtime does.
+    """
+
+    def __init__(self, model: ModelEntry, runners: Mapping[str, EngineRunner]) -> None:
+        """`runners` holds an open engine for every function that the schedule calls."""
+        self._runners = dict(runners)
+        self._plan: HostDecoder | SingleCall
+        if isinstance(model.schedule, Decode):
+            self._plan = HostDecoder(model.schedule, runners, model.signature)
+        else:
+            self._plan = SingleCall(model.schedule, runners, model.signature)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        model: str | None = None,
+        *,
+        threads: int | None = None,
+        verify: bool = True,
+    ) -> Session:
+        """Open a model of the bundle at `path`; None takes the only model.
+
+        `threads` overrides how many threads the engines use within an operator. `verify` False leaves out the
+        digests of the files. Raises BundleError, RunError (no such model), MissingToolError.
+        """
+        return cls.of(Bundle.open(path, verify=verify), model, threads=threads)
+
+    @classmethod
+    def of(cls, bundle: Bundle, model: str | None = None, *, threads: int | None = None) -> Session:
+        """Open a model of an opened bundle. See `open`."""
+        entry = _choose(bundle, model)
+        opened: dict[str, EngineRunner] = {}
+        try:
+            for function in entry.schedule.functions:
+                name = entry.functions[function]
+                if name not in opened:
+                    opened[name] = open_engine(bundle.root, bundle.manifest.engines[name], threads)
+            return cls(entry, {f: opened[entry.functions[f]] for f in entry.schedule.functions})
+        except BaseException:
+            for runner in opened.values():
+                runner.close()
+            raise
+
+    @property
+    def signature(self) -> Signature:
+        """What `run` takes and gives, by the source model's names.
+
+        For a decoding schedule: the caller's inputs, and `tokens` and `lengths`.
+        """
+        return self._plan.signature
+
+    def run(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+        """Answer one request.
+
+        Arrays of low-precision types travel as their carrier (bfloat16 as uint16). Raises RunError with every
+        fault of the inputs at once, or if the engine fails.
+        """
+        return self._plan.run(checked_inputs(self._plan.signature.inputs, inputs))
+
+    def close(self) -> None:
+        """Release the engines; the session cannot run any more."""
+        for runner in self._runners.values():
+            runner.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class SingleCall:
+    """Runs a `Single` schedule: one call of one function."""
+
+    def __init__(self, schedule: Single, runners: Mapping[str, EngineRunner], source: Signature) -> None:
+        """Raises BundleError if the engine wants an input that the source model does not have."""
+        self._runner = runners[schedule.function]
+        self.signature = source
+        # An engine leaves out inputs that nothing depends on; the caller may give them all the same.
+        taken = {spec.name for spec in self._runner.signature.inputs}
+        self._dropped = tuple(spec.name for spec in source.inputs if spec.name not in taken)
+        BundleError.raise_if(
+            Problem("session", name, "is an input of the engine and not of the source model")
+            for name in sorted(taken - {spec.name for spec in source.inputs})
+        )
+
+    def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """Run on checked inputs."""
+        for name in self._dropped:
+            del arrays[name]
+        return self._runner.call(arrays)
+
+
+def _choose(bundle: Bundle, model: str | None) -> ModelEntry:
+    models = bundle.manifest.models
+    if model is None and len(models) == 1:
+        return next(iter(models.values()))
+    if model is None or model not in models:
+        message = "holds several models" if model is None else f"holds no model {model!r}"
+        raise RunError.of("session", str(bundle.root), message, f"name one of: {', '.join(sorted(models))}")
+    return models[model]

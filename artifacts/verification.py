@@ -1,0 +1,76 @@
+"""Run the engines of a bundle on requests with known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from artifacts.bundle import Bundle
+from artifacts.checks import OutputCheck, Tolerances, check_decoded, check_outputs
+from artifacts.engines import open_engine
+from artifacts.manifest import ModelEntry
+from artifacts.runtime import Session
+from artifacts.samples import Arrays, Sample
+from artifacts.schedule import Decode
+
+
+def check_bundle(
+    bundle: Bundle, samples: Mapping[str, Sequence[Sample]], tolerances: Tolerances
+) -> tuple[OutputCheck, ...]:
+    """Answer the samples of every model named with the bundle itself, and compare.
+
+    A model that is called once is compared by its outputs. A decoding model is compared by the tokens that the
+    session decodes and, where its step is the whole source model, by its outputs on given tokens as well.
+    """
+    return tuple(
+        check for name, given in samples.items() for check in _check_model(bundle, name, given, tolerances)
+    )
+
+
+def _check_model(
+    bundle: Bundle, name: str, samples: Sequence[Sample], tolerances: Tolerances
+) -> Iterator[OutputCheck]:
+    entry = bundle.manifest.models[name]
+    if isinstance(entry.schedule, Decode):
+        yield from _check_step(bundle, name, entry, entry.schedule, samples, tolerances)
+        for number, sample in enumerate(samples):
+            if sample.decoded:
+                limit = sample.decoded["tokens"].shape[1]
+                with Session.of(_shortened(bundle, name, entry.schedule, limit), name) as session:
+                    yield from check_decoded(name, number, sample, session.run(_callers(session, sample)))
+        return
+    with Session.of(bundle, name) as session:
+        for number, sample in enumerate(samples):
+            actual = session.run(_callers(session, sample))
+            yield from check_outputs(name, entry.signature, number, sample, actual, tolerances)
+
+
+def _check_step(
+    bundle: Bundle,
+    name: str,
+    entry: ModelEntry,
+    schedule: Decode,
+    samples: Sequence[Sample],
+    tolerances: Tolerances,
+) -> Iterator[OutputCheck]:
+    engine = bundle.manifest.engines[entry.functions[schedule.step]]
+    inputs = engine.signature.inputs
+    if {spec.name for spec in inputs} - {spec.name for spec in entry.signature.inputs}:
+        return
+    runner = open_engine(bundle.root, engine)
+    for number, sample in enumerate(samples):
+        actual = runner.call({spec.name: np.ascontiguousarray(sample.inputs[spec.name]) for spec in inputs})
+        yield from check_outputs(name, entry.signature, number, sample, actual, tolerances)
+    runner.close()
+
+
+def _shortened(bundle: Bundle, name: str, schedule: Decode, limit: int) -> Bundle:
+    """The bundle with a model that decodes at most `limit` tokens: as many as the sample holds."""
+    entry = bundle.manifest.models[name].model_copy(update={"schedule": schedule.shortened(limit)})
+    models = {**bundle.manifest.models, name: entry}
+    return Bundle(bundle.root, bundle.manifest.model_copy(update={"models": models}))
+
+
+def _callers(session: Session, sample: Sample) -> Arrays:
+    return {spec.name: sample.inputs[spec.name] for spec in session.signature.inputs}

@@ -1,0 +1,170 @@
+"""The back half of a compilation: a Program in, the files of a bundle and its manifest out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from artifacts.bundle import Bundle
+from artifacts.bundle_writer import BundleWriter
+from artifacts.checks import Tolerances, require_equal
+from artifacts.errors import Problem, TargetError
+from artifacts.manifest import (
+    STATUSES,
+    EngineEntry,
+    Manifest,
+    ModelEntry,
+    Numerics,
+    PassEntry,
+    SampleFiles,
+    Status,
+    Verdict,
+    Weights,
+)
+from artifacts.report import EngineSize, WeightsReport
+from artifacts.samples import Sample, archive_bytes
+from artifacts.shards import Shard, ShardIndex, write_shards
+from artifacts.tolerances import TOLERANCES
+from artifacts.verification import check_bundle
+from artifacts.weights import WeightRef
+from compiler.build_log import BuildLog
+from compiler.targets import Target
+from compiler.targets.target import Placement
+from compiler.version import version
+from passes.program import Program
+
+
+def write_program(
+    program: Program, target: Target, tolerances: Tolerances, writer: BundleWriter, log: BuildLog
+) -> Manifest:
+    """Write weights, engines and samples, run what can run here against the samples, and describe it all.
+
+    Raises TargetError if an engine cannot be made, NumericsError if one answers differently from the source.
+    """
+    refs = used_weights(program)
+    with log.stage("weights", f"{len(refs)} tensors"):
+        shards = write_shards(program.weights, target.stored(refs), writer.root)
+    engines = {}
+    for name in program.functions:
+        with log.stage("emit", f"{name} for {target.name}"):
+            engines[name] = _emit(program, name, target, shards, writer)
+    manifest = Manifest(
+        unspool=version(),
+        models=_models(program, writer),
+        engines=engines,
+        weights=Weights(layout="store" if shards else "inline", shards=shards),
+        passes=tuple(PassEntry(name=run.step.name, options=run.step.options) for run in log.passes),
+        tools=dict(target.tools()),
+        numerics=Numerics(tolerances={dtype: tolerances.for_dtype(dtype) for dtype in TOLERANCES}),
+        files=writer.inventory(),
+    )
+    with log.stage("verify", "engines against the source"):
+        samples = {name: model.samples for name, model in program.models.items()}
+        checks = check_bundle(Bundle(writer.root, manifest), samples, tolerances)
+    log.record(checks, "engine")
+    require_equal(checks, "verify", "emission")
+    return _verified(manifest)
+
+
+def require_status(manifest: Manifest, wanted: Status | None) -> None:
+    """Raise TargetError with every engine whose status is below the wanted one."""
+    if wanted is None:
+        return
+    TargetError.raise_if(
+        Problem(
+            "target",
+            f"engine {name}",
+            f"is {engine.status}, and {wanted} is required",
+            "; ".join(f"needs {need.what}: {need.command}" for need in engine.needs),
+        )
+        for name, engine in manifest.engines.items()
+        if STATUSES.index(engine.status) < STATUSES.index(wanted)
+    )
+
+
+def used_weights(program: Program) -> tuple[WeightRef, ...]:
+    """The references of every function, each once, in the order of the functions' names."""
+    found = (ref for _, function in sorted(program.functions.items()) for ref in function.weights.values())
+    return tuple(dict.fromkeys(found))
+
+
+def weights_report(program: Program) -> WeightsReport:
+    """What the weight store saved, in bytes."""
+    every = [ref for function in program.functions.values() for ref in function.weights.values()]
+    unique = {ref.digest for ref in every}
+    return WeightsReport(
+        source_bytes=sum(ref.nbytes for ref in every),
+        unique_bytes=sum(program.weights.blobs[digest].nbytes for digest in unique),
+        merged=len(every) - len(unique),
+    )
+
+
+def engine_sizes(manifest: Manifest) -> tuple[EngineSize, ...]:
+    """Bytes of each engine's own files."""
+    return tuple(
+        EngineSize(
+            name=name,
+            source_bytes=manifest.files[engine.source].bytes,
+            plan_bytes=manifest.files[engine.plan].bytes if engine.plan else None,
+        )
+        for name, engine in manifest.engines.items()
+    )
+
+
+def _emit(
+    program: Program, name: str, target: Target, shards: tuple[Shard, ...], writer: BundleWriter
+) -> EngineEntry:
+    function = program.functions[name]
+    built = target.build(function, Placement(writer.root, program.weights, ShardIndex(shards)))
+    source = f"engines/{name}{built.suffix}"
+    writer.add(source, built.source)
+    return EngineEntry(
+        kind=target.kind,
+        target=target.name,
+        signature=function.signature,
+        source=source,
+        status=built.status,
+        needs=built.needs,
+        runs_on=built.runs_on,
+        session=dict(built.session),
+        bindings=dict(built.bindings),
+    )
+
+
+def _models(program: Program, writer: BundleWriter) -> dict[str, ModelEntry]:
+    return {
+        name: ModelEntry(
+            source=model.digest,
+            signature=model.signature,
+            schedule=model.schedule,
+            functions={function: function for function in model.schedule.functions},
+            samples=tuple(
+                _write_sample(writer, f"samples/{name}-{number}", sample)
+                for number, sample in enumerate(model.samples)
+            ),
+        )
+        for name, model in program.models.items()
+    }
+
+
+def _write_sample(writer: BundleWriter, stem: str, sample: Sample) -> SampleFiles:
+    files = SampleFiles(
+        inputs=f"{stem}.inputs.npz",
+        outputs=f"{stem}.outputs.npz",
+        decoded=f"{stem}.decoded.npz" if sample.decoded else None,
+    )
+    for path, arrays in zip(files.paths, (sample.inputs, sample.outputs, sample.decoded), strict=False):
+        writer.add(path, archive_bytes(arrays))
+    return files
+
+
+def _verified(manifest: Manifest) -> Manifest:
+    """The manifest after every engine that runs here has agreed with the source."""
+    engines = {
+        name: engine.model_copy(update={"status": "verified"}) for name, engine in manifest.engines.items()
+    }
+    verdicts: Mapping[str, tuple[Verdict, ...]] = {
+        name: tuple(Verdict(compared=what, passed=True) for what in ("conversion", "passes", "engines"))
+        for name in manifest.models
+    }
+    numerics = manifest.numerics.model_copy(update={"verdicts": verdicts})
+    return manifest.model_copy(update={"engines": engines, "numerics": numerics})

@@ -1,0 +1,88 @@
+"""What a build tells while it runs and leaves in build.json: stages and their times, numerics, notices."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from artifacts.checks import OutputCheck
+from artifacts.report import BuildReport, EngineSize, Machine, OutputNumerics, StageTime, WeightsReport
+
+if TYPE_CHECKING:
+    from passes.pipeline import PassRun
+
+
+@dataclass
+class BuildLog:
+    """Collects the report of one build.
+
+    People see each stage on stderr, with a spinner on a terminal and as plain lines elsewhere; `quiet` shows
+    nothing.
+    """
+
+    quiet: bool = False
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    times: list[StageTime] = field(default_factory=list)
+    numerics: list[OutputNumerics] = field(default_factory=list)
+    passes: list[PassRun] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, detail: str = "") -> Iterator[None]:
+        """A stage that lasts as long as the block."""
+        began = time.perf_counter()
+        with contextlib.nullcontext() if self.quiet else _spinner(f"{name}: {detail}"):
+            yield
+        seconds = time.perf_counter() - began
+        self.times.append(StageTime(name=name, seconds=seconds))
+        if not self.quiet:
+            print(f"{seconds:6.1f} s  {name:<8} {detail}", file=sys.stderr, flush=True)
+
+    def record(self, checks: Sequence[OutputCheck], after: str) -> None:
+        """Keep how far outputs were from the source after a step."""
+        self.numerics += [
+            OutputNumerics.of(check.model, after, check.output, check.comparison) for check in checks
+        ]
+
+    def record_pass(self, run: PassRun) -> None:
+        """Keep what a pass did."""
+        self.passes.append(run)
+        self.record(run.checks, run.step.name)
+
+    def report(self, key: str, engines: Sequence[EngineSize], weights: WeightsReport) -> BuildReport:
+        """The content of build.json."""
+        return BuildReport(
+            started=self.started.isoformat(timespec="seconds"),
+            seconds=(datetime.now(UTC) - self.started).total_seconds(),
+            machine=Machine(
+                system=platform.system(),
+                architecture=platform.machine(),
+                python=platform.python_version(),
+                processors=os.cpu_count() or 1,
+            ),
+            key=key,
+            stages=tuple(self.times),
+            numerics=tuple(self.numerics),
+            engines=tuple(engines),
+            weights=weights,
+            log=tuple(f"{run.step.name}: {note}" for run in self.passes for note in run.notes),
+            notices=tuple(self.notices),
+        )
+
+
+@contextlib.contextmanager
+def _spinner(text: str) -> Iterator[None]:
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield

@@ -1,0 +1,146 @@
+"""`unspool run`, `verify` and `inspect`: with bundles that are there. No torch is imported."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from artifacts.errors import UsageError
+from compiler.cli.output import JsonFlag, print_json, print_table
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
+ModelFlag = Annotated[str | None, typer.Option(metavar="NAME", help="Which model, if the bundle holds several.")]
+ThreadsFlag = Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")]
+
+
+def run_command(
+    bundle: BundleArgument,
+    inputs: Annotated[Path, typer.Option(metavar="IN.npz", help="Inputs by the source model's names.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT.npz", help="Where to put outputs.")] = None,
+    model: ModelFlag = None,
+    threads: ThreadsFlag = None,
+    json: JsonFlag = False,
+) -> None:
+    """Run a model of a bundle on inputs from a file.
+
+    unspool run build/ocr --inputs images.npz -o tokens.npz
+
+    A decoding model takes the encoder's inputs and gives tokens and lengths, both int64.
+    """
+    from artifacts.runtime import Session
+    from artifacts.samples import archive_bytes, read_arrays
+
+    arrays = read_arrays(inputs)
+    with Session.open(bundle, model, threads=threads) as session:
+        started = time.perf_counter()
+        results = session.run(arrays)
+        seconds = time.perf_counter() - started
+    if output is not None:
+        _write(output, archive_bytes(results))
+    shapes = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in results.items()}
+    if json:
+        values = {name: array.tolist() for name, array in results.items() if array.size <= _SHOWN}
+        print_json({"outputs": shapes, "values": values, "seconds": seconds, "output": str(output) if output else None})
+        return
+    for name, array in results.items():
+        print(f"{name}: {array.dtype}[{', '.join(map(str, array.shape))}]")
+        if output is None:
+            print(array)
+    print(f"{seconds * 1000:.1f} ms", file=sys.stderr)
+
+
+_SHOWN = 4096
+"""Outputs up to this many elements are part of the JSON document; larger ones belong in a file."""
+
+
+def verify_command(
+    bundle: BundleArgument,
+    against: Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Compare with this source model.")] = None,
+    inputs: Annotated[Path | None, typer.Option(metavar="IN.npz", help="With --against: inputs by name.")] = None,
+    model: ModelFlag = None,
+    atol: Annotated[float | None, typer.Option(min=0, help="Absolute tolerance.")] = None,
+    rtol: Annotated[float | None, typer.Option(min=0, help="Relative tolerance.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Check a bundle's files, then its answers: against the samples it carries, or against a source model.
+
+    unspool verify build/ocr
+
+    unspool verify build/ocr --against model.onnx --inputs images.npz
+    """
+    from artifacts.checks import Tolerances, require_equal
+    from compiler.verify import verify
+
+    if inputs is not None and against is None:
+        raise UsageError.of("options", "--inputs", "needs --against", "the bundle's own samples have their own inputs")
+    checks = verify(bundle, against, inputs, model, Tolerances.of(atol, rtol))
+    rows: list[dict[str, Any]] = [
+        {
+            "model": check.model,
+            "sample": check.sample,
+            "output": check.output,
+            "max_abs": check.comparison.max_abs,
+            "max_rel": check.comparison.max_rel,
+            "required": check.comparison.required,
+            "passed": check.comparison.passed,
+        }
+        for check in checks
+    ]
+    if json:
+        require_equal(checks, "verify", "compilation")
+        print_json({"bundle": str(bundle), "checks": rows})
+        return
+    print_table(
+        f"{bundle}: {sum(row['passed'] for row in rows)} of {len(rows)} outputs agree",
+        ["model", "sample", "output", "max_abs", "max_rel", "of the tolerance", ""],
+        [
+            [
+                row["model"],
+                str(row["sample"]),
+                row["output"],
+                f"{row['max_abs']:.3g}",
+                f"{row['max_rel']:.3g}",
+                f"{row['required']:.3g}",
+                "ok" if row["passed"] else "DIFFERS",
+            ]
+            for row in rows
+        ],
+    )
+    require_equal(checks, "verify", "compilation")
+
+
+def inspect_command(
+    thing: Annotated[Path, typer.Argument(metavar="THING", help="A bundle, an ONNX model, or a safetensors file.")],
+    json: JsonFlag = False,
+) -> None:
+    """Show what is in a bundle, a model or a file of weights.
+
+    unspool inspect build/ocr
+
+    unspool inspect model.onnx --json
+    """
+    from compiler.inspect import inspect
+
+    document, sections = inspect(thing)
+    if json:
+        print_json(document)
+        return
+    for section in sections:
+        print_table(section.title, section.columns, section.rows)
+
+
+COMMANDS = (run_command, verify_command, inspect_command)
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.unspool")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError.of("run", str(path), f"cannot be written: {error.strerror}", "is the folder there?") from error

@@ -1,0 +1,81 @@
+"""`unspool targets`, `ops` and `schema`: what this installation can do."""
+
+from __future__ import annotations
+
+import json as json_library
+from typing import Annotated
+
+import typer
+
+from compiler.cli.output import JsonFlag, print_json, print_table
+
+
+def targets_command(json: JsonFlag = False) -> None:
+    """List the targets, whether this machine has their tools, and what they can do."""
+    from compiler.targets import all_targets
+
+    rows = []
+    document = {}
+    for name, target in all_targets().items():
+        available = target.availability()
+        decodes = [f"{control} ({state})" for state, control in target.decodes]
+        document[name] = {
+            "usable": available.usable,
+            "version": available.version,
+            "hint": available.hint,
+            "summary": target.summary,
+            "precisions": list(target.precisions),
+            "decodes": decodes,
+        }
+        state = available.version if available.usable else f"missing: {available.hint}"
+        rows.append([name, state, ", ".join(target.precisions), ", ".join(("single", *decodes)), target.summary])
+    if json:
+        print_json({"targets": document})
+    else:
+        print_table("Targets", ["target", "installed", "precisions", "schedules", ""], rows)
+
+
+def ops_command(
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Run ONNX's own operator tests through the importer; takes minutes.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """List the ONNX operators that convert, by since-version.
+
+    unspool ops
+
+    unspool ops --coverage --json
+    """
+    from compiler.ops import converted_operators, missing_operators
+
+    if coverage:
+        _coverage(json)
+        return
+    converted, missing = converted_operators(), missing_operators()
+    if json:
+        print_json({"operators": converted, "missing": missing})
+        return
+    print_table("Operators", ["operator", "since versions"], [[n, ", ".join(map(str, v))] for n, v in converted.items()])
+    print_table("Missing", ["operator", "since versions"], [[n, ", ".join(map(str, v))] for n, v in missing.items()])
+
+
+def schema_command() -> None:
+    """Print the JSON Schema of a bundle's manifest.json."""
+    from artifacts.manifest import manifest_schema
+
+    print(json_library.dumps(manifest_schema(), indent=2))
+
+
+COMMANDS = (targets_command, ops_command, schema_command)
+
+
+def _coverage(json: bool) -> None:
+    from compiler.coverage import measure_coverage
+
+    score = measure_coverage()
+    if json:
+        print_json(score.document())
+        return
+    rows = [[case.name, case.outcome, case.reason] for case in score.cases if case.outcome != "passed"]
+    print_table(f"{score.passed} of {score.total} pass, {score.mismatched} are wrong", ["test", "outcome", "reason"], rows)

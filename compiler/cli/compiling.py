@@ -1,0 +1,205 @@
+"""`unspool compile` and `unspool convert`: from model files."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from artifacts.errors import UsageError
+from compiler.cli.output import JsonFlag, print_json
+
+if TYPE_CHECKING:
+    from compiler.compile import Compiled
+    from compiler.options import CompileOptions, ModelFile
+
+ScheduleFlag = Literal["auto", "single", "loop", "engine-loop", "unrolled", "partitioned"]
+PrecisionFlag = Literal["auto", "fp32", "fp16", "bf16", "int8", "int8-weight", "int4-weight", "fp8"]
+CacheFlag = Literal["auto", "on", "off"]
+StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
+
+_NAME = re.compile(r"^(?P<name>[A-Za-z0-9_][A-Za-z0-9_.+-]*)=(?P<path>.+)$")
+
+
+def _decoding(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(*flags, help=help, rich_help_panel="Decoding", **more)
+
+
+def _shaping(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(*flags, help=help, rich_help_panel="Shapes and samples", **more)
+
+
+AtolFlag = Annotated[float | None, typer.Option(min=0, help="Absolute tolerance against the source.")]
+RtolFlag = Annotated[float | None, typer.Option(min=0, help="Relative tolerance against the source.")]
+
+
+def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
+    models: Annotated[
+        list[str], typer.Argument(metavar="[NAME=]MODEL.onnx...", help="Models to compile into one bundle.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="BUNDLE", help="Folder to make.")],
+    target: Annotated[str, typer.Option(help="What to make engines for: see `unspool targets`.")] = "onnxruntime",
+    precision: Annotated[PrecisionFlag, typer.Option(help="Element type to compute in.")] = "auto",
+    require: Annotated[StatusFlag | None, typer.Option(help="Fail if an engine reaches less than this.")] = None,
+    atol: AtolFlag = None,
+    rtol: RtolFlag = None,
+    force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
+    depfile: Annotated[Path | None, typer.Option(metavar="FILE.d", help="Write a make rule of what was read.")] = None,
+    json: JsonFlag = False,
+    schedule: Annotated[
+        ScheduleFlag, _decoding(help="Who loops over tokens; auto decodes if start and end tokens are known.")
+    ] = "auto",
+    cache: Annotated[CacheFlag, _decoding(help="Key/value cache.")] = "auto",
+    partitions: Annotated[str | None, _decoding(metavar="25,50,75", help="Positions at which partitions end.")] = None,
+    max_length: Annotated[int | None, _decoding(min=1, help="Most tokens to generate.")] = None,
+    bos: Annotated[int | None, _decoding(min=0, help="The decoder's start token.")] = None,
+    eos: Annotated[list[int] | None, _decoding(min=0, help="An end token; may be given several times.")] = None,
+    pad: Annotated[int | None, _decoding(min=0, help="The token that fills ended rows.")] = None,
+    min_shapes: Annotated[str, _shaping(metavar="ids:1x16,mask:1x16", help="Smallest input sizes.")] = "",
+    opt_shapes: Annotated[str, _shaping(metavar="ids:8x64,...", help="Usual input sizes.")] = "",
+    max_shapes: Annotated[str, _shaping(metavar="ids:32x512,...", help="Largest input sizes.")] = "",
+    samples: Annotated[
+        Path | None, _shaping(metavar="IN.npz", help="Inputs by name to verify with, instead of drawn ones.")
+    ] = None,
+) -> None:
+    """Compile models into a bundle that is verified against them.
+
+    unspool compile model.onnx -o build/model
+
+    unspool compile text=spam.onnx image=nsfw.onnx -o build/moderation
+
+    unspool compile ocr.onnx --bos 1 --eos 2 --pad 0 --max-length 75 -o build/ocr
+
+    Compiling again onto the same bundle does nothing if nothing changed. In make, name BUNDLE/manifest.json as
+    the target.
+    """
+    from compiler.build_log import BuildLog
+    from compiler.compile import compile_bundle
+    from compiler.generation import TokenFlags
+    from compiler.options import CacheMode, CompileOptions, Precision, ScheduleName
+    from compiler.shapes import parse_shapes
+
+    options = CompileOptions(
+        target=target,
+        schedule=ScheduleName(schedule),
+        partitions=_partitions(partitions),
+        cache=CacheMode(cache),
+        tokens=TokenFlags(bos, tuple(eos) if eos else None, pad, max_length),
+        precision=Precision(precision),
+        min_shapes=parse_shapes(min_shapes, "--min-shapes"),
+        opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"),
+        max_shapes=parse_shapes(max_shapes, "--max-shapes"),
+        samples=samples,
+        atol=atol,
+        rtol=rtol,
+        require=require,
+    )
+    files = [_model_file(text) for text in models]
+    compiled = compile_bundle(files, output, options, force=force, log=BuildLog())
+    if depfile is not None:
+        _write_depfile(depfile, output, files, options)
+    if json:
+        print_json(_document(compiled))
+    else:
+        _print(compiled)
+
+
+def convert_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL.onnx", help="The model to convert.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.pt2", help="File to write.")],
+    opt_shapes: Annotated[
+        str, typer.Option(metavar="ids:8x64,...", help="Input sizes to trace with, 2 or more each.")
+    ] = "",
+    samples: Annotated[
+        Path | None, typer.Option(metavar="IN.npz", help="Inputs by name to trace and verify with.")
+    ] = None,
+    atol: AtolFlag = None,
+    rtol: RtolFlag = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Convert an ONNX model to PyTorch and no further: a torch.export program, verified against the source.
+
+    unspool convert model.onnx -o model.pt2
+
+    python -c "import torch; print(torch.export.load('model.pt2'))"
+    """
+    from compiler.build_log import BuildLog
+    from compiler.convert import convert_to_file
+    from compiler.options import CompileOptions
+    from compiler.shapes import parse_shapes
+
+    options = CompileOptions(
+        opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"), samples=samples, atol=atol, rtol=rtol
+    )
+    signature, worst = convert_to_file(_model_file(model), output, options, force=force, log=BuildLog())
+    if json:
+        print_json({"output": str(output), "signature": signature.model_dump(mode="json"), "max_abs": worst})
+    else:
+        print(f"{output}: {signature}\nlargest difference from the source: {worst:.3g}")
+
+
+COMMANDS = (compile_command, convert_command)
+
+
+def _model_file(text: str) -> ModelFile:
+    """`NAME=PATH`, or a path whose stem becomes the name with what a name may not hold replaced by `_`."""
+    from compiler.options import ModelFile
+
+    named = _NAME.match(text)
+    if named and not Path(text).exists():
+        return ModelFile(named["name"], Path(named["path"]))
+    stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", Path(text).stem).lstrip(".+-")
+    return ModelFile(stem or "model", Path(text))
+
+
+def _partitions(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise UsageError.of(
+            "options", "--partitions", f"cannot read {text!r}", "write the positions, as 25,50,75"
+        )
+    return tuple(int(position) for position in text.split(","))
+
+
+def _write_depfile(depfile: Path, output: Path, files: list[ModelFile], options: CompileOptions) -> None:
+    from compiler.depfile import write_depfile
+
+    write_depfile(depfile, output, files, options)
+
+
+def _document(compiled: Compiled) -> dict[str, object]:
+    manifest = compiled.bundle.manifest
+    return {
+        "result": "up to date" if compiled.up_to_date else "compiled",
+        "bundle": str(compiled.bundle.root),
+        "models": {name: entry.schedule.model_dump(mode="json") for name, entry in manifest.models.items()},
+        "engines": {
+            name: {"status": engine.status, "needs": [need.model_dump() for need in engine.needs]}
+            for name, engine in manifest.engines.items()
+        },
+        "report": compiled.report.model_dump(mode="json"),
+    }
+
+
+def _print(compiled: Compiled) -> None:
+    manifest = compiled.bundle.manifest
+    root = compiled.bundle.root
+    if compiled.up_to_date:
+        print(f"{root}: up to date")
+        return
+    for notice in compiled.report.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    for name, entry in manifest.models.items():
+        worst = max((n.max_abs or 0.0 for n in compiled.report.numerics if n.model == name), default=0.0)
+        print(f"{name}: {entry.schedule.kind}, largest difference from the source {worst:.3g}")
+    for name, engine in manifest.engines.items():
+        print(f"engine {name}: {engine.status}")
+        for need in engine.needs:
+            print(f"  for more it needs {need.what}: {need.command}")
+    size = sum(file.bytes for file in manifest.files.values())
+    print(f"{root}: {size / 1e6:.1f} MB in {compiled.report.seconds:.1f} s")

@@ -1,0 +1,64 @@
+"""Convert: an ONNX model to a torch.export program on disk, and no further."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+from artifacts.checks import Tolerances, require_equal
+from artifacts.errors import UsageError
+from artifacts.spec import Signature
+from compiler.build_log import BuildLog
+from compiler.options import CompileOptions, ModelFile, ScheduleName
+from compiler.targets import find_target
+
+
+def convert_to_file(
+    model: ModelFile, output: Path, options: CompileOptions, *, force: bool, log: BuildLog
+) -> tuple[Signature, float]:
+    """Convert a model, verify it on its samples and save it with its weights.
+
+    Returns the signature and the largest absolute difference from the source. Raises UnspoolError; the file
+    appears whole or not at all.
+    """
+    if output.exists() and not force:
+        raise UsageError.of(
+            "convert", str(output), "is there already", "replace it with --force, or choose another -o"
+        )
+    if not output.parent.is_dir():
+        raise UsageError.of("convert", str(output.parent), "is not a folder", "make it first")
+    from dataclasses import replace
+
+    from compiler import frontend
+    from passes.bodies import with_weights
+    from passes.verification import check_program
+
+    single = replace(options, schedule=ScheduleName.SINGLE)
+    with log.stage("load", model.name):
+        loaded = frontend.load(model, single)
+    with log.stage("sample", f"{model.name}: what the source answers"):
+        source = frontend.sample(loaded, single, find_target(single.target))
+    with log.stage("convert", f"{model.name} to PyTorch"):
+        program, notices = frontend.to_program(loaded, source)
+        checks = check_program(program, Tolerances.of(options.atol, options.rtol))
+    require_equal(checks, "convert", "conversion")
+    log.notices += notices
+    function = program.functions[model.name]
+    _save(with_weights(function, program.weights), output)
+    return function.signature, max((check.comparison.max_abs for check in checks), default=0.0)
+
+
+def _save(body: object, output: Path) -> None:
+    import torch
+
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.pt2")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            torch.export.save(body, temporary)  # type: ignore[arg-type]
+        temporary.replace(output)
+    except OSError as error:
+        raise UsageError.of("convert", str(output), f"cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,219 @@
+"""A Function as an ONNX graph: what ONNX Runtime runs and what TensorRT parses.
+
+torch.onnx translates the body, whose weights are fake, so no weight is copied, folded or transposed on the way.
+What it leaves in the graph about this machine (stack traces, node numbers that depend on what ran before) is
+removed: the same function gives the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import onnxscript.optimizer
+import torch
+import torch.onnx
+
+from artifacts.errors import TargetError
+from artifacts.weights import WeightRef
+from compiler.onnx_translations import OPSET, TRANSLATIONS
+from compiler.targets.target import Placement
+from passes.program import Function
+
+IR_VERSION = 10
+FOLD_ELEMENTS = 64
+"""The translation's own constant arithmetic (shapes, axes) is folded up to this many elements."""
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxBody:
+    """A function as ONNX, with its weights still to be attached: initializers without a value, by name."""
+
+    model: ir.Model
+    weights: Mapping[str, WeightRef]
+
+
+def emit_onnx(function: Function) -> OnnxBody:
+    """Translate a function. Raises TargetError naming what torch.onnx cannot express."""
+    model = _translate(function)
+    graph = model.graph
+    placeholders = [name for name in graph.initializers if name in function.weights]
+    # As inputs the weights have no value that the optimizer could fold into a copy.
+    for name in placeholders:
+        value = graph.initializers.pop(name)
+        value.const_value = None
+        graph.inputs.append(value)
+    onnxscript.optimizer.optimize_ir(model, onnx_shape_inference=False, output_size_limit=FOLD_ELEMENTS)
+    weights: dict[str, WeightRef] = {}
+    by_name = {value.name: value for value in graph.inputs}
+    taken = {spec.name for spec in (*function.signature.inputs, *function.signature.outputs)}
+    constants = list(graph.initializers.values())
+    graph.initializers.clear()
+    for number, value in enumerate(constants):
+        value.name = _unique(f"constant_{number}", taken)
+        graph.initializers[value.name] = value
+    for name in placeholders:
+        value = by_name[name]
+        graph.inputs.remove(value)
+        if not value.uses():
+            continue
+        value.name = _unique(function.sources.get(name, name), taken)
+        graph.initializers[value.name] = value
+        weights[value.name] = function.weights[name]
+    _name(function, graph, taken)
+    _strip(model)
+    return OnnxBody(model, weights)
+
+
+def attach_weights(
+    body: OnnxBody, placement: Placement, inline_bytes: int
+) -> tuple[ir.Model, dict[str, WeightRef]]:
+    """Give the initializers their values: inside the graph up to `inline_bytes`, the others by offset into shards.
+
+    Returns the model and the references that it holds by offset.
+    """
+    external: dict[str, WeightRef] = {}
+    for name, ref in body.weights.items():
+        value = body.model.graph.initializers[name]
+        assert value.dtype is not None
+        shape = ir.Shape(ref.shape)
+        if ref.nbytes <= inline_bytes:
+            value.const_value = ir.Tensor(
+                placement.weights.array(ref), dtype=value.dtype, shape=shape, name=name
+            )
+            continue
+        place = placement.shards.locate(ref)
+        value.const_value = ir.ExternalTensor(
+            place.path,
+            place.offset,
+            place.nbytes,
+            dtype=value.dtype,
+            shape=shape,
+            name=name,
+            base_dir=placement.root,
+        )
+        external[name] = ref
+    return body.model, external
+
+
+def _translate(function: Function) -> ir.Model:
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                function.body,
+                (),
+                dynamo=True,
+                optimize=False,
+                opset_version=OPSET,
+                verbose=False,
+                custom_translation_table=dict(TRANSLATIONS),
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().split("\n")[0]
+            raise TargetError.of("emit", function.name, f"torch.onnx: {reason}") from error
+    assert program is not None
+    model = program.model
+    model.ir_version = IR_VERSION
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.onnx logs on every call that torchvision is not installed, and warns about torch's own code."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=".*axis name.*|# The axis name")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _name(function: Function, graph: ir.Graph, taken: set[str]) -> None:
+    """Signature names for inputs and outputs; `OP_N` for everything inside, in order; source names of sizes."""
+    for value, spec in zip(graph.inputs, function.signature.inputs, strict=True):
+        value.name = spec.name
+        value.shape = ir.Shape(spec.shape)
+    _separate_outputs(graph)
+    counts: Counter[str] = Counter()
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        node.name = f"{node.op_type}_{counts[node.op_type]}"
+        counts[node.op_type] += 1
+        for position, output in enumerate(node.outputs):
+            output.name = _unique(node.name if position == 0 else f"{node.name}.{position}", taken)
+            _rename_dims(output, function.symbols)
+    for value, spec in zip(graph.outputs, function.signature.outputs, strict=True):
+        value.name = spec.name
+        value.shape = ir.Shape(spec.shape)
+
+
+def _separate_outputs(graph: ir.Graph) -> None:
+    """Each output gets a value of its own: an input or a weight returned as it is, or one value returned twice."""
+    seen: set[ir.Value] = set(graph.inputs) | set(graph.initializers.values())
+    for position, value in enumerate(graph.outputs):
+        if value in seen:
+            identity = ir.node("Identity", [value])
+            graph.append(identity)
+            output = identity.outputs[0]
+            output.dtype, output.shape = value.dtype, value.shape
+            graph.outputs[position] = output
+        seen.add(graph.outputs[position])
+
+
+def _rename_dims(value: ir.Value, symbols: Mapping[str, str]) -> None:
+    if value.shape is None:
+        return
+    value.shape = ir.Shape(
+        [dim if isinstance(dim, int) else _renamed(str(dim.value), symbols) for dim in value.shape]
+    )
+
+
+def _renamed(expression: str, symbols: Mapping[str, str]) -> str | None:
+    """A size expression in the source's names; None (unknown) if it has symbols of torch's own."""
+    if expression == "None":
+        return None
+    names = re.findall(r"[A-Za-z_]\w*", expression)
+    if any(name not in symbols for name in names if not name[0].isupper()):
+        return None
+    return re.sub(r"[A-Za-z_]\w*", lambda found: symbols.get(found[0], found[0]), expression)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in taken:
+        candidate, count = f"{name}_{count}", count + 1
+    taken.add(candidate)
+    return candidate
+
+
+def _strip(model: ir.Model) -> None:
+    """Remove what says more about the machine and the moment than about the graph."""
+    model.producer_name, model.producer_version = "unspool", None
+    model.doc_string = None
+    model.metadata_props.clear()
+    model.graph.name = "main"
+    for graph in (model.graph, *model.functions.values()):
+        graph.metadata_props.clear()
+        graph.doc_string = None
+        for node in ir.traversal.RecursiveGraphIterator(graph):
+            node.metadata_props.clear()
+            node.doc_string = None
+            for output in node.outputs:
+                output.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+        value.doc_string = None
+
+
+def serialized(model: ir.Model) -> bytes:
+    """The model as bytes, the same on every call and machine."""
+    return ir.to_proto(model).SerializeToString(deterministic=True)

@@ -1,0 +1,133 @@
+"""The front half of a compilation: model files in, one verified Program out, whatever the target."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from artifacts.checks import Tolerances, require_equal
+from artifacts.errors import SourceError
+from artifacts.samples import Sample
+from artifacts.schedule import Decode, Generation
+from artifacts.spec import Signature
+from compiler.build_log import BuildLog
+from compiler.decoders import choose_schedule
+from compiler.generation import read_generation
+from compiler.options import CompileOptions, ModelFile
+from compiler.samples import ShapeRanges, draw_samples, read_samples
+from compiler.shapes import check_shapes
+from compiler.source_decode import PROBE_TOKENS, source_tokens
+from compiler.source_runner import SourceRunner
+from compiler.targets import Target
+from passes.contract import Pass
+from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from passes.eliminate_dead_code import EliminateDeadCode
+from passes.fold_constants import FoldConstants
+from passes.onnx_to_torch.convert import convert, source_inputs, source_signature
+from passes.onnx_to_torch.input_hints import InputHint, input_hint
+from passes.onnx_to_torch.source import Source, load_source
+from passes.pipeline import run_passes
+from passes.program import Model, Program
+from passes.verification import check_program
+
+PASSES: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), EliminateDeadCode())
+"""The passes of every compilation, in order."""
+
+
+def make_program(
+    models: Sequence[ModelFile], options: CompileOptions, target: Target, log: BuildLog
+) -> Program:
+    """Load, sample, convert and transform models into one Program over one set of weights.
+
+    Every step is held to the source models on the samples. Raises UnspoolError.
+    """
+    tolerances = Tolerances.of(options.atol, options.rtol)
+    parts = [_convert_one(model, options, target, tolerances, log) for model in models]
+    program = functools.reduce(Program.merged, parts)
+    with log.stage("passes", ", ".join(step.name for step in PASSES)):
+        program, runs = run_passes(program, PASSES, tolerances)
+    for run in runs:
+        log.record_pass(run)
+    return program
+
+
+def _convert_one(
+    file: ModelFile, options: CompileOptions, target: Target, tolerances: Tolerances, log: BuildLog
+) -> Program:
+    with log.stage("load", file.name):
+        loaded = load(file, options)
+    with log.stage("sample", f"{file.name}: what the source answers"):
+        model = sample(loaded, options, target)
+    with log.stage("convert", f"{file.name} to PyTorch"):
+        program, notices = to_program(loaded, model)
+        checks = check_program(program, tolerances)
+    log.notices += [f"{file.name}: {notice}" for notice in notices]
+    log.record(checks, "convert")
+    require_equal(checks, "convert", "conversion")
+    return program
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A source that was read and checked, with its signature and what its graph says about its inputs."""
+
+    name: str
+    source: Source
+    signature: Signature
+    hints: Mapping[str, InputHint]
+    generation: Generation | None
+
+
+def load(model: ModelFile, options: CompileOptions) -> Loaded:
+    """Read a model file and the generation settings beside it."""
+    source = load_source(model.path)
+    signature = source_signature(source)
+    for shapes, flag in (
+        (options.min_shapes, "--min-shapes"),
+        (options.opt_shapes, "--opt-shapes"),
+        (options.max_shapes, "--max-shapes"),
+    ):
+        check_shapes(shapes, signature, flag)
+    hints = {value.name or "": input_hint(value) for value in source_inputs(source)}
+    return Loaded(model.name, source, signature, hints, read_generation(model.path, options.tokens))
+
+
+def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Model:
+    """Choose the schedule, and ask the source model for the answers that everything is held to."""
+    function = loaded.name
+    schedule = choose_schedule(function, loaded.signature, loaded.hints, loaded.generation, options, target)
+    runner = SourceRunner(loaded.source.path)
+    if options.samples is not None:
+        samples = read_samples(options.samples, loaded.signature, runner)
+    else:
+        ranges = ShapeRanges(options.min_shapes, options.opt_shapes, options.max_shapes)
+        samples = draw_samples(loaded.signature, loaded.hints, runner, ranges)
+    if isinstance(schedule, Decode):
+        samples = tuple(_with_tokens(found, runner, schedule) for found in samples)
+    return Model(loaded.signature, schedule, loaded.source.digest, samples)
+
+
+def _with_tokens(found: Sample, runner: SourceRunner, schedule: Decode) -> Sample:
+    batch = found.inputs[schedule.tokens].shape[0]
+    return replace(
+        found, decoded=source_tokens(runner, schedule.shortened(PROBE_TOKENS), found.inputs, batch)
+    )
+
+
+def to_program(loaded: Loaded, model: Model) -> tuple[Program, tuple[str, ...]]:
+    """Convert a model to a Program of one function, with notices for the user."""
+    first = model.samples[0].inputs
+    small = [
+        f"{spec.name} axis {axis}"
+        for spec in loaded.signature.inputs
+        for axis, dim in enumerate(spec.shape)
+        if isinstance(dim, str) and first[spec.name].shape[axis] < 2
+    ]
+    if small:
+        hint = "give inputs whose symbolic dimensions are 2 or more"
+        where = ", ".join(small)
+        raise SourceError.of("convert", loaded.name, f"the sample has size 0 or 1 at {where}", hint)
+    function = model.schedule.functions[0]
+    converted = convert(loaded.source, function, first)
+    return Program({function: converted.function}, {loaded.name: model}, converted.weights), converted.notices

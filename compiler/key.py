@@ -1,0 +1,56 @@
+"""A digest of everything that decides what a compilation makes. Equal keys: nothing to do."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+import artifacts
+import compiler
+import passes
+from artifacts.canonical import canonical_json, sha256_bytes, sha256_file
+from compiler.options import CompileOptions, ModelFile
+
+
+def compilation_key(
+    models: Sequence[ModelFile],
+    digests: Mapping[str, str],
+    options: CompileOptions,
+    generation: Mapping[str, str],
+    tools: Mapping[str, str],
+) -> str:
+    """The key of one compilation, SHA-256 in hexadecimal.
+
+    `digests` are those of the source models by name, `generation` of the configuration files beside them, `tools`
+    the versions of what the target uses. Paths do not count: a moved model is the same model.
+    """
+    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude={"samples"})
+    return sha256_bytes(
+        canonical_json(
+            {
+                "models": [[model.name, digests[model.name]] for model in models],
+                "options": settings,
+                "samples": sha256_file(options.samples) if options.samples is not None else None,
+                "generation": dict(generation),
+                "tools": dict(tools),
+                "unspool": own_digest(),
+                "machine": [platform.machine(), platform.python_version()],
+            }
+        )
+    )
+
+
+@cache
+def own_digest() -> str:
+    """SHA-256 over Unspool's own source: a changed pass makes every earlier bundle out of date."""
+    files = {
+        f"{package.__name__}/{file.relative_to(root).as_posix()}": sha256_file(file)
+        for package in (artifacts, compiler, passes)
+        for root in [Path(package.__path__[0])]
+        for file in sorted(root.rglob("*.py"))
+    }
+    return sha256_bytes(canonical_json(dict(files)))

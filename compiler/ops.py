@@ -1,0 +1,37 @@
+"""Which operators convert: the registry beside ONNX's own list of schemas."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import onnx.defs
+
+from passes.onnx_to_torch.registry import registered
+
+DOMAINS = ("", "ai.onnx.ml")
+"""The domains whose operators are listed as missing; ONNX's training domain is not for inference."""
+
+
+def converted_operators() -> dict[str, list[int]]:
+    """Since-versions with a converter, by operator; operators of other domains are written DOMAIN.NAME."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for domain, name, since in registered():
+        found[_full_name(domain, name)].append(since)
+    return dict(sorted(found.items()))
+
+
+def missing_operators() -> dict[str, list[int]]:
+    """Since-versions that ONNX defines, no function body serves, and no converter exists for."""
+    have = set(registered())
+    found: dict[str, list[int]] = defaultdict(list)
+    for schema in onnx.defs.get_all_schemas_with_history():
+        key = (schema.domain, schema.name, schema.since_version)
+        # Constant is read by the importer itself; a function body stands in for a converter.
+        served = schema.name == "Constant" or schema.has_function or schema.has_context_dependent_function
+        if schema.domain in DOMAINS and key not in have and not served and not schema.deprecated:
+            found[_full_name(schema.domain, schema.name)].append(schema.since_version)
+    return {name: sorted(versions) for name, versions in sorted(found.items())}
+
+
+def _full_name(domain: str, name: str) -> str:
+    return f"{domain}.{name}" if domain else name

@@ -1,0 +1,80 @@
+"""What a target is: how engines are made for one kind of runtime.
+
+A target is one module of this package with a constant `TARGET`, and one module of `artifacts/engines` that runs
+what it makes. Targets never import each other; what two of them need lies in `compiler/`. Nothing here imports
+torch: `unspool targets` must answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from artifacts.manifest import Need, Scalar, Status
+from artifacts.schedule import State
+from artifacts.weights import WeightRef
+from compiler.options import Precision, ScheduleName
+
+if TYPE_CHECKING:
+    from artifacts.shards import ShardIndex
+    from artifacts.weights import WeightStore
+    from passes.program import Function
+
+Pair = tuple[State, ScheduleName]
+"""What a step carries and who loops: the two independent choices of a decode."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether this machine has what a target needs, and what to do if not."""
+
+    usable: bool
+    version: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an engine is put: the bundle's folder, the weights, and where each of them lies in the shards."""
+
+    root: Path
+    weights: WeightStore
+    shards: ShardIndex
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """What a target makes of one function: the source file's bytes, and a plan's where a compiler made one."""
+
+    source: bytes
+    suffix: str
+    status: Status
+    bindings: Mapping[str, WeightRef] = field(default_factory=dict)
+    session: Mapping[str, Scalar] = field(default_factory=dict)
+    needs: tuple[Need, ...] = ()
+    runs_on: tuple[str, ...] = ()
+
+
+class Target(Protocol):
+    """How to lower a Function and what the result can do."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    decodes: ClassVar[tuple[Pair, ...]]
+    """Pairs of state and control that it can do, its default first."""
+    precisions: ClassVar[tuple[Precision, ...]]
+
+    def availability(self) -> Availability:
+        """Whether the target's tools are on this machine. Cheap: nothing heavy is imported."""
+
+    def tools(self) -> Mapping[str, str]:
+        """Names and versions of the tools that decide what an engine looks like."""
+
+    def stored(self, refs: Sequence[WeightRef]) -> list[WeightRef]:
+        """The weights among these that its engines want in the bundle's shards, by offset; the rest go inside."""
+
+    def build(self, function: Function, placement: Placement) -> BuiltEngine:
+        """Make the engine of one function. Raises TargetError."""

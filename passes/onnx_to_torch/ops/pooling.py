@@ -1,3 +1,0 @@
-"""MaxPool."""
-
-from __future__ import annotations

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from artifacts.bundle import Bundle
+from tests.support import bundles
+from tests.support.decoders import FORMS, decoder
+
+
+@pytest.fixture(scope="session")
+def linear_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Two linear models that share an engine's shape but not its weights. Read-only."""
+    models = {"one": bundles.linear(seed=1), "two": bundles.linear(columns=2, seed=2)}
+    return bundles.write(tmp_path_factory.mktemp("linear") / "bundle", models)
+
+
+@pytest.fixture(scope="session")
+def decoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """One decoder in every form, a model each. Read-only."""
+    models = {str(form): decoder(form) for form in FORMS}
+    return bundles.write(tmp_path_factory.mktemp("decoder") / "bundle", models)
+
+
+@pytest.fixture
+def bundle_copy(linear_bundle: Bundle, tmp_path: Path) -> Path:
+    """A copy of the linear bundle to damage."""
+    return Path(shutil.copytree(linear_bundle.root, tmp_path / "bundle"))

@@ -1,0 +1,158 @@
+"""Hypothesis strategies for the nouns of a manifest: any that the validators accept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from artifacts.dtype import DType
+from artifacts.manifest import (
+    STATUSES,
+    EngineEntry,
+    FileEntry,
+    Manifest,
+    ModelEntry,
+    Need,
+    Numerics,
+    PassEntry,
+    SampleFiles,
+    Verdict,
+    Weights,
+)
+from artifacts.schedule import (
+    CacheSlot,
+    Control,
+    Decode,
+    Engine,
+    Generation,
+    Host,
+    Partitioned,
+    Schedule,
+    Single,
+    Unrolled,
+)
+from artifacts.shards import Shard, ShardTensor
+from artifacts.spec import Signature, TensorSpec
+from artifacts.tolerances import Tolerance
+from artifacts.weights import WeightRef
+
+NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,6}", fullmatch=True)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+DTYPES = st.sampled_from(list(DType))
+COUNTS = st.integers(1, 9)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.booleans() | st.integers() | FINITE | TEXT
+JSON: st.SearchStrategy[Any] = st.none() | SCALARS | st.lists(SCALARS, max_size=2)
+
+SPECS = st.builds(
+    TensorSpec,
+    name=TEXT,
+    dtype=DTYPES,
+    shape=st.lists(st.integers(0, 9) | TEXT, max_size=3).map(tuple),
+    carrier=st.none() | DTYPES,
+)
+SIDES = st.lists(SPECS, max_size=3, unique_by=lambda spec: spec.name).map(tuple)
+SIGNATURES = st.builds(Signature, inputs=SIDES, outputs=SIDES)
+TOLERANCES = st.builds(Tolerance, atol=st.floats(0, 1), rtol=st.floats(0, 1))
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    if draw(st.booleans()):
+        return Single(function=draw(NAMES))
+    count = draw(COUNTS)
+    controls: st.SearchStrategy[Control] = st.sampled_from(
+        [Host(), Engine(), Unrolled(), Partitioned(boundaries=(count,))]
+    )
+    slot = CacheSlot(input="past", output="present", axis=1, batch_axis=0, init="empty")
+    cached = draw(st.booleans())
+    return Decode(
+        encoder=draw(st.none() | NAMES),
+        first=draw(st.none() | NAMES),
+        step=draw(NAMES),
+        tokens="tokens",
+        logits="logits",
+        position=draw(st.sampled_from([None, "position"])),
+        state="cached" if cached else draw(st.sampled_from(["recompute", "padded"])),
+        control=draw(controls),
+        slots=(slot,) if cached else (),
+        generation=Generation(start=1, eos=(2,), pad=0, max_new_tokens=count),
+    )
+
+
+@st.composite
+def shards(draw: st.DrawFn) -> tuple[Shard, ...]:
+    digests = draw(st.lists(DIGESTS, max_size=3, unique=True))
+    found = []
+    for name, digest in zip(
+        digests, draw(st.lists(DIGESTS, min_size=3, max_size=3, unique=True)), strict=False
+    ):
+        tensor = ShardTensor(digest=digest, dtype=DType.FLOAT32, shape=(2, 3), offset=8, nbytes=24)
+        found.append(Shard(path=f"weights/{name}.safetensors", sha256=name, bytes=32, tensors=(tensor,)))
+    return tuple(found)
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    files = {
+        f"files/{name}": FileEntry(sha256=draw(DIGESTS), bytes=draw(st.integers(0, 99)))
+        for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    }
+    paths = st.sampled_from(sorted(files))
+    stored = draw(shards())
+    digests = [tensor.digest for shard in stored for tensor in shard.tensors]
+    refs = st.builds(
+        WeightRef,
+        digest=st.sampled_from(digests),
+        dtype=st.just(DType.FLOAT16),
+        shape=st.just((2,)),
+        offset=st.integers(0, 20),
+    )
+    engines = {
+        name: EngineEntry(
+            kind=draw(NAMES),
+            target=draw(NAMES),
+            signature=draw(SIGNATURES),
+            source=draw(paths),
+            plan=draw(st.none() | paths),
+            status=draw(st.sampled_from(STATUSES)),
+            needs=draw(st.lists(st.builds(Need, what=TEXT, command=TEXT), max_size=1).map(tuple)),
+            runs_on=draw(st.lists(TEXT, max_size=2).map(tuple)),
+            session=draw(st.dictionaries(TEXT, SCALARS, max_size=2)),
+            bindings=draw(st.dictionaries(TEXT, refs, max_size=2)) if stored else {},
+        )
+        for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    }
+    models = {}
+    for name in draw(st.lists(NAMES, min_size=1, max_size=2, unique=True)):
+        schedule = draw(schedules())
+        models[name] = ModelEntry(
+            source=draw(DIGESTS),
+            signature=draw(SIGNATURES),
+            schedule=schedule,
+            functions={function: draw(st.sampled_from(sorted(engines))) for function in schedule.functions},
+            samples=draw(
+                st.lists(st.builds(SampleFiles, inputs=paths, outputs=paths), max_size=1).map(tuple)
+            ),
+        )
+    verdicts = st.lists(st.builds(Verdict, compared=TEXT, passed=st.booleans()), max_size=2).map(tuple)
+    return Manifest(
+        unspool=draw(TEXT),
+        models=models,
+        engines=engines,
+        weights=Weights(layout="store" if stored else "inline", shards=stored),
+        passes=draw(
+            st.lists(
+                st.builds(PassEntry, name=TEXT, options=st.dictionaries(TEXT, JSON, max_size=2)), max_size=2
+            ).map(tuple)
+        ),
+        tools=draw(st.dictionaries(TEXT, TEXT, max_size=2)),
+        numerics=Numerics(
+            tolerances=draw(st.dictionaries(DTYPES, TOLERANCES, max_size=2)),
+            verdicts=draw(st.dictionaries(st.sampled_from(sorted(models)), verdicts, max_size=1)),
+        ),
+        settings=draw(st.dictionaries(TEXT, TEXT, max_size=2)),
+        files=files | {shard.path: FileEntry(sha256=shard.sha256, bytes=shard.bytes) for shard in stored},
+    )

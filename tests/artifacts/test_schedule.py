@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from artifacts.schedule import (
+    CacheSlot,
+    Decode,
+    Engine,
+    Generation,
+    Host,
+    Partitioned,
+    Schedule,
+    Single,
+    Unrolled,
+)
+
+GENERATION = Generation(start=1, eos=(2,), pad=0, max_new_tokens=75)
+SLOT = CacheSlot(input="past", output="present", axis=2, batch_axis=0, init="empty")
+ADAPTER: TypeAdapter[Schedule] = TypeAdapter(Schedule)
+
+
+def decode(**changes: Any) -> Decode:
+    fields: dict[str, Any] = {
+        "encoder": "encoder",
+        "step": "step",
+        "tokens": "tokens",
+        "logits": "logits",
+        "state": "recompute",
+        "control": Host(),
+        "generation": GENERATION,
+    }
+    return Decode(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Single(function="main"),
+        decode(),
+        decode(state="padded", control=Engine()),
+        decode(state="cached", slots=(SLOT,), position="position", control=Unrolled()),
+        decode(state="cached", slots=(SLOT,), control=Partitioned(boundaries=(25, 50, 75))),
+    ],
+)
+def test_a_schedule_survives_json(schedule: Schedule) -> None:
+    assert ADAPTER.validate_json(ADAPTER.dump_json(schedule)) == schedule
+
+
+def test_functions_come_in_calling_order() -> None:
+    assert Single(function="main").functions == ("main",)
+    assert decode(first="first").functions == ("encoder", "first", "step")
+    assert decode(encoder=None).functions == ("step",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"state": "cached"}, "0 cache slots"),
+        ({"slots": (SLOT,)}, "1 cache slots"),
+        ({"control": Partitioned(boundaries=(25, 50))}, "ends at 50, not at max_new_tokens 75"),
+        ({"state": "cached", "slots": (SLOT, SLOT)}, "two roles"),
+        ({"state": "cached", "slots": (SLOT,), "position": "past"}, "two roles"),
+        ({"position": "tokens"}, "two roles"),
+    ],
+)
+def test_parts_of_a_decode_that_do_not_agree_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        decode(**changes)
+
+
+@pytest.mark.parametrize("boundaries", [(), (0,), (2, 2), (3, 2)])
+def test_boundaries_are_positive_and_ascend(boundaries: tuple[int, ...]) -> None:
+    with pytest.raises(ValidationError):
+        Partitioned(boundaries=boundaries)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"axis": None},
+        {"axis": 0},
+        {"axis": -1},
+        {"batch_axis": -1},
+        {"init": "full"},
+        {"init": "encoder:"},
+    ],
+)
+def test_a_slot_that_cannot_start_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        CacheSlot(**{**SLOT.model_dump(), **wrong})
+
+
+def test_a_slot_of_fixed_size_starts_as_zeros_or_from_the_encoder() -> None:
+    for init in ("zeros", "encoder:state"):
+        CacheSlot(input="h", output="h1", axis=None, batch_axis=1, init=init)
+
+
+@pytest.mark.parametrize("wrong", [{"eos": ()}, {"max_new_tokens": 0}, {"start": -1}, {"pad": None}])
+def test_a_generation_needs_its_tokens(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Generation(**{**GENERATION.model_dump(), **wrong})

@@ -104,9 +104,7 @@ class Bundle:
         except (OSError, ValidationError) as error:
             raise BundleError.of(_STAGE, REPORT_FILE, f"cannot be read: {error}") from error
 
-    def _fault_of_content(
-        self, path: str, entry: FileEntry, status: os.stat_result | None, digests: bool
-    ) -> str:
+    def _fault_of_content(self, path: str, entry: FileEntry, status: os.stat_result | None, digests: bool) -> str:
         if status is None:
             return "is missing"
         if status.st_size != entry.bytes:

@@ -43,24 +43,26 @@ class BundleWriter:
     _hashed: dict[str, tuple[tuple[int, int, int], FileEntry]] = field(default_factory=dict)
 
     def add(self, path: str, data: bytes) -> None:
-        """Write one file at a path relative to the bundle. Raises OSError."""
+        """Write one file at a path relative to the bundle. Raises BundleError."""
         file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+        with _reported(self.destination):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
 
     def inventory(self) -> dict[str, FileEntry]:
         """Digest and size of every file so far, for `Manifest.files`; a file is read again if it changed."""
         entries = {}
-        for path, status in walk(self.root):
-            if path in UNLISTED_FILES or not stat.S_ISREG(status.st_mode):
-                continue
-            mark = (status.st_ino, status.st_size, status.st_mtime_ns)
-            known = self._hashed.get(path)
-            if known is None or known[0] != mark:
-                digest = sha256_file(self.root / path)
-                known = (mark, FileEntry(sha256=digest, bytes=status.st_size))
-                self._hashed[path] = known
-            entries[path] = known[1]
+        with _reported(self.destination):
+            for path, status in walk(self.root):
+                if path in UNLISTED_FILES or not stat.S_ISREG(status.st_mode):
+                    continue
+                mark = (status.st_ino, status.st_size, status.st_mtime_ns)
+                known = self._hashed.get(path)
+                if known is None or known[0] != mark:
+                    digest = sha256_file(self.root / path)
+                    known = (mark, FileEntry(sha256=digest, bytes=status.st_size))
+                    self._hashed[path] = known
+                entries[path] = known[1]
         return entries
 
     def commit(self, manifest: Manifest, report: BuildReport) -> Bundle:
@@ -71,17 +73,18 @@ class BundleWriter:
         """
         self.add(MANIFEST_FILE, manifest.to_bytes())
         self.add(REPORT_FILE, report.to_bytes())
-        BundleError.raise_if(Bundle(self.root, manifest).problems(digests=False))
-        BundleError.raise_if(
-            Problem(_STAGE, path, "changed after the manifest was made")
-            for path, entry in self.inventory().items()
-            if manifest.files.get(path) != entry
-        )
-        _sync(self.root)
-        _check_destination(self.destination, self.force)
-        self._place()
-        self.committed = True
-        _sync_one(self.destination.parent)
+        with _reported(self.destination):
+            BundleError.raise_if(Bundle(self.root, manifest).problems(digests=False))
+            BundleError.raise_if(
+                Problem(_STAGE, path, "changed after the manifest was made")
+                for path, entry in self.inventory().items()
+                if manifest.files.get(path) != entry
+            )
+            _sync(self.root)
+            _check_destination(self.destination, self.force)
+            self._place()
+            self.committed = True
+            _sync_one(self.destination.parent)
         return Bundle(self.destination, manifest)
 
     def _place(self) -> None:
@@ -120,14 +123,15 @@ def write_bundle(destination: str | os.PathLike[str], *, force: bool = False) ->
     made: list[Path] = []
     with contextlib.ExitStack() as stack:
         try:
-            made = _make_folders(target.parent)
-            _sweep(target)
-            _check_destination(target, force)
-            staging = _claim(target, stack)
+            with _reported(target):
+                made = _make_folders(target.parent)
+                _sweep(target)
+                _check_destination(target, force)
+                staging = _claim(target, stack)
             writer = BundleWriter(staging, target, force)
             yield writer
         except OSError as error:
-            if not _is_about(error, target, staging):
+            if staging is None or not _is_about(error, staging):
                 raise
             raise _unwritable(target, error) from error
         finally:
@@ -139,12 +143,21 @@ def write_bundle(destination: str | os.PathLike[str], *, force: bool = False) ->
                         folder.rmdir()
 
 
-def _is_about(error: OSError, target: Path, staging: Path | None) -> bool:
-    """True if the error comes from writing the bundle, not from whatever else the caller's block did."""
-    if staging is None or error.errno in _DISK_FAULTS:
+def _is_about(error: OSError, staging: Path) -> bool:
+    """True if the caller's block failed to write into the bundle, not at whatever else it did."""
+    if error.errno in _DISK_FAULTS:
         return True
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    return any(Path(name).is_relative_to(place) for name in names for place in (staging, target))
+    return any(Path(name).is_relative_to(staging) for name in names)
+
+
+@contextlib.contextmanager
+def _reported(target: Path) -> Iterator[None]:
+    """Turn an error of the operating system into one that names the bundle."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(target, error) from error
 
 
 def _unwritable(target: Path, error: OSError) -> BundleError:
@@ -155,6 +168,7 @@ def _unwritable(target: Path, error: OSError) -> BundleError:
         errno.EROFS: "the file system is read-only",
         errno.EEXIST: "something else was put there in the meantime",
         errno.ENOTEMPTY: "something else was put there in the meantime",
+        errno.EAGAIN: "another build is replacing it at this moment",
     }
     reason = error.strerror or str(error)
     hint = hints.get(error.errno or 0, "")

@@ -19,9 +19,7 @@ def canonical_json(value: JsonValue, *, indent: int | None = None) -> bytes:
     have, and for lone surrogates, which UTF-8 does not have.
     """
     separators = (",", ":") if indent is None else (",", ": ")
-    text = json.dumps(
-        value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
-    )
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
     return text.encode("utf-8") + b"\n"
 
 

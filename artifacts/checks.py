@@ -27,9 +27,7 @@ class Tolerances:
             tuple(
                 (
                     dtype,
-                    Tolerance(
-                        atol=default.atol if atol is None else atol, rtol=default.rtol if rtol is None else rtol
-                    ),
+                    Tolerance(atol=default.atol if atol is None else atol, rtol=default.rtol if rtol is None else rtol),
                 )
                 for dtype, default in TOLERANCES.items()
             )

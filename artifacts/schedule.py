@@ -131,10 +131,7 @@ class Decode(Noun):
         names = [self.tokens, *(slot.input for slot in self.slots), *filter(None, [self.position])]
         if len(set(names)) != len(names):
             raise ValueError(f"one input has two roles among {names}")
-        if (
-            isinstance(self.control, Partitioned)
-            and self.control.boundaries[-1] != self.generation.max_new_tokens
-        ):
+        if isinstance(self.control, Partitioned) and self.control.boundaries[-1] != self.generation.max_new_tokens:
             raise ValueError(
                 f"the last partition ends at {self.control.boundaries[-1]}, "
                 f"not at max_new_tokens {self.generation.max_new_tokens}"

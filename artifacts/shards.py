@@ -74,9 +74,7 @@ class ShardIndex:
         """The place of a view. Raises KeyError if no shard has the blob, ValueError if it is too small."""
         path, tensor = self._tensors[ref.digest]
         if ref.offset + ref.nbytes > tensor.nbytes:
-            raise ValueError(
-                f"{ref.nbytes} bytes at {ref.offset} reach beyond a blob of {tensor.nbytes} bytes"
-            )
+            raise ValueError(f"{ref.nbytes} bytes at {ref.offset} reach beyond a blob of {tensor.nbytes} bytes")
         return Location(path, tensor.offset + ref.offset, ref.nbytes)
 
 

@@ -85,9 +85,7 @@ class Comparison:
         if self.reason:
             return self.reason
         text = f"max_abs {self.max_abs:.3g}, max_rel {self.max_rel:.3g}, {self.required:.3g} of the tolerance"
-        return (
-            text if self.passed else f"{text}; {self.mismatched} of {self.size} differ, worst at {self.worst}"
-        )
+        return text if self.passed else f"{text}; {self.mismatched} of {self.size} differ, worst at {self.worst}"
 
 
 def compare(expected: Array, actual: Array, tolerance: Tolerance, dtype: DType | None = None) -> Comparison:

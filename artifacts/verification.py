@@ -12,7 +12,7 @@ from artifacts.engines import open_engine
 from artifacts.manifest import ModelEntry
 from artifacts.runtime import Session
 from artifacts.samples import Arrays, Sample
-from artifacts.schedule import Decode
+from artifacts.schedule import Decode, Host
 
 
 def check_bundle(
@@ -23,22 +23,16 @@ def check_bundle(
     A model that is called once is compared by its outputs. A decoding model is compared by the tokens that the
     session decodes and, where its step is the whole source model, by its outputs on given tokens as well.
     """
-    return tuple(
-        check for name, given in samples.items() for check in _check_model(bundle, name, given, tolerances)
-    )
+    return tuple(check for name, given in samples.items() for check in _check_model(bundle, name, given, tolerances))
 
 
-def _check_model(
-    bundle: Bundle, name: str, samples: Sequence[Sample], tolerances: Tolerances
-) -> Iterator[OutputCheck]:
+def _check_model(bundle: Bundle, name: str, samples: Sequence[Sample], tolerances: Tolerances) -> Iterator[OutputCheck]:
     entry = bundle.manifest.models[name]
     if isinstance(entry.schedule, Decode):
         yield from _check_step(bundle, name, entry, entry.schedule, samples, tolerances)
         for number, sample in enumerate(samples):
             if sample.decoded:
-                limit = sample.decoded["tokens"].shape[1]
-                with Session.of(_shortened(bundle, name, entry.schedule, limit), name) as session:
-                    yield from check_decoded(name, number, sample, session.run(_callers(session, sample)))
+                yield from check_decoded(name, number, sample, _decode(bundle, name, entry.schedule, sample))
         return
     with Session.of(bundle, name) as session:
         for number, sample in enumerate(samples):
@@ -56,13 +50,24 @@ def _check_step(
 ) -> Iterator[OutputCheck]:
     engine = bundle.manifest.engines[entry.functions[schedule.step]]
     inputs = engine.signature.inputs
-    if {spec.name for spec in inputs} - {spec.name for spec in entry.signature.inputs}:
+    foreign = {spec.name for spec in inputs} - {spec.name for spec in entry.signature.inputs}
+    if foreign or engine.signature.outputs != entry.signature.outputs:
         return
     runner = open_engine(bundle.root, engine)
     for number, sample in enumerate(samples):
         actual = runner.call({spec.name: np.ascontiguousarray(sample.inputs[spec.name]) for spec in inputs})
         yield from check_outputs(name, entry.signature, number, sample, actual, tolerances)
     runner.close()
+
+
+def _decode(bundle: Bundle, name: str, schedule: Decode, sample: Sample) -> Arrays:
+    """As many tokens of the session's as the sample holds: asked for where the host loops, else cut off."""
+    limit = sample.decoded["tokens"].shape[1]
+    if isinstance(schedule.control, Host):
+        bundle = _shortened(bundle, name, schedule, limit)
+    with Session.of(bundle, name) as session:
+        results = session.run(_callers(session, sample))
+    return {"tokens": results["tokens"][:, :limit], "lengths": np.minimum(results["lengths"], limit)}
 
 
 def _shortened(bundle: Bundle, name: str, schedule: Decode, limit: int) -> Bundle:

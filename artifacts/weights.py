@@ -105,13 +105,6 @@ class WeightStore:
             blobs[digest] = _merged(digest, blobs.get(digest), data)
         return WeightStore(MappingProxyType(blobs), self.digest_of)
 
-    def restricted(self, refs: Iterable[WeightRef]) -> WeightStore:
-        """Only what the references reach. Raises KeyError if a content is missing."""
-        digests = dict.fromkeys(ref.digest for ref in refs)
-        return WeightStore(
-            MappingProxyType({digest: self.blobs[digest] for digest in digests}), self.digest_of
-        )
-
     def raw(self, ref: WeightRef) -> Bytes:
         """The bytes of a view, uint8 [nbytes], read-only, not copied.
 

@@ -22,13 +22,13 @@ from artifacts.manifest import (
 )
 from artifacts.report import EngineSize, WeightsReport
 from artifacts.samples import Sample, archive_bytes
-from artifacts.shards import Shard, ShardIndex, write_shards
+from artifacts.shards import ShardIndex, write_shards
 from artifacts.tolerances import TOLERANCES
 from artifacts.verification import check_bundle
 from artifacts.weights import WeightRef
 from compiler.build_log import BuildLog
 from compiler.targets import Target
-from compiler.targets.target import Placement
+from compiler.targets.target import BuiltEngine, Placement
 from compiler.version import version
 from passes.program import Program
 
@@ -43,13 +43,17 @@ def write_program(
     refs = used_weights(program)
     with log.stage("weights", f"{len(refs)} tensors"):
         shards = write_shards(program.weights, target.stored(refs), writer.root)
-    engines = {}
-    for name in program.functions:
+    placement = Placement(writer.root, program.weights, ShardIndex(shards))
+    engines: dict[str, EngineEntry] = {}
+    models: dict[str, ModelEntry] = {}
+    for name in program.models:
         with log.stage("emit", f"{name} for {target.name}"):
-            engines[name] = _emit(program, name, target, shards, writer)
+            built = target.build(program, name, placement)
+        engines |= {engine: _write_engine(engine, made, target, writer) for engine, made in built.engines.items()}
+        models[name] = _model(program, name, built.functions, writer)
     manifest = Manifest(
         unspool=version(),
-        models=_models(program, writer),
+        models=models,
         engines=engines,
         weights=Weights(layout="store" if shards else "inline", shards=shards),
         passes=tuple(PassEntry(name=run.step.name, options=run.step.options) for run in log.passes),
@@ -110,17 +114,13 @@ def engine_sizes(manifest: Manifest) -> tuple[EngineSize, ...]:
     )
 
 
-def _emit(
-    program: Program, name: str, target: Target, shards: tuple[Shard, ...], writer: BundleWriter
-) -> EngineEntry:
-    function = program.functions[name]
-    built = target.build(function, Placement(writer.root, program.weights, ShardIndex(shards)))
+def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleWriter) -> EngineEntry:
     source = f"engines/{name}{built.suffix}"
     writer.add(source, built.source)
     return EngineEntry(
         kind=target.kind,
         target=target.name,
-        signature=function.signature,
+        signature=built.signature,
         source=source,
         status=built.status,
         needs=built.needs,
@@ -130,20 +130,17 @@ def _emit(
     )
 
 
-def _models(program: Program, writer: BundleWriter) -> dict[str, ModelEntry]:
-    return {
-        name: ModelEntry(
-            source=model.digest,
-            signature=model.signature,
-            schedule=model.schedule,
-            functions={function: function for function in model.schedule.functions},
-            samples=tuple(
-                _write_sample(writer, f"samples/{name}-{number}", sample)
-                for number, sample in enumerate(model.samples)
-            ),
-        )
-        for name, model in program.models.items()
-    }
+def _model(program: Program, name: str, functions: Mapping[str, str], writer: BundleWriter) -> ModelEntry:
+    model = program.models[name]
+    return ModelEntry(
+        source=model.digest,
+        signature=model.signature,
+        schedule=model.schedule,
+        functions=dict(functions),
+        samples=tuple(
+            _write_sample(writer, f"samples/{name}-{number}", sample) for number, sample in enumerate(model.samples)
+        ),
+    )
 
 
 def _write_sample(writer: BundleWriter, stem: str, sample: Sample) -> SampleFiles:
@@ -159,9 +156,7 @@ def _write_sample(writer: BundleWriter, stem: str, sample: Sample) -> SampleFile
 
 def _verified(manifest: Manifest) -> Manifest:
     """The manifest after every engine that runs here has agreed with the source."""
-    engines = {
-        name: engine.model_copy(update={"status": "verified"}) for name, engine in manifest.engines.items()
-    }
+    engines = {name: engine.model_copy(update={"status": "verified"}) for name, engine in manifest.engines.items()}
     verdicts: Mapping[str, tuple[Verdict, ...]] = {
         name: tuple(Verdict(compared=what, passed=True) for what in ("conversion", "passes", "engines"))
         for name in manifest.models

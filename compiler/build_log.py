@@ -47,9 +47,7 @@ class BuildLog:
 
     def record(self, checks: Sequence[OutputCheck], after: str) -> None:
         """Keep how far outputs were from the source after a step."""
-        self.numerics += [
-            OutputNumerics.of(check.model, after, check.output, check.comparison) for check in checks
-        ]
+        self.numerics += [OutputNumerics.of(check.model, after, check.output, check.comparison) for check in checks]
 
     def record_pass(self, run: PassRun) -> None:
         """Keep what a pass did."""

@@ -57,9 +57,7 @@ def compile_bundle(
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend
         program = frontend.make_program(models, options, target, log)
-        manifest = backend.write_program(
-            program, target, Tolerances.of(options.atol, options.rtol), writer, log
-        )
+        manifest = backend.write_program(program, target, Tolerances.of(options.atol, options.rtol), writer, log)
         backend.require_status(manifest, options.require)
         report = log.report(key, backend.engine_sizes(manifest), backend.weights_report(program))
         return Compiled(writer.commit(manifest, report), False, report)
@@ -82,11 +80,7 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
 
 
 def _generation_digests(models: Sequence[ModelFile]) -> dict[str, str]:
-    return {
-        f"{model.name}/{path.name}": sha256_file(path)
-        for model in models
-        for path in generation_files(model.path)
-    }
+    return {f"{model.name}/{path.name}": sha256_file(path) for model in models for path in generation_files(model.path)}
 
 
 def _present(destination: Path, key: str) -> Compiled | None:
@@ -97,8 +91,6 @@ def _present(destination: Path, key: str) -> Compiled | None:
     report = bundle.report()
     if report is None or report.key != key:
         message = "holds a bundle that was made from other inputs or options"
-        raise BundleError.of(
-            "bundle", str(destination), message, "replace it with --force, or choose another -o"
-        )
+        raise BundleError.of("bundle", str(destination), message, "replace it with --force, or choose another -o")
     (bundle.root / MANIFEST_FILE).touch()  # make compares times
     return Compiled(bundle, True, report)

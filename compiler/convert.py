@@ -23,9 +23,7 @@ def convert_to_file(
     appears whole or not at all.
     """
     if output.exists() and not force:
-        raise UsageError.of(
-            "convert", str(output), "is there already", "replace it with --force, or choose another -o"
-        )
+        raise UsageError.of("convert", str(output), "is there already", "replace it with --force, or choose another -o")
     if not output.parent.is_dir():
         raise UsageError.of("convert", str(output.parent), "is not a folder", "make it first")
     from dataclasses import replace

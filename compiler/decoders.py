@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from artifacts.errors import UsageError
-from artifacts.schedule import Decode, Generation, Host, Schedule, Single
+from artifacts.schedule import Control, Decode, Engine, Generation, Host, Schedule, Single, Unrolled
 from artifacts.spec import Signature, TensorSpec
 from compiler.options import CacheMode, CompileOptions, ScheduleName
 from compiler.targets import Target
+from compiler.targets.target import Pair
 from passes.onnx_to_torch.input_hints import InputHint
 
 
@@ -75,27 +76,32 @@ def choose_schedule(
     if generation is None:
         hint = "give --bos and --eos, or put a generation_config.json beside the model"
         raise UsageError.of("options", f"--schedule {wanted}", "the start and end tokens are not known", hint)
-    _check_pair(options, target)
+    state, control = _pair(options, target)
     return Decode(
         encoder=None,
         step=function,
         tokens=ports.tokens,
         logits=ports.logits,
-        state="recompute",
-        control=Host(),
+        state=state,
+        control=_CONTROLS[control],
         generation=generation,
     )
 
 
-def _check_pair(options: CompileOptions, target: Target) -> None:
-    wanted = target.decodes[0][1] if options.schedule == ScheduleName.AUTO else options.schedule
-    states = [state for state, control in target.decodes if control == wanted]
+_CONTROLS: Mapping[ScheduleName, Control] = {
+    ScheduleName.LOOP: Host(),
+    ScheduleName.ENGINE_LOOP: Engine(),
+    ScheduleName.UNROLLED: Unrolled(),
+}
+
+
+def _pair(options: CompileOptions, target: Target) -> Pair:
+    """The first pair of the target's that the options allow. Raises UsageError if there is none."""
+    for state, control in target.decodes:
+        wanted = options.schedule in (ScheduleName.AUTO, control)
+        cached = options.cache == CacheMode.AUTO or (options.cache == CacheMode.ON) == (state == "cached")
+        if wanted and cached:
+            return state, control
     can = ", ".join(f"{control} ({state})" for state, control in target.decodes)
-    if not states:
-        raise UsageError.of(
-            "options", f"--schedule {wanted}", f"target {target.name} cannot do it", f"it can do: {can}"
-        )
-    if options.cache == CacheMode.ON and "cached" not in states:
-        raise UsageError.of(
-            "options", "--cache on", f"target {target.name} has no cached {wanted}", f"it can do: {can}"
-        )
+    asked = f"--schedule {options.schedule} --cache {options.cache}"
+    raise UsageError.of("options", asked, f"target {target.name} cannot do it", f"it can do: {can}")

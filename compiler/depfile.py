@@ -19,16 +19,12 @@ def write_depfile(path: Path, bundle: Path, models: Sequence[ModelFile], options
     Raises UsageError if the file cannot be written.
     """
     read = [
-        file
-        for model in models
-        for file in (*source_files(load_source(model.path)), *generation_files(model.path))
+        file for model in models for file in (*source_files(load_source(model.path)), *generation_files(model.path))
     ]
     if options.samples is not None:
         read.append(options.samples)
     names = [_escaped(file) for file in dict.fromkeys(read)]
-    text = f"{_escaped(bundle / MANIFEST_FILE)}: {' '.join(names)}\n" + "".join(
-        f"{name}:\n" for name in names
-    )
+    text = f"{_escaped(bundle / MANIFEST_FILE)}: {' '.join(names)}\n" + "".join(f"{name}:\n" for name in names)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text)

@@ -71,9 +71,7 @@ def emit_onnx(function: Function) -> OnnxBody:
     return OnnxBody(model, weights)
 
 
-def attach_weights(
-    body: OnnxBody, placement: Placement, inline_bytes: int
-) -> tuple[ir.Model, dict[str, WeightRef]]:
+def attach_weights(body: OnnxBody, placement: Placement, inline_bytes: int) -> tuple[ir.Model, dict[str, WeightRef]]:
     """Give the initializers their values: inside the graph up to `inline_bytes`, the others by offset into shards.
 
     Returns the model and the references that it holds by offset.
@@ -84,9 +82,7 @@ def attach_weights(
         assert value.dtype is not None
         shape = ir.Shape(ref.shape)
         if ref.nbytes <= inline_bytes:
-            value.const_value = ir.Tensor(
-                placement.weights.array(ref), dtype=value.dtype, shape=shape, name=name
-            )
+            value.const_value = ir.Tensor(placement.weights.array(ref), dtype=value.dtype, shape=shape, name=name)
             continue
         place = placement.shards.locate(ref)
         value.const_value = ir.ExternalTensor(
@@ -172,9 +168,7 @@ def _separate_outputs(graph: ir.Graph) -> None:
 def _rename_dims(value: ir.Value, symbols: Mapping[str, str]) -> None:
     if value.shape is None:
         return
-    value.shape = ir.Shape(
-        [dim if isinstance(dim, int) else _renamed(str(dim.value), symbols) for dim in value.shape]
-    )
+    value.shape = ir.Shape([dim if isinstance(dim, int) else _renamed(str(dim.value), symbols) for dim in value.shape])
 
 
 def _renamed(expression: str, symbols: Mapping[str, str]) -> str | None:

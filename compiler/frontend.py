@@ -35,9 +35,7 @@ PASSES: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), El
 """The passes of every compilation, in order."""
 
 
-def make_program(
-    models: Sequence[ModelFile], options: CompileOptions, target: Target, log: BuildLog
-) -> Program:
+def make_program(models: Sequence[ModelFile], options: CompileOptions, target: Target, log: BuildLog) -> Program:
     """Load, sample, convert and transform models into one Program over one set of weights.
 
     Every step is held to the source models on the samples. Raises UnspoolError.
@@ -110,9 +108,7 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Model:
 
 def _with_tokens(found: Sample, runner: SourceRunner, schedule: Decode) -> Sample:
     batch = found.inputs[schedule.tokens].shape[0]
-    return replace(
-        found, decoded=source_tokens(runner, schedule.shortened(PROBE_TOKENS), found.inputs, batch)
-    )
+    return replace(found, decoded=source_tokens(runner, schedule.shortened(PROBE_TOKENS), found.inputs, batch))
 
 
 def to_program(loaded: Loaded, model: Model) -> tuple[Program, tuple[str, ...]]:
@@ -130,4 +126,11 @@ def to_program(loaded: Loaded, model: Model) -> tuple[Program, tuple[str, ...]]:
         raise SourceError.of("convert", loaded.name, f"the sample has size 0 or 1 at {where}", hint)
     function = model.schedule.functions[0]
     converted = convert(loaded.source, function, first)
-    return Program({function: converted.function}, {loaded.name: model}, converted.weights), converted.notices
+    time = frozenset[str]()
+    if isinstance(model.schedule, Decode):
+        size = converted.function.signature.input(model.schedule.tokens).shape[1]
+        time = frozenset({size}) if isinstance(size, str) else time
+    body = replace(converted.function, time=time)
+    # The traced signature is the truer one: it knows sizes that the file leaves open or the graph does not allow.
+    traced = replace(model, signature=body.signature)
+    return Program({function: body}, {loaded.name: traced}, converted.weights), converted.notices

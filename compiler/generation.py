@@ -36,9 +36,7 @@ def read_generation(model: Path, flags: TokenFlags) -> Generation | None:
     config: dict[str, JsonValue] = {}
     for name in reversed(CONFIG_FILES):
         config |= _read(model.parent / name)
-    start = (
-        flags.start if flags.start is not None else _token(config, "decoder_start_token_id", "bos_token_id")
-    )
+    start = flags.start if flags.start is not None else _token(config, "decoder_start_token_id", "bos_token_id")
     eos = flags.eos if flags.eos is not None else _tokens(config.get("eos_token_id"))
     if start is None or not eos:
         return None
@@ -70,9 +68,7 @@ def _read(path: Path) -> Mapping[str, JsonValue]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError.of(
-            "options", str(path), f"cannot be read as JSON: {error}", "repair or remove it"
-        ) from error
+        raise UsageError.of("options", str(path), f"cannot be read as JSON: {error}", "repair or remove it") from error
     if not isinstance(content, dict):
         raise UsageError.of("options", str(path), "is not a JSON object", "repair or remove it")
     return content

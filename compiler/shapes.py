@@ -36,21 +36,16 @@ def parse_shapes(text: str, flag: str) -> Shapes:
 
 def check_shapes(shapes: Shapes, signature: Signature, flag: str) -> None:
     """Raise UsageError with every shape that does not fit the model's signature."""
-    UsageError.raise_if(
-        problem for name, sizes in shapes for problem in _problems(name, sizes, signature, flag)
-    )
+    UsageError.raise_if(problem for name, sizes in shapes for problem in _problems(name, sizes, signature, flag))
 
 
 def _problems(name: str, sizes: tuple[int, ...], signature: Signature, flag: str) -> list[Problem]:
     names = [spec.name for spec in signature.inputs]
     if name not in names:
-        return [
-            Problem("options", flag, f"the model has no input {name!r}", f"its inputs are {', '.join(names)}")
-        ]
+        return [Problem("options", flag, f"the model has no input {name!r}", f"its inputs are {', '.join(names)}")]
     spec = signature.input(name)
     fits = len(sizes) == spec.rank and all(
-        isinstance(declared, str) or declared == size
-        for declared, size in zip(spec.shape, sizes, strict=True)
+        isinstance(declared, str) or declared == size for declared, size in zip(spec.shape, sizes, strict=True)
     )
     given = "x".join(map(str, sizes))
     return [] if fits else [Problem("options", flag, f"shape {given} does not fit {spec}")]

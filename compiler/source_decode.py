@@ -21,7 +21,5 @@ def source_tokens(runner: SourceRunner, schedule: Decode, inputs: Arrays, batch:
     rows = Greedy(schedule.generation, batch)
     while not rows.finished:
         tokens = rows.fed.astype(inputs[schedule.tokens].dtype)
-        rows.append(
-            runner.run({**inputs, schedule.tokens: tokens})[schedule.logits][:, -1].astype(np.float32)
-        )
+        rows.append(runner.run({**inputs, schedule.tokens: tokens})[schedule.logits][:, -1].astype(np.float32))
     return rows.result()

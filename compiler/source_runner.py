@@ -20,9 +20,7 @@ class SourceRunner:
             import onnxruntime
         except ImportError as error:
             hint = 'pip install "unspool[onnxruntime]"'
-            raise MissingToolError.of(
-                "samples", "onnxruntime", "is needed to run the source model", hint
-            ) from error
+            raise MissingToolError.of("samples", "onnxruntime", "is needed to run the source model", hint) from error
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4

@@ -83,9 +83,7 @@ def dim(size: int | torch.SymInt, symbols: Mapping[str, str]) -> Dim:
     expression = size.node.expr
     if expression.is_number:
         return int(expression)
-    return str(
-        expression.xreplace({s: sympy.Symbol(symbols.get(str(s), str(s))) for s in expression.free_symbols})
-    )
+    return str(expression.xreplace({s: sympy.Symbol(symbols.get(str(s), str(s))) for s in expression.free_symbols}))
 
 
 def without_metadata(nodes: Iterable[torch.fx.Node]) -> None:

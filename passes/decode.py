@@ -47,9 +47,7 @@ class Stepper:
             given |= self.slots if self.slots else self._first_slots(tokens.shape[0])
         elif schedule.state == "padded":
             missing = schedule.generation.max_new_tokens - tokens.shape[1]
-            given[schedule.tokens] = np.pad(
-                tokens, ((0, 0), (0, missing)), constant_values=schedule.generation.pad
-            )
+            given[schedule.tokens] = np.pad(tokens, ((0, 0), (0, missing)), constant_values=schedule.generation.pad)
             row = position
         else:
             given[schedule.tokens] = tokens

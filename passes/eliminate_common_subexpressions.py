@@ -61,10 +61,7 @@ def _key(node: torch.fx.Node, function: Function) -> Hashable | None:
 
 
 def _is_random(node: torch.fx.Node) -> bool:
-    return (
-        isinstance(node.target, torch._ops.OpOverload)
-        and torch.Tag.nondeterministic_seeded in node.target.tags
-    )
+    return isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
 
 
 def _frozen(argument: Argument) -> Hashable:

@@ -102,9 +102,7 @@ class _Folder:
         size = node.meta["val"].numel() * node.meta["val"].element_size()
         if size > max(own, self.limit):
             return
-        self.store, ref = self.store.with_tensor(
-            to_numpy(self._evaluate(node)), logical_dtype(node.meta["val"].dtype)
-        )
+        self.store, ref = self.store.with_tensor(to_numpy(self._evaluate(node)), logical_dtype(node.meta["val"].dtype))
         self._replace(node, ref)
 
     def _evaluate(self, node: torch.fx.Node) -> torch.Tensor:
@@ -119,11 +117,7 @@ class _Folder:
         return result
 
     def _replace(self, node: torch.fx.Node, ref: WeightRef) -> None:
-        with (
-            self.graph.inserting_after(self.last_weight)
-            if self.last_weight
-            else self.graph.inserting_before()
-        ):
+        with self.graph.inserting_after(self.last_weight) if self.last_weight else self.graph.inserting_before():
             folded = self.graph.placeholder(f"{node.name}_folded")
         folded.meta = {"val": node.meta["val"], "weight": True}
         self.last_weight = folded

@@ -41,9 +41,7 @@ def call(
     function = program.functions[name]
     tensors = [from_numpy(inputs[spec.name], spec.dtype) for spec in function.signature.inputs]
     results = run_function(function, program.weights, tensors, observe)
-    return {
-        spec.name: to_numpy(result) for spec, result in zip(function.signature.outputs, results, strict=True)
-    }
+    return {spec.name: to_numpy(result) for spec, result in zip(function.signature.outputs, results, strict=True)}
 
 
 class _Interpreter(torch.fx.Interpreter):

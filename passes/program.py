@@ -95,9 +95,7 @@ class Program:
             if missing:
                 raise ValueError(f"the schedule of {name!r} calls {missing}, which the program does not have")
 
-    def with_functions(
-        self, functions: Mapping[str, Function], weights: WeightStore | None = None
-    ) -> Program:
+    def with_functions(self, functions: Mapping[str, Function], weights: WeightStore | None = None) -> Program:
         """The program with some functions replaced, and with another weight store if one is given."""
         return replace(
             self,

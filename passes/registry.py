@@ -24,17 +24,12 @@ def all_passes() -> MappingProxyType[str, type[Pass]]:
             if not _is_pass_of(item, module.__name__):
                 continue
             if item.name in found or item.name != module_info.name.replace("_", "-"):
-                raise ValueError(
-                    f"pass {item.name!r} of {module.__name__} is named twice, or not after its file"
-                )
+                raise ValueError(f"pass {item.name!r} of {module.__name__} is named twice, or not after its file")
             found[item.name] = item
     return MappingProxyType(dict(sorted(found.items())))
 
 
 def _is_pass_of(item: object, module: str) -> bool:
     return (
-        inspect.isclass(item)
-        and issubclass(item, Pass)
-        and not inspect.isabstract(item)
-        and item.__module__ == module
+        inspect.isclass(item) and issubclass(item, Pass) and not inspect.isabstract(item) and item.__module__ == module
     )

@@ -55,9 +55,7 @@ def _lines(function: Function) -> Iterator[str]:
         yield f"  {names[node]} = weight {ref.digest[:16]}{offset} : {ref.dtype}[{', '.join(map(str, ref.shape))}]"
     for node in function.computations:
         arguments = [_argument(a, names, function.symbols) for a in node.args]
-        arguments += [
-            f"{key}={_argument(a, names, function.symbols)}" for key, a in sorted(node.kwargs.items())
-        ]
+        arguments += [f"{key}={_argument(a, names, function.symbols)}" for key, a in sorted(node.kwargs.items())]
         yield f"  {names[node]} = {_target(node)}({', '.join(arguments)}) : {_type(node.meta.get('val'), function.symbols)}"
     yield f"  return {', '.join(_argument(result, names, function.symbols) for result in function.results)}"
     yield "}"
@@ -72,10 +70,7 @@ def _spec_type(spec: TensorSpec) -> str:
 
 
 def _names(function: Function) -> dict[torch.fx.Node, str]:
-    names = {
-        node: f"%{spec.name}"
-        for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True)
-    }
+    names = {node: f"%{spec.name}" for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True)}
     names |= {node: f"%w{position}" for position, node in enumerate(function.weight_nodes)}
     seen: Counter[str] = Counter()
     for node in function.computations:

@@ -45,9 +45,7 @@ def _check_sample(
     scores = teacher_forced(program, schedule, sample.inputs, tokens, positions)
     expected = sample.outputs[schedule.logits][:, list(positions)]
     dtype = model.signature.output(schedule.logits).dtype
-    yield OutputCheck(
-        name, number, schedule.logits, compare(expected, scores, tolerances.for_dtype(dtype), dtype)
-    )
+    yield OutputCheck(name, number, schedule.logits, compare(expected, scores, tolerances.for_dtype(dtype), dtype))
     # Interpreting a decode is slow and later samples differ in sizes only; the engines decode all of them.
     if sample.decoded and number == 0:
         batch, limit = sample.decoded["tokens"].shape
@@ -55,9 +53,7 @@ def _check_sample(
         yield from check_decoded(name, number, sample, decoded)
 
 
-def first_moved_node(
-    before: Program, after: Program, model: str, sample: Sample, tolerances: Tolerances
-) -> str:
+def first_moved_node(before: Program, after: Program, model: str, sample: Sample, tolerances: Tolerances) -> str:
     """Name the first node whose value a pass moved, by the names that both programs share; "" if none did.
 
     Of every value at most SKETCH evenly spread elements are kept, so the memory is bounded by the number of

@@ -110,9 +110,7 @@ class OnnxRuntimeRunner:
         self._source = entry.source
         self._signature = entry.signature
         self._outputs = [spec.name for spec in entry.signature.outputs]
-        self._declared: dict[str, str] = {
-            arg.name: arg.type for arg in (*session.get_inputs(), *session.get_outputs())
-        }
+        self._declared: dict[str, str] = {arg.name: arg.type for arg in (*session.get_inputs(), *session.get_outputs())}
         self._has_numpy_types = not any(kind in _ONNX_TYPES for kind in self._declared.values())
         self._failures = _failures()
 
@@ -217,9 +215,7 @@ def open_engine(root: Path, entry: EngineEntry, threads: int | None) -> OnnxRunt
     # Engines lie in a folder beside the weights; external data is looked up from the bundle's own folder.
     options.add_session_config_entry(_FOLDER_ENTRY, str(root))
     try:
-        session = onnxruntime.InferenceSession(
-            str(root / entry.source), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(str(root / entry.source), options, providers=["CPUExecutionProvider"])
     except _failures() as error:
         raise BundleError.of(_STAGE, entry.source, f"ONNX Runtime cannot open it: {error}") from error
     BundleError.raise_if(_signature_problems(session, entry))

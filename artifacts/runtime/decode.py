@@ -50,9 +50,7 @@ class HostDecoder:
         """
         if not isinstance(schedule.control, Host):
             message = f"control {schedule.control.kind!r} needs an engine that loops by itself"
-            raise RunError.of(
-                _STAGE, schedule.step, message, "compile with a schedule that the host controls"
-            )
+            raise RunError.of(_STAGE, schedule.step, message, "compile with a schedule that the host controls")
         self._schedule = schedule
         self._encoder = None if schedule.encoder is None else runners[schedule.encoder]
         self._step = runners[schedule.step]
@@ -185,9 +183,7 @@ class HostDecoder:
         logits = runner.download(outputs[name])
         at = rows.position if self._schedule.state == "padded" else -1
         if logits.ndim != 3 or logits.shape[0] != batch or not -1 <= at < logits.shape[1]:
-            message = (
-                f"has the shape {logits.shape} at position {rows.position}, expected [{batch}, t, vocabulary]"
-            )
+            message = f"has the shape {logits.shape} at position {rows.position}, expected [{batch}, t, vocabulary]"
             raise RunError.of(_STAGE, name, message)
         return widened(logits[:, at], runner.signature.output(name).dtype)
 
@@ -229,9 +225,7 @@ class HostDecoder:
         if schedule.state == "padded" and schedule.tokens in last:
             dim = last[schedule.tokens].shape[-1:]
             if dim and isinstance(dim[0], int) and dim[0] < schedule.generation.max_new_tokens:
-                yield Problem(
-                    _STAGE, schedule.tokens, f"has room for {dim[0]} tokens, fewer than may be made"
-                )
+                yield Problem(_STAGE, schedule.tokens, f"has room for {dim[0]} tokens, fewer than may be made")
 
 
 def _symbol_sizes(signature: Signature, buffers: Mapping[str, Buffer]) -> dict[str, int]:

@@ -30,7 +30,11 @@ def checked_inputs(specs: Sequence[TensorSpec], given: Mapping[str, npt.ArrayLik
     for spec in specs:
         if spec.name not in given:
             continue
-        array = np.asarray(given[spec.name])
+        try:
+            array = np.asarray(given[spec.name])
+        except ValueError as error:  # nested sequences of unlike length
+            problems.append(Problem(_STAGE, spec.name, f"is not an array: {error}", f"give {spec}"))
+            continue
         carried = _carried(array, spec)
         if carried is None:
             problems.append(_dtype_problem(array, spec))
@@ -76,13 +80,9 @@ def _dtype_problem(array: Array, spec: TensorSpec) -> Problem:
     return Problem(_STAGE, spec.name, f"is {array.dtype.name}, the model takes {spec.dtype}", hint)
 
 
-def _shape_problems(
-    shape: tuple[int, ...], spec: TensorSpec, sizes: dict[str, tuple[int, str]]
-) -> Iterator[Problem]:
+def _shape_problems(shape: tuple[int, ...], spec: TensorSpec, sizes: dict[str, tuple[int, str]]) -> Iterator[Problem]:
     if len(shape) != spec.rank:
-        yield Problem(
-            _STAGE, spec.name, f"has {len(shape)} dimensions, the model takes {spec.rank}", f"give {spec}"
-        )
+        yield Problem(_STAGE, spec.name, f"has {len(shape)} dimensions, the model takes {spec.rank}", f"give {spec}")
         return
     for axis, (size, dim) in enumerate(zip(shape, spec.shape, strict=True)):
         if isinstance(dim, int):

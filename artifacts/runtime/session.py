@@ -14,8 +14,9 @@ from artifacts.engines import EngineRunner, open_engine
 from artifacts.errors import BundleError, Problem, RunError
 from artifacts.manifest import ModelEntry
 from artifacts.runtime.decode import HostDecoder
+from artifacts.runtime.engine_decode import EngineDecoder
 from artifacts.runtime.inputs import checked_inputs
-from artifacts.schedule import Decode, Single
+from artifacts.schedule import Engine, Single, Unrolled
 from artifacts.spec import Signature
 
 Array = npt.NDArray[Any]
@@ -30,11 +31,14 @@ class Session:
     def __init__(self, model: ModelEntry, runners: Mapping[str, EngineRunner]) -> None:
         """`runners` holds an open engine for every function that the schedule calls."""
         self._runners = dict(runners)
-        self._plan: HostDecoder | SingleCall
-        if isinstance(model.schedule, Decode):
-            self._plan = HostDecoder(model.schedule, runners, model.signature)
+        self._plan: HostDecoder | EngineDecoder | SingleCall
+        schedule = model.schedule
+        if isinstance(schedule, Single):
+            self._plan = SingleCall(schedule, runners, model.signature)
+        elif isinstance(schedule.control, Engine | Unrolled):
+            self._plan = EngineDecoder(schedule, runners[schedule.step])
         else:
-            self._plan = SingleCall(model.schedule, runners, model.signature)
+            self._plan = HostDecoder(schedule, runners, model.signature)
 
     @classmethod
     def open(

@@ -20,7 +20,9 @@ ThreadsFlag = Annotated[int | None, typer.Option(min=1, help="Threads within an 
 def run_command(
     bundle: BundleArgument,
     inputs: Annotated[Path, typer.Option(metavar="IN.npz", help="Inputs by the source model's names.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT.npz", help="Where to put outputs.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="OUT.npz", help="Where to put outputs.")
+    ] = None,
     model: ModelFlag = None,
     threads: ThreadsFlag = None,
     json: JsonFlag = False,

@@ -56,7 +56,9 @@ def ops_command(
     if json:
         print_json({"operators": converted, "missing": missing})
         return
-    print_table("Operators", ["operator", "since versions"], [[n, ", ".join(map(str, v))] for n, v in converted.items()])
+    print_table(
+        "Operators", ["operator", "since versions"], [[n, ", ".join(map(str, v))] for n, v in converted.items()]
+    )
     print_table("Missing", ["operator", "since versions"], [[n, ", ".join(map(str, v))] for n, v in missing.items()])
 
 
@@ -78,4 +80,6 @@ def _coverage(json: bool) -> None:
         print_json(score.document())
         return
     rows = [[case.name, case.outcome, case.reason] for case in score.cases if case.outcome != "passed"]
-    print_table(f"{score.passed} of {score.total} pass, {score.mismatched} are wrong", ["test", "outcome", "reason"], rows)
+    print_table(
+        f"{score.passed} of {score.total} pass, {score.mismatched} are wrong", ["test", "outcome", "reason"], rows
+    )

@@ -132,9 +132,7 @@ def convert_command(
     from compiler.options import CompileOptions
     from compiler.shapes import parse_shapes
 
-    options = CompileOptions(
-        opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"), samples=samples, atol=atol, rtol=rtol
-    )
+    options = CompileOptions(opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"), samples=samples, atol=atol, rtol=rtol)
     signature, worst = convert_to_file(_model_file(model), output, options, force=force, log=BuildLog())
     if json:
         print_json({"output": str(output), "signature": signature.model_dump(mode="json"), "max_abs": worst})
@@ -160,9 +158,7 @@ def _partitions(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
     if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise UsageError.of(
-            "options", "--partitions", f"cannot read {text!r}", "write the positions, as 25,50,75"
-        )
+        raise UsageError.of("options", "--partitions", f"cannot read {text!r}", "write the positions, as 25,50,75")
     return tuple(int(position) for position in text.split(","))
 
 

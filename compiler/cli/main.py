@@ -46,11 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error.ctx.get_help() if error.ctx else "", file=sys.stderr)
         return 2
     except click.ClickException as error:
-        hint = (
-            f"see {error.ctx.command_path} --help"
-            if isinstance(error, click.UsageError) and error.ctx
-            else ""
-        )
+        hint = f"see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
         return _fail([Problem("options", "command line", error.format_message(), hint)], 2, as_json)
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
@@ -63,9 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()
         hint = f"a defect of Unspool; set {DEBUG_VARIABLE}=1 for a traceback and report it"
-        return _fail(
-            [Problem("internal", type(error).__name__, str(error) or "no message", hint)], 1, as_json
-        )
+        return _fail([Problem("internal", type(error).__name__, str(error) or "no message", hint)], 1, as_json)
     return result if isinstance(result, int) else 0
 
 

@@ -16,9 +16,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document 
 
 def print_json(document: Mapping[str, Any], problems: Sequence[Problem] = ()) -> None:
     """Print `ok`, the document's members and `errors` as one JSON document."""
-    errors = [
-        {"stage": p.stage, "subject": p.subject, "message": p.message, "hint": p.hint} for p in problems
-    ]
+    errors = [{"stage": p.stage, "subject": p.subject, "message": p.message, "hint": p.hint} for p in problems]
     print(json.dumps({"ok": not errors, **document, "errors": errors}, indent=2, default=str))
 
 

@@ -25,7 +25,5 @@ def find_target(name: str) -> Target:
     """The target of that name. Raises UsageError listing the names there are."""
     targets = all_targets()
     if name not in targets:
-        raise UsageError.of(
-            "options", "--target", f"there is no target {name!r}", f"targets: {', '.join(targets)}"
-        )
+        raise UsageError.of("options", "--target", f"there is no target {name!r}", f"targets: {', '.join(targets)}")
     return targets[name]

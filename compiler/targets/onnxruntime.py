@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, ClassVar
 
+from artifacts.manifest import Scalar
+from artifacts.schedule import Host, Single, Unrolled
+from artifacts.spec import Signature
 from compiler.options import Precision, ScheduleName
-from compiler.targets.target import Availability, BuiltEngine, Pair, Placement
+from compiler.targets.target import Availability, BuiltEngine, ModelEngines, Pair, Placement
 
 if TYPE_CHECKING:
     from artifacts.weights import WeightRef
-    from passes.program import Function
+    from compiler.emit_onnx import OnnxBody
+    from passes.program import Program
 
 
 INLINE_BYTES = 256
@@ -30,7 +34,11 @@ class OnnxRuntimeTarget:
     name: ClassVar[str] = "onnxruntime"
     kind: ClassVar[str] = "onnxruntime"
     summary: ClassVar[str] = "ONNX Runtime on a CPU; runs anywhere"
-    decodes: ClassVar[tuple[Pair, ...]] = (("recompute", ScheduleName.LOOP),)
+    decodes: ClassVar[tuple[Pair, ...]] = (
+        ("recompute", ScheduleName.LOOP),
+        ("recompute", ScheduleName.ENGINE_LOOP),
+        ("recompute", ScheduleName.UNROLLED),
+    )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
 
     def availability(self) -> Availability:
@@ -48,19 +56,41 @@ class OnnxRuntimeTarget:
         """All but the small ones, which ONNX Runtime wants inside the graph: shapes, axes, scalars."""
         return [ref for ref in refs if ref.nbytes > INLINE_BYTES]
 
-    def build(self, function: Function, placement: Placement) -> BuiltEngine:
-        """Emit the function as ONNX. Raises TargetError if torch.onnx cannot express it."""
-        from compiler.emit_onnx import attach_weights, emit_onnx, serialized
+    def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
+        """Emit a function as ONNX, or the whole decode if the engine loops. Raises TargetError."""
+        from compiler.decode_onnx import emit_decode
+        from compiler.emit_onnx import emit_onnx
 
-        body = emit_onnx(function)
-        model, external = attach_weights(body, placement, INLINE_BYTES)
-        return BuiltEngine(
-            source=serialized(model),
-            suffix=".onnx",
-            status="emitted",
-            bindings=external,
-            runs_on=("cpu",),
-        )
+        schedule = program.models[model].schedule
+        bodies = {name: emit_onnx(program.functions[name]) for name in schedule.functions}
+        if isinstance(schedule, Single) or isinstance(schedule.control, Host):
+            engines = {
+                name: _engine(body, program.functions[name].signature, placement) for name, body in bodies.items()
+            }
+            return ModelEngines(engines, {name: name for name in engines})
+        step = program.functions[schedule.step]
+        body, signature = emit_decode(bodies[schedule.step], step.signature, schedule)
+        # Planning memory reuse is quadratic in the number of nodes: minutes for an unrolled decoder, for nothing.
+        session = {"enable_mem_reuse": not isinstance(schedule.control, Unrolled)}
+        engine = _engine(body, signature, placement, session)
+        return ModelEngines({f"{model}.decode": engine}, {schedule.step: f"{model}.decode"})
+
+
+def _engine(
+    body: OnnxBody, signature: Signature, placement: Placement, session: Mapping[str, Scalar] | None = None
+) -> BuiltEngine:
+    from compiler.emit_onnx import attach_weights, serialized
+
+    model, external = attach_weights(body, placement, INLINE_BYTES)
+    return BuiltEngine(
+        source=serialized(model),
+        suffix=".onnx",
+        signature=signature,
+        status="emitted",
+        bindings=external,
+        session=session or {},
+        runs_on=("cpu",),
+    )
 
 
 TARGET = OnnxRuntimeTarget()

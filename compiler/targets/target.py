@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from artifacts.manifest import Need, Scalar, Status
 from artifacts.schedule import State
+from artifacts.spec import Signature
 from artifacts.weights import WeightRef
 from compiler.options import Precision, ScheduleName
 
 if TYPE_CHECKING:
     from artifacts.shards import ShardIndex
     from artifacts.weights import WeightStore
-    from passes.program import Function
+    from passes.program import Program
 
 Pair = tuple[State, ScheduleName]
 """What a step carries and who loops: the two independent choices of a decode."""
@@ -46,15 +47,24 @@ class Placement:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What a target makes of one function: the source file's bytes, and a plan's where a compiler made one."""
+    """One engine that a target made: the source file's bytes, what it takes and gives, and how to run it."""
 
     source: bytes
     suffix: str
+    signature: Signature
     status: Status
     bindings: Mapping[str, WeightRef] = field(default_factory=dict)
     session: Mapping[str, Scalar] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
     runs_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelEngines:
+    """The engines of one model by name, and which of them holds each function of its schedule."""
+
+    engines: Mapping[str, BuiltEngine]
+    functions: Mapping[str, str]
 
 
 class Target(Protocol):
@@ -76,5 +86,5 @@ class Target(Protocol):
     def stored(self, refs: Sequence[WeightRef]) -> list[WeightRef]:
         """The weights among these that its engines want in the bundle's shards, by offset; the rest go inside."""
 
-    def build(self, function: Function, placement: Placement) -> BuiltEngine:
-        """Make the engine of one function. Raises TargetError."""
+    def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
+        """Make the engines that a model's schedule needs. Raises TargetError."""

@@ -58,9 +58,7 @@ def counted(total: int, console: Console) -> Iterator[int]:
             console.print(f"  {i + 1} of {total} lines read")
 
 
-def read_lines(
-    session: Session, images: npt.NDArray[np.float32], console: Console
-) -> tuple[list[str], list[float]]:
+def read_lines(session: Session, images: npt.NDArray[np.float32], console: Console) -> tuple[list[str], list[float]]:
     """Read images float32 [n, 1, 16, 320] one by one, as requests come in; texts, and the seconds of each."""
     texts, seconds = [], []
     for i in counted(len(images), console):
@@ -97,9 +95,7 @@ def main() -> int:
 
     command = ["compile", str(options.model / "model.onnx"), "-o", str(options.output), "--force"]
     print("$ unspool " + " ".join(command), flush=True)
-    if status := subprocess.run(
-        [sys.executable, "-m", "compiler.cli.main", *command], check=False
-    ).returncode:
+    if status := subprocess.run([sys.executable, "-m", "compiler.cli.main", *command], check=False).returncode:
         return status
 
     with np.load(options.model / "eval.npz") as lines:

@@ -101,9 +101,7 @@ class Attention(nn.Module):
             y.unflatten(-1, (HEADS, FEATURES // HEADS)).transpose(1, 2)
             for y in (self.query(x), self.key(memory), self.value(memory))
         )
-        mixed: Tensor = self.out(
-            F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
-        )
+        mixed: Tensor = self.out(F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2))
         return mixed
 
 
@@ -273,9 +271,7 @@ def main() -> None:
     lines = lines._replace(images=lines.images.half().float())  # as eval.npz keeps them
     model = options.output / "model.onnx"
     export(reader, lines, model)
-    np.savez_compressed(
-        options.output / "eval.npz", images=lines.images.half().numpy(), targets=lines.targets.numpy()
-    )
+    np.savez_compressed(options.output / "eval.npz", images=lines.images.half().numpy(), targets=lines.targets.numpy())
     tokens = {
         "decoder_start_token_id": START,
         "eos_token_id": END,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 
 _CARRIERS = {
-    torch.bool: torch.int8,
     torch.uint16: torch.int16,
     torch.uint32: torch.int32,
     torch.uint64: torch.int64,
@@ -19,11 +18,14 @@ _CARRIERS = {
 }
 
 
-def as_bits(operand: torch.Tensor) -> torch.Tensor:
-    """The operand, or the integers that its elements' bits spell. Zero stays zero (minus zero does not)."""
-    return operand.view(_CARRIERS.get(operand.dtype, operand.dtype))
-
-
 def by_bits(function: Callable[..., torch.Tensor], *operands: torch.Tensor) -> torch.Tensor:
     """A function that moves elements, and at most adds zeros, on operands of one element type."""
-    return function(*map(as_bits, operands)).view(operands[0].dtype)
+    dtype = operands[0].dtype
+    if dtype not in _CARRIERS:
+        return function(*operands)
+    return function(*(operand.view(_CARRIERS[dtype]) for operand in operands)).view(dtype)
+
+
+def index_select(data: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
+    """torch.index_select on any element type; `index` is int32 or int64, of rank 1, without negatives."""
+    return by_bits(lambda bits: bits.index_select(axis, index), data)

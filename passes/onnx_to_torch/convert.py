@@ -83,9 +83,7 @@ def _declared(value: ir.Value, source: Source, output: bool = False) -> TensorSp
     if value.dtype is None:
         raise SourceError.of(STAGE, subject, "declares no element type")
     if value.shape is None and not output:
-        raise SourceError.of(
-            STAGE, subject, "declares no rank", "run ONNX shape inference, or export with shapes"
-        )
+        raise SourceError.of(STAGE, subject, "declares no rank", "run ONNX shape inference, or export with shapes")
     shape = tuple(
         # 0 in a declared shape is what some exporters write for "unknown".
         dim if isinstance(dim, int) and dim > 0 else getattr(dim, "value", None) or f"{name}_dim{axis}"
@@ -115,9 +113,7 @@ def _export(
 
 def _symbol_names(body: ExportedProgram, declared: Signature) -> dict[str, str]:
     names: dict[str, str] = {}
-    user_inputs = [
-        spec.arg.name for spec in body.graph_signature.input_specs if spec.kind not in WEIGHT_KINDS
-    ]
+    user_inputs = [spec.arg.name for spec in body.graph_signature.input_specs if spec.kind not in WEIGHT_KINDS]
     values = {node.name: node.meta["val"] for node in body.graph.nodes if node.op == "placeholder"}
     for placeholder, spec in zip(user_inputs, declared.inputs, strict=True):
         for size, declared_size in zip(values[placeholder].shape, spec.shape, strict=True):
@@ -148,9 +144,7 @@ def _function(
     }
     without_metadata(graph.nodes)
     tensors = [_stored(body, str(weight_specs[node.name].target)) for node in kept]
-    store, refs = WeightStore().with_tensors(
-        (to_numpy(tensor), logical_dtype(tensor.dtype)) for tensor in tensors
-    )
+    store, refs = WeightStore().with_tensors((to_numpy(tensor), logical_dtype(tensor.dtype)) for tensor in tensors)
     final = edited(body, graph)
     function = Function(
         name=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, cast
 
 import onnx
 import onnx.helper
@@ -48,11 +49,7 @@ def _deserialize(body: bytes) -> ir.Function:
 def _type_proto(value: Value) -> onnx.TypeProto:
     if isinstance(value, torch.Tensor | Known):
         name = logical_dtype(value.dtype)
-        number = (
-            onnx.helper.np_dtype_to_tensor_dtype(name.numpy)
-            if name.is_native
-            else ir.DataType[name.upper()].value
-        )
+        number = onnx.helper.np_dtype_to_tensor_dtype(name.numpy) if name.is_native else ir.DataType[name.upper()].value
         rank = value.dim() if isinstance(value, torch.Tensor) else value.array.ndim
         return onnx.helper.make_tensor_type_proto(number, [None] * rank)
     return onnx.TypeProto()

@@ -42,9 +42,7 @@ class Importer(torch.nn.Module):
         """Run the graph. Raises SourceError naming the node that failed."""
         graph = self.model.graph
         scope = _Scope(self, self.model.opset_imports)
-        scope.values.update(
-            zip((v for v in graph.inputs if v.name not in graph.initializers), inputs, strict=True)
-        )
+        scope.values.update(zip((v for v in graph.inputs if v.name not in graph.initializers), inputs, strict=True))
         return tuple(to_tensor(result) for result in scope.run(graph))
 
     def constant(self, tensor: ir.TensorProtocol) -> Known | torch.Tensor:
@@ -93,9 +91,7 @@ class _Scope:
 
     def run_subgraph(self, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
         """Run a branch or a loop body, which sees this scope's names."""
-        inner = _Scope(
-            self.importer, self.opsets, self.prefix, self.attributes, dict(self.values), self.statics
-        )
+        inner = _Scope(self.importer, self.opsets, self.prefix, self.attributes, dict(self.values), self.statics)
         inner.values.update(zip(graph.inputs, inputs, strict=True))
         return inner.run(graph)
 
@@ -106,9 +102,7 @@ class _Scope:
             return self.values[value]
         if value.const_value is not None:
             return self.importer.constant(value.const_value)
-        raise SourceError.of(
-            "convert", value.name or "?", "is used before it is computed", "is the graph valid?"
-        )
+        raise SourceError.of("convert", value.name or "?", "is used before it is computed", "is the graph valid?")
 
     def static(self, value: ir.Value | None) -> npt.NDArray[np.generic] | None:
         """The array behind a value that is a constant of the file."""
@@ -142,9 +136,7 @@ class _Scope:
             since=since,
             schema=schema,
             attributes=self._attributes(node),
-            statics=lambda position: (
-                self.static(node.inputs[position]) if position < len(node.inputs) else None
-            ),
+            statics=lambda position: self.static(node.inputs[position]) if position < len(node.inputs) else None,
             run_graph=self.run_subgraph,
         )
         try:
@@ -161,11 +153,7 @@ class _Scope:
 
     def _convert(self, call: Call, domain: str, inputs: list[Value]) -> Sequence[Value]:
         known = registry.find_known(domain, call.op, call.since)
-        if (
-            known is not None
-            and inputs
-            and all(value is None or isinstance(value, Known) for value in inputs)
-        ):
+        if known is not None and inputs and all(value is None or isinstance(value, Known) for value in inputs):
             result = known(call, *inputs)
             if result is not None:
                 return result if isinstance(result, tuple) else (result,)
@@ -249,9 +237,7 @@ def constant_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                 yield constant_of(node)
             for attribute in node.attributes.values():
                 for graph in _graphs(attribute):
-                    yield from (
-                        v.const_value for v in graph.initializers.values() if v.const_value is not None
-                    )
+                    yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
 
 
 def _graphs(attribute: ir.Attr) -> Sequence[ir.Graph]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from passes.onnx_to_torch.bits import index_select
 from passes.onnx_to_torch.known_math import Int, arange
 from passes.onnx_to_torch.sizes import as_int
 
@@ -113,7 +114,7 @@ def nearest(data: torch.Tensor, axis: int, sampling: Sampling, rounding: str) ->
             index = at.ceil()
         case other:
             raise ValueError(f"nearest_mode {other!r}")
-    return data.index_select(axis, index.clamp(0, as_int(sampling.old) - 1).to(torch.int64))
+    return index_select(data, axis, index.clamp(0, as_int(sampling.old) - 1).to(torch.int64))
 
 
 def interpolate(data: torch.Tensor, axis: int, sampling: Sampling, kernel: Kernel) -> torch.Tensor:

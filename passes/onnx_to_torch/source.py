@@ -60,9 +60,7 @@ def _parse(path: Path) -> onnx.ModelProto:
         hint = "is it an ONNX file, and is it whole?"
         raise ModelFormatError.of(STAGE, str(path), "not an ONNX model, or truncated", hint) from error
     if not proto.HasField("graph") or not proto.opset_import:
-        raise ModelFormatError.of(
-            STAGE, str(path), "holds no ONNX graph", "is it an ONNX file, and is it whole?"
-        )
+        raise ModelFormatError.of(STAGE, str(path), "holds no ONNX graph", "is it an ONNX file, and is it whole?")
     return proto
 
 
@@ -82,9 +80,7 @@ def _graph_problems(path: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
     """Names used before they are made (a cycle shows as that too), and names made twice."""
     yield from _walk_graph(path, proto.graph, frozenset())
     for function in proto.functions:
-        yield from _walk_nodes(
-            path, function.node, set(function.input), [o for o in function.output], function.name
-        )
+        yield from _walk_nodes(path, function.node, set(function.input), [o for o in function.output], function.name)
 
 
 def _walk_graph(path: Path, graph: onnx.GraphProto, outer: frozenset[str]) -> Iterator[Problem]:
@@ -153,9 +149,7 @@ def _extent_problems(
         elements *= dim
     bits = ir.DataType(tensor.data_type).bitwidth
     if min(offset, length, *tensor.dims, 0) < 0 or offset + length > size:
-        yield Problem(
-            STAGE, subject, f"bytes {offset}..{offset + length} lie outside {location!r} ({size} bytes)"
-        )
+        yield Problem(STAGE, subject, f"bytes {offset}..{offset + length} lie outside {location!r} ({size} bytes)")
     elif length != (elements * bits + 7) // 8:
         yield Problem(
             STAGE,

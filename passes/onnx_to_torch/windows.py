@@ -69,9 +69,7 @@ def _same_padding(size: Int, stride: int, extent: int) -> Int:
     return known_math.maximum((count - 1) * stride + extent - size, 0)
 
 
-def pad_spatial(
-    data: torch.Tensor, begin: Sequence[Int], end: Sequence[Int], value: float = 0.0
-) -> torch.Tensor:
+def pad_spatial(data: torch.Tensor, begin: Sequence[Int], end: Sequence[Int], value: float = 0.0) -> torch.Tensor:
     """`data` [N, C, spatial...] with `value` added around its spatial axes; negative sizes crop."""
     if not any(isinstance(size, torch.SymInt) or size for size in (*begin, *end)):
         return data

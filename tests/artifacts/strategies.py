@@ -86,9 +86,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
 def shards(draw: st.DrawFn) -> tuple[Shard, ...]:
     digests = draw(st.lists(DIGESTS, max_size=3, unique=True))
     found = []
-    for name, digest in zip(
-        digests, draw(st.lists(DIGESTS, min_size=3, max_size=3, unique=True)), strict=False
-    ):
+    for name, digest in zip(digests, draw(st.lists(DIGESTS, min_size=3, max_size=3, unique=True)), strict=False):
         tensor = ShardTensor(digest=digest, dtype=DType.FLOAT32, shape=(2, 3), offset=8, nbytes=24)
         found.append(Shard(path=f"weights/{name}.safetensors", sha256=name, bytes=32, tensors=(tensor,)))
     return tuple(found)
@@ -133,9 +131,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             signature=draw(SIGNATURES),
             schedule=schedule,
             functions={function: draw(st.sampled_from(sorted(engines))) for function in schedule.functions},
-            samples=draw(
-                st.lists(st.builds(SampleFiles, inputs=paths, outputs=paths), max_size=1).map(tuple)
-            ),
+            samples=draw(st.lists(st.builds(SampleFiles, inputs=paths, outputs=paths), max_size=1).map(tuple)),
         )
     verdicts = st.lists(st.builds(Verdict, compared=TEXT, passed=st.booleans()), max_size=2).map(tuple)
     return Manifest(
@@ -144,9 +140,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         engines=engines,
         weights=Weights(layout="store" if stored else "inline", shards=stored),
         passes=draw(
-            st.lists(
-                st.builds(PassEntry, name=TEXT, options=st.dictionaries(TEXT, JSON, max_size=2)), max_size=2
-            ).map(tuple)
+            st.lists(st.builds(PassEntry, name=TEXT, options=st.dictionaries(TEXT, JSON, max_size=2)), max_size=2).map(
+                tuple
+            )
         ),
         tools=draw(st.dictionaries(TEXT, TEXT, max_size=2)),
         numerics=Numerics(

@@ -64,9 +64,7 @@ def test_a_changed_byte_anywhere_is_a_bundle_error(damaged: Bundle, data: st.Dat
 
 @settings(max_examples=20)
 @given(st.data())
-def test_a_cut_or_grown_file_is_a_bundle_error_even_without_verification(
-    damaged: Bundle, data: st.DataObject
-) -> None:
+def test_a_cut_or_grown_file_is_a_bundle_error_even_without_verification(damaged: Bundle, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(["manifest.json", *sorted(damaged.manifest.files)]))
     file = damaged.root / path
     good = file.read_bytes()
@@ -85,9 +83,7 @@ def test_a_missing_file_is_named(bundle_copy: Path) -> None:
     assert subjects(caught) == {"engines/one-main.onnx"}
 
 
-@pytest.mark.parametrize(
-    "path", ["extra", "engines/extra.onnx", "weights/.hidden", "new/extra", "BUILD.JSON"]
-)
+@pytest.mark.parametrize("path", ["extra", "engines/extra.onnx", "weights/.hidden", "new/extra", "BUILD.JSON"])
 def test_a_file_that_is_not_listed_is_refused(bundle_copy: Path, path: str) -> None:
     (bundle_copy / path).parent.mkdir(exist_ok=True)
     (bundle_copy / path).write_bytes(b"")
@@ -103,15 +99,11 @@ def test_an_empty_folder_is_refused(bundle_copy: Path) -> None:
 
 @pytest.mark.parametrize("path", ["manifest.json", "build.json", "engines/one-main.onnx", "extra"])
 @pytest.mark.parametrize("inside", [True, False])
-def test_links_are_refused_wherever_they_point(
-    bundle_copy: Path, tmp_path: Path, path: str, inside: bool
-) -> None:
+def test_links_are_refused_wherever_they_point(bundle_copy: Path, tmp_path: Path, path: str, inside: bool) -> None:
     link = bundle_copy / path
     if path != "extra":
         link.rename(tmp_path / "moved")
-    link.symlink_to(
-        bundle_copy / "manifest.json" if inside and path != "manifest.json" else tmp_path / "moved"
-    )
+    link.symlink_to(bundle_copy / "manifest.json" if inside and path != "manifest.json" else tmp_path / "moved")
     with pytest.raises(BundleError, match=r"symbolic link|not a regular file"):
         Bundle.open(bundle_copy)
 
@@ -124,9 +116,7 @@ def test_a_linked_folder_is_refused(bundle_copy: Path, tmp_path: Path) -> None:
     assert {"engines", "engines/one-main.onnx"} <= subjects(caught)
 
 
-def test_pipes_and_sockets_are_refused_and_never_read(
-    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pipes_and_sockets_are_refused_and_never_read(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = bundle_copy / "engines" / "one-main.onnx"
     engine.unlink()
     os.mkfifo(engine)

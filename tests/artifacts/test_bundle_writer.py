@@ -17,6 +17,7 @@ import pytest
 from artifacts import bundle_writer
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter, write_bundle
+from artifacts.canonical import sha256_file
 from artifacts.errors import BundleError
 from tests.support import bundles
 from tests.support.bundles import REPORT, Model
@@ -31,7 +32,7 @@ TWO: dict[str, Model] = {"m": bundles.linear(seed=2)}
 def swap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where the kernel can exchange two folders, and where it cannot."""
     if request.param == "aside":
-        monkeypatch.setattr(bundle_writer, "exchange", lambda left, right: False)
+        monkeypatch.setattr(bundle_writer, "exchange", lambda *_: False)
     return str(request.param)
 
 
@@ -76,10 +77,14 @@ def test_without_a_commit_nothing_stays(tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_block_passes_through_and_nothing_stays(tmp_path: Path) -> None:
-    for error in (ValueError("x"), KeyboardInterrupt(), FileNotFoundError(errno.ENOENT, "x", "/elsewhere")):
-        with pytest.raises(type(error)) as caught, write_bundle(tmp_path / "b") as writer:
+    def build(error: BaseException) -> None:
+        with write_bundle(tmp_path / "b") as writer:
             writer.add("engines/e", b"x")
             raise error
+
+    for error in (ValueError("x"), KeyboardInterrupt(), FileNotFoundError(errno.ENOENT, "x", "/elsewhere")):
+        with pytest.raises(type(error)) as caught:
+            build(error)
         assert caught.value is error
         assert names(tmp_path) == []
 
@@ -98,22 +103,25 @@ def test_an_existing_bundle_stays_unless_forced(tmp_path: Path, swap: str) -> No
 
 def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path, swap: str) -> None:
     bundle = bundles.write(tmp_path / "b", ONE)
-    with pytest.raises(ValueError, match="x"), write_bundle(tmp_path / "b", force=True) as writer:
-        bundles.fill(writer, TWO)
-        raise ValueError("x")
+
+    def build() -> None:
+        with write_bundle(tmp_path / "b", force=True) as writer:
+            bundles.fill(writer, TWO)
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        build()
     assert Bundle.open(tmp_path / "b") == bundle
     assert names(tmp_path) == ["b"]
 
 
-def test_a_second_rename_that_fails_puts_the_old_bundle_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_rename_that_fails_puts_the_old_bundle_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = bundles.write(tmp_path / "b", ONE)
 
     def fail(source: Path, destination: Path) -> None:
         raise OSError(errno.EIO, "Input/output error", str(destination))
 
-    monkeypatch.setattr(bundle_writer, "exchange", lambda left, right: False)
+    monkeypatch.setattr(bundle_writer, "exchange", lambda *_: False)
     monkeypatch.setattr(bundle_writer, "rename_to_new", fail)
     with pytest.raises(BundleError, match="Input/output error"):
         bundles.write(tmp_path / "b", TWO, force=True)
@@ -182,22 +190,24 @@ def test_a_bundle_of_another_schema_version_can_be_replaced(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("force", [False, True])
 def test_what_appears_during_the_build_is_not_overwritten(tmp_path: Path, force: bool) -> None:
-    with (
-        pytest.raises(BundleError, match=r"is not a bundle"),
-        write_bundle(tmp_path / "b", force=force) as writer,
-    ):
-        manifest = bundles.fill(writer, ONE)
-        occupy(tmp_path / "b", "folder")
-        writer.commit(manifest, REPORT)
+    def build() -> None:
+        with write_bundle(tmp_path / "b", force=force) as writer:
+            manifest = bundles.fill(writer, ONE)
+            occupy(tmp_path / "b", "folder")
+            writer.commit(manifest, REPORT)
+
+    with pytest.raises(BundleError, match="is not a bundle"):
+        build()
     assert names(tmp_path) == ["b"]
     assert names(tmp_path / "b") == ["thesis.tex"]
 
 
 def test_of_two_builds_the_first_to_finish_stays(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="already there"), write_bundle(tmp_path / "b") as slow:
+    with write_bundle(tmp_path / "b") as slow:
         manifest = bundles.fill(slow, ONE)
         first = bundles.write(tmp_path / "b", TWO)
-        slow.commit(manifest, REPORT)
+        with pytest.raises(BundleError, match="already there"):
+            slow.commit(manifest, REPORT)
     assert Bundle.open(tmp_path / "b") == first
     assert names(tmp_path) == ["b"]
 
@@ -226,7 +236,7 @@ def test_many_forced_writers_at_once_leave_one_whole_bundle(tmp_path: Path, swap
 
 @pytest.mark.parametrize("late", ["changed", "added", "removed", "linked"])
 def test_files_have_to_be_those_of_the_manifest(tmp_path: Path, late: str) -> None:
-    with pytest.raises(BundleError, match="engines/"), write_bundle(tmp_path / "b") as writer:
+    with write_bundle(tmp_path / "b") as writer:
         manifest = bundles.fill(writer, ONE)
         engine = writer.root / "engines" / "m-main.onnx"
         match late:
@@ -239,19 +249,22 @@ def test_files_have_to_be_those_of_the_manifest(tmp_path: Path, late: str) -> No
             case _:
                 engine.rename(tmp_path / "e")
                 engine.symlink_to(tmp_path / "e")
-        writer.commit(manifest, REPORT)
+        with pytest.raises(BundleError, match="engines/"):
+            writer.commit(manifest, REPORT)
     assert not (tmp_path / "b").exists()
 
 
-def test_the_inventory_reads_a_file_again_only_if_it_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_inventory_reads_a_file_again_only_if_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with write_bundle(tmp_path / "b") as writer:
         writer.add("engines/e", b"one")
         first = writer.inventory()
         read: list[Path] = []
-        hashed = bundle_writer.sha256_file
-        monkeypatch.setattr(bundle_writer, "sha256_file", lambda path: read.append(path) or hashed(path))
+
+        def hashed(path: Path) -> str:
+            read.append(path)
+            return sha256_file(path)
+
+        monkeypatch.setattr(bundle_writer, "sha256_file", hashed)
         assert writer.inventory() == first
         assert not read
         writer.add("engines/e", b"other")
@@ -285,8 +298,8 @@ def test_a_full_disk_is_one_clear_error_and_nothing_stays(tmp_path: Path, small_
         bundles.write(tmp_path / "new" / "b", ONE)  # the weight shard is the first to be too large
     assert len(caught.value.problems) == 1
     with (
-        pytest.raises(BundleError, match="cannot be written: File too large"),
         write_bundle(tmp_path / "new" / "b") as writer,
+        pytest.raises(BundleError, match="cannot be written: File too large"),
     ):
         writer.add("engines/e", bytes(300))
     assert names(tmp_path) == []
@@ -334,9 +347,7 @@ def killed(source: Path, destination: Path, point: str) -> None:
 
 
 @pytest.mark.parametrize("point", ["filled", "flushing"])
-def test_a_killed_writer_leaves_nothing_at_the_destination(
-    tmp_path: Path, linear_bundle: Bundle, point: str
-) -> None:
+def test_a_killed_writer_leaves_nothing_at_the_destination(tmp_path: Path, linear_bundle: Bundle, point: str) -> None:
     killed(linear_bundle.root, tmp_path / "b", point)
     (left,) = names(tmp_path)
     assert left.startswith(".b.unspool-")
@@ -347,9 +358,7 @@ def test_a_killed_writer_leaves_nothing_at_the_destination(
     assert Bundle.open(tmp_path / "b") == written
 
 
-def test_a_writer_killed_between_two_renames_is_undone_by_the_next(
-    tmp_path: Path, linear_bundle: Bundle
-) -> None:
+def test_a_writer_killed_between_two_renames_is_undone_by_the_next(tmp_path: Path, linear_bundle: Bundle) -> None:
     old = bundles.write(tmp_path / "b", ONE)
     killed(linear_bundle.root, tmp_path / "b", "between the renames")
     assert not (tmp_path / "b").exists()
@@ -359,9 +368,7 @@ def test_a_writer_killed_between_two_renames_is_undone_by_the_next(
     assert names(tmp_path) == ["b"]
 
 
-def test_a_writer_killed_after_the_exchange_has_replaced_the_bundle(
-    tmp_path: Path, linear_bundle: Bundle
-) -> None:
+def test_a_writer_killed_after_the_exchange_has_replaced_the_bundle(tmp_path: Path, linear_bundle: Bundle) -> None:
     bundles.write(tmp_path / "b", ONE)
     killed(linear_bundle.root, tmp_path / "b", "removing the old")
     assert Bundle.open(tmp_path / "b").manifest == linear_bundle.manifest
@@ -404,7 +411,8 @@ def test_where_there_are_no_locks_nothing_is_swept(tmp_path: Path, monkeypatch: 
 def test_a_folder_that_a_sweeper_takes_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, taken = bundle_writer._lock, []
+    lock = bundle_writer._lock
+    taken: list[Path] = []
 
     def take_first(folder: Path) -> object:
         if not taken:

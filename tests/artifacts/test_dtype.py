@@ -25,9 +25,7 @@ def test_the_other_types_are_found_by_the_name_that_ml_dtypes_gives_them(dtype: 
     assert theirs.itemsize == dtype.numpy.itemsize
 
 
-@pytest.mark.parametrize(
-    ("dtype", "bits"), [(DType.BOOL, 8), (DType.INT4, 4), (DType.UINT2, 2), (DType.BFLOAT16, 16)]
-)
+@pytest.mark.parametrize(("dtype", "bits"), [(DType.BOOL, 8), (DType.INT4, 4), (DType.UINT2, 2), (DType.BFLOAT16, 16)])
 def test_bits_are_those_of_one_packed_element(dtype: DType, bits: int) -> None:
     assert dtype.bits == bits
 

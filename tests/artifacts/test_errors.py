@@ -48,9 +48,7 @@ def test_an_error_survives_the_way_between_processes() -> None:
 
 
 def test_a_wrong_call_exits_with_2_and_everything_else_with_1() -> None:
-    kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, UnspoolError)
-    ]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, UnspoolError)]
     assert {kind for kind in kinds if kind.exit_code == 2} == {UsageError}
     assert {kind.exit_code for kind in kinds} == {1, 2}
 

@@ -71,15 +71,11 @@ def test_files_are_real_safetensors_that_show_real_tensors(tmp_path: Path) -> No
     for array, ref in zip(arrays, refs, strict=True):
         np.testing.assert_array_equal(loaded[ref.digest], array)
     assert [path.name for path in (tmp_path / "weights").iterdir()] == [f"{shard.sha256}.safetensors"]
-    assert (tmp_path / shard.path).stat().st_mode & 0o777 == tmp_path.joinpath(
-        "weights"
-    ).stat().st_mode & 0o666
+    assert (tmp_path / shard.path).stat().st_mode & 0o777 == tmp_path.joinpath("weights").stat().st_mode & 0o666
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_content_of_many_types_shows_as_the_widest_on_which_all_are_aligned(
-    tmp_path: Path, order: int
-) -> None:
+def test_a_content_of_many_types_shows_as_the_widest_on_which_all_are_aligned(tmp_path: Path, order: int) -> None:
     views: list[Array] = [
         np.zeros(16, np.uint8),
         np.zeros((2, 2), np.float32),
@@ -147,9 +143,7 @@ ATTACKS = {
     "a list": shard([entry()]),
     "a number too long to parse": shard(b'{"a": ' + b"9" * 10_000 + b"}"),
     "one name twice": shard(b'{"%s": 1, "%s": 2}' % (NAME.encode(), NAME.encode())),
-    "one field twice": shard(
-        b'{"%s": {"dtype":"F32","dtype":"I32","shape":[2],"data_offsets":[0,8]}}' % NAME.encode()
-    ),
+    "one field twice": shard(b'{"%s": {"dtype":"F32","dtype":"I32","shape":[2],"data_offsets":[0,8]}}' % NAME.encode()),
     "metadata that is no map": shard({"__metadata__": [], NAME: entry()}),
     "metadata that is no text": shard({"__metadata__": {"k": 1}, NAME: entry()}),
     "an entry that is no map": shard({NAME: []}),

@@ -15,9 +15,7 @@ SIGNATURE = Signature(inputs=(IDS, MASK, IMAGE), outputs=(OUT,))
 
 def test_a_spec_prints_as_people_write_it() -> None:
     assert str(IMAGE) == "image: float32[batch, 3, height, width]"
-    assert str(Signature(inputs=(IDS,), outputs=(OUT,))) == (
-        "(ids: int64[batch, sequence]) -> (out: bfloat16[batch])"
-    )
+    assert str(Signature(inputs=(IDS,), outputs=(OUT,))) == ("(ids: int64[batch, sequence]) -> (out: bfloat16[batch])")
 
 
 def test_rank_is_the_number_of_dimensions() -> None:

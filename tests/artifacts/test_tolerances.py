@@ -40,9 +40,7 @@ def test_it_passes_exactly_what_numpy_passes(data: st.DataObject, tolerance: Tol
     actual = data.draw(hnp.arrays(expected.dtype, expected.shape))
     with np.errstate(over="ignore", invalid="ignore"):
         wide_expected, wide_actual = expected.astype(np.float64), actual.astype(np.float64)
-        close = np.isclose(
-            wide_actual, wide_expected, rtol=tolerance.rtol, atol=tolerance.atol, equal_nan=True
-        )
+        close = np.isclose(wide_actual, wide_expected, rtol=tolerance.rtol, atol=tolerance.atol, equal_nan=True)
     found = compare(expected, actual, tolerance)
     assert found.passed == bool(close.all())
     assert found.mismatched == int(np.count_nonzero(~close))
@@ -135,9 +133,7 @@ def test_a_complex_difference_is_its_absolute_value() -> None:
     assert found.max_abs == 5.0
 
 
-@pytest.mark.parametrize(
-    "actual", [np.zeros((2, 1), np.float32), np.zeros(3, np.float32), np.zeros(2, np.float64)]
-)
+@pytest.mark.parametrize("actual", [np.zeros((2, 1), np.float32), np.zeros(3, np.float32), np.zeros(2, np.float64)])
 def test_another_shape_or_type_does_not_pass_and_says_so(actual: Array) -> None:
     found = compare(np.zeros(2, np.float32), actual, LOOSE)
     assert not found.passed

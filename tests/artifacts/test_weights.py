@@ -130,13 +130,6 @@ def test_contents_are_compared_before_they_are_merged() -> None:
             store.merged(WeightStore(digest_of=store.digest_of).with_tensor(other)[0])
 
 
-def test_restricted_keeps_what_is_reached_and_nothing_else() -> None:
-    store, (first, second) = WeightStore().with_tensors([(np.arange(3), None), (np.arange(4), None)])
-    assert set(store.restricted([second.rows(0, 1), second])) == {second.digest}
-    with pytest.raises(KeyError):
-        store.restricted([second]).restricted([first])
-
-
 @pytest.mark.parametrize(
     ("array", "dtype"),
     [

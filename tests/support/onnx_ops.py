@@ -61,9 +61,7 @@ def check_op(
     """
     model = node_model(op_type, inputs, opset, attributes, outputs, constants, domain)
     others = None if symbolic is None else _graph_inputs(symbolic, constants)
-    check_model(
-        model, _graph_inputs(inputs, constants), symbolic=others, expected=expected, tolerance=tolerance
-    )
+    check_model(model, _graph_inputs(inputs, constants), symbolic=others, expected=expected, tolerance=tolerance)
 
 
 def check_model(
@@ -84,9 +82,7 @@ def check_model(
         compare(run(exported, symbolic), reference(model, symbolic), tolerance)
 
 
-def export(
-    importer: Importer, arrays: Sequence[Array], others: Sequence[Array]
-) -> torch.export.ExportedProgram:
+def export(importer: Importer, arrays: Sequence[Array], others: Sequence[Array]) -> torch.export.ExportedProgram:
     """The importer as an exported program, every dimension in which `others` differ from `arrays` dynamic."""
     dynamic = tuple(_dynamic_dims(*pair) for pair in zip(arrays, others, strict=True))
     with torch.no_grad():
@@ -120,9 +116,7 @@ def sample(
     if kind.kind not in "iu":
         return np.asarray(generator.uniform(low, high, shape), kind)
     limits = np.iinfo(kind)
-    return np.asarray(
-        generator.integers(max(int(low), limits.min), min(int(high), limits.max), shape, kind, True)
-    )
+    return np.asarray(generator.integers(max(int(low), limits.min), min(int(high), limits.max), shape, kind, True))
 
 
 def node_model(

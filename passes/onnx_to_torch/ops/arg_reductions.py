@@ -21,9 +21,7 @@ def argmin(call: Call, data: torch.Tensor) -> torch.Tensor:
     return _index(call, torch.argmin, data)
 
 
-def _index(
-    call: Call, function: Callable[[torch.Tensor, int, bool], torch.Tensor], data: torch.Tensor
-) -> torch.Tensor:
+def _index(call: Call, function: Callable[[torch.Tensor, int, bool], torch.Tensor], data: torch.Tensor) -> torch.Tensor:
     """Of equal elements the first, in torch as in ONNX, unless `select_last_index` (from 12 on) is set."""
     axis, keep = call.attr_int("axis"), bool(call.attr_int("keepdims"))
     if not call.attr_int("select_last_index", 0):

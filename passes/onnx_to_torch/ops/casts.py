@@ -97,5 +97,5 @@ def _to_float8_e8m0(data: torch.Tensor, saturate: bool, mode: str) -> torch.Tens
     if saturate:
         code = torch.where(torch.isnan(data), 255, code.clamp(max=254))
     else:
-        code = torch.where(fraction + field < 0x400000, 255, code)
+        code = torch.where((field == 0) & (fraction < 0x400000), 255, code)
     return code.to(torch.uint8).view(torch.float8_e8m0fnu)

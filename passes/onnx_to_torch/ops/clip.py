@@ -42,9 +42,7 @@ def _clamp(data: torch.Tensor, low: float | None, high: float | None) -> torch.T
 
 @known("Clip", 12, 13)
 def known_clip(call: Call, data: Known, low: Known | None = None, high: Known | None = None) -> Known | None:
-    raised = (
-        data if low is None else known_math.elementwise(known_math.maximum, data.dtype, data, _scalar(low))
-    )
+    raised = data if low is None else known_math.elementwise(known_math.maximum, data.dtype, data, _scalar(low))
     if raised is None or high is None:
         return raised
     return known_math.elementwise(known_math.minimum, data.dtype, raised, _scalar(high))

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.convolve import convolve
 from passes.onnx_to_torch.registry import op
-from passes.onnx_to_torch.windows import pad_spatial, windows
-
-_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 @op("Conv", 1, 11, 22)
-def convolution(
-    call: Call, data: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-) -> torch.Tensor:
-    """`data` [N, C, spatial...], `weight` [M, C / group, kernel...], `bias` [M]."""
-    rank = data.dim() - 2
-    if rank not in _CONVOLUTIONS:
-        call.unsupported(f"{rank} spatial axes", "torch convolves over one, two or three")
-    area = windows(call, list(weight.shape[2:]), data.shape[2:])
-    padding = area.symmetric_padding()
-    if padding is None:
-        data = pad_spatial(data, area.begin, area.end)
-        padding = (0,) * rank
-    return _CONVOLUTIONS[rank](
-        data, weight, bias, area.strides, padding, area.dilations, call.attr_int("group")
-    )
+def convolution(call: Call, data: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    return convolve(call, data, weight, bias)

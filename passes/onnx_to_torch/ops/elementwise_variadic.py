@@ -35,13 +35,9 @@ def mean(call: Call, *operands: torch.Tensor) -> torch.Tensor:
 
 @known("Max", 12, 13)
 def known_maximum(call: Call, *operands: Known) -> Known | None:
-    return known_math.elementwise(
-        lambda *items: reduce(known_math.maximum, items), operands[0].dtype, *operands
-    )
+    return known_math.elementwise(lambda *items: reduce(known_math.maximum, items), operands[0].dtype, *operands)
 
 
 @known("Min", 12, 13)
 def known_minimum(call: Call, *operands: Known) -> Known | None:
-    return known_math.elementwise(
-        lambda *items: reduce(known_math.minimum, items), operands[0].dtype, *operands
-    )
+    return known_math.elementwise(lambda *items: reduce(known_math.minimum, items), operands[0].dtype, *operands)

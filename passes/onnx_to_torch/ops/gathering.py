@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from passes.onnx_to_torch.bits import by_bits
+from passes.onnx_to_torch.bits import by_bits, index_select
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, integers, less, numbers, where
 from passes.onnx_to_torch.registry import known, op
@@ -18,11 +18,11 @@ def gather(call: Call, data: torch.Tensor, indices: torch.Tensor | Known) -> tor
         if indices.array.ndim == 0:
             return data.select(axis, integers(indices)[0])
         indices = _counted_from_start(indices, data.shape[axis]).tensor()
-    else:
+    elif not _never_negative(call):
         indices = torch.where(indices < 0, indices + data.shape[axis], indices)
     if axis == 0 and data.dim() == 2 and indices.dim() > 0:
-        return torch.nn.functional.embedding(indices, data)
-    rows = data.index_select(axis, indices.reshape(-1))
+        return by_bits(lambda table: torch.nn.functional.embedding(indices, table), data)
+    rows = index_select(data, axis, indices.reshape(-1))
     return rows.reshape([*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]])
 
 
@@ -63,6 +63,11 @@ def reverse_sequence(call: Call, data: torch.Tensor, lengths: torch.Tensor) -> t
     times, ends = torch.arange(rows.shape[1]), lengths.unsqueeze(1)
     source = torch.where(times < ends, ends - 1 - times, times)
     return rows[torch.arange(rows.shape[0]).unsqueeze(1), source].movedim((0, 1), axes)
+
+
+def _never_negative(call: Call) -> bool:
+    static = call.static(1)
+    return static is not None and (static.size == 0 or int(static.min()) >= 0)
 
 
 def _counted_from_start(indices: Known, size: Int) -> Known:

@@ -22,9 +22,7 @@ def group_normalization_by_group(
 
 
 @op("GroupNormalization", 21)
-def group_normalization(
-    call: Call, data: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
+def group_normalization(call: Call, data: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """`scale` and `bias` have one element for each channel."""
     groups, epsilon = call.attr_int("num_groups"), call.attr_float("epsilon")
     stash = torch_dtype(call.attr_int("stash_type"), call.label)
@@ -37,9 +35,7 @@ def group_normalization(
 
 
 @op("InstanceNormalization", 1, 6, 22)
-def instance_normalization(
-    call: Call, data: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
+def instance_normalization(call: Call, data: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     # Not F.instance_norm: that refuses a single spatial element, for which ONNX gives the bias.
     return torch.instance_norm(
         data,

@@ -10,7 +10,7 @@ import torch
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, integers
 from passes.onnx_to_torch.registry import known, op
-from passes.onnx_to_torch.values import Known
+from passes.onnx_to_torch.values import Known, to_known
 
 
 @op("Concat", 1, 4, 11, 13)
@@ -28,13 +28,16 @@ def _concat_axis(call: Call) -> int:
     return call.attr_int("axis", 1 if call.since == 1 else None)
 
 
-@op("Split", 1, shapes=(1,))
+@op("Split", 1)
 def split_attribute_or_input(
-    call: Call, data: torch.Tensor, sizes: Known | None = None
+    call: Call, data: torch.Tensor, sizes: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, ...]:
-    if sizes is not None:
-        return _split(call, data, integers(sizes))
-    return split_attribute(call, data)
+    """Version 1 has sizes of the data's own element type."""
+    if sizes is None:
+        return split_attribute(call, data)
+    static = call.static(1)
+    known = to_known(sizes.to(torch.int64)) if static is None else Known.from_numpy(static.astype(np.int64))
+    return _split(call, data, integers(known))
 
 
 @op("Split", 2, 11)

@@ -27,9 +27,7 @@ def gemm(call: Call, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = 
         c = aligned(call, a, c)
         if a.is_floating_point() and trans_b and alpha == beta == 1 and c.dim() == 1:
             return F.linear(a, b, c)  # the weight stays as it is stored
-    return modular(
-        lambda *operands: _gemm(call, alpha, beta, *operands), a, b.t() if trans_b else b, *_present(c)
-    )
+    return modular(lambda *operands: _gemm(call, alpha, beta, *operands), a, b.t() if trans_b else b, *_present(c))
 
 
 def _present(c: torch.Tensor | None) -> tuple[torch.Tensor, ...]:

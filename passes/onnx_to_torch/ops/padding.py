@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from passes.onnx_to_torch.bits import index_select
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, always, arange, integers, maximum, minimum, numbers
 from passes.onnx_to_torch.registry import op
@@ -98,7 +99,7 @@ def _pad_from_data(data: torch.Tensor, pads: Sequence[tuple[Int, Int]], mode: st
         return F.pad(data, ordered, _TORCH_MODES[mode])
     for axis, (begin, end) in enumerate(pads):
         if not (always(begin == 0) and always(end == 0)):
-            data = data.index_select(axis, _source_positions(data.shape[axis], begin, end, mode))
+            data = index_select(data, axis, _source_positions(data.shape[axis], begin, end, mode))
     return data
 
 

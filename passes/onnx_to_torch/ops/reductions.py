@@ -46,9 +46,7 @@ def _empty(data: torch.Tensor, axes: list[int]) -> bool:
 def _full(data: torch.Tensor, axes: list[int], keep: bool, value: float) -> torch.Tensor:
     """What is left of an empty tensor once its axes are reduced, filled with one value."""
     reduced = {axis % data.dim() for axis in axes}
-    sizes = [
-        1 if axis in reduced else size for axis, size in enumerate(data.shape) if keep or axis not in reduced
-    ]
+    sizes = [1 if axis in reduced else size for axis, size in enumerate(data.shape) if keep or axis not in reduced]
     return torch.full(sizes, value, dtype=data.dtype, device=data.device)
 
 

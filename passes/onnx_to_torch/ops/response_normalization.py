@@ -16,14 +16,10 @@ def local_response_normalization(call: Call, data: torch.Tensor) -> torch.Tensor
     torch's local_response_norm has an even window one channel further back than ONNX.
     """
     size = call.attr_int("size")
-    squares = (
-        torch.square(data).flatten(2).unsqueeze(1) if data.dim() > 2 else torch.square(data)[:, None, :, None]
-    )
+    squares = torch.square(data).flatten(2).unsqueeze(1) if data.dim() > 2 else torch.square(data)[:, None, :, None]
     padded = F.pad(squares, [0, 0, (size - 1) // 2, size // 2])
     means = F.avg_pool2d(padded, [size, 1], stride=[1, 1]).reshape(data.shape)
-    return data / torch.pow(
-        means * call.attr_float("alpha") + call.attr_float("bias"), call.attr_float("beta")
-    )
+    return data / torch.pow(means * call.attr_float("alpha") + call.attr_float("bias"), call.attr_float("beta"))
 
 
 @op("LpNormalization", 1, 22)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from passes.onnx_to_torch import known_math
+from passes.onnx_to_torch.bits import index_select
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.values import Known
@@ -32,21 +33,21 @@ def compress(call: Call, data: torch.Tensor, condition: torch.Tensor) -> torch.T
     if not call.has("axis"):
         data = data.reshape(-1)
     # The condition may be shorter than the axis.
-    return data.index_select(axis, condition.nonzero().reshape(-1))
+    return index_select(data, axis, condition.nonzero().reshape(-1))
 
 
 @op("Unique", 11, 28)
 def unique(call: Call, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Values, where each first occurs, which value each element is, how often each occurs."""
-    axis = call.attr_int("axis") if call.has("axis") else None
-    values, inverse, counts = torch.unique(data, return_inverse=True, return_counts=True, dim=axis)
-    inverse = inverse.reshape(-1)
+    axis = call.attr_int("axis") if call.has("axis") else 0
+    items = data if call.has("axis") else data.reshape(-1)
+    values, inverse, counts = torch.unique(items, return_inverse=True, return_counts=True, dim=axis)
     first = torch.zeros_like(counts).scatter_reduce(
         0, inverse, torch.arange(inverse.shape[0]), "amin", include_self=False
     )
     if not call.attr_int("sorted"):
         order = first.argsort()
-        values = values.index_select(0 if axis is None else axis, order)
+        values = values.index_select(axis, order)
         first, counts = first.index_select(0, order), counts.index_select(0, order)
         inverse = order.argsort().index_select(0, inverse)
     return values, first, inverse, counts

@@ -66,7 +66,7 @@ def _slice(
     flipped = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step > 0:
-            index[axis] = slice(start, end, step)
+            index[axis] = slice(_in_reach(start), _in_reach(end), step)
         elif step < 0:
             flipped.append(axis)
             size = data.shape[axis]
@@ -79,3 +79,8 @@ def _slice(
 def _from_end(position: Int, size: Int) -> Int:
     """A bound in the flipped axis. One counted from the end needs no size: -1 becomes 0."""
     return where(less(position, 0), -1 - position, maximum(size - 1 - position, 0))
+
+
+def _in_reach(bound: Int) -> Int:
+    # No axis is that long, and torch warns of truncation near the least int64.
+    return max(bound, -(2**62)) if isinstance(bound, int) else bound

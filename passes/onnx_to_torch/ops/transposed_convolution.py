@@ -50,13 +50,10 @@ def _with_output_shape(call: Call, area: Windows, spatial: Sequence[Int], extra:
     if call.has("output_shape"):
         wanted = call.attr_ints("output_shape")[-len(spatial) :]
         whole = zip(wanted, spatial, area.strides, area.extents, extra, strict=True)
-        surplus = [
-            stride * (size - 1) + more + extent - target for target, size, stride, extent, more in whole
-        ]
+        surplus = [stride * (size - 1) + more + extent - target for target, size, stride, extent, more in whole]
     elif mode.startswith("SAME"):
         surplus = [
-            extent - stride + more
-            for stride, extent, more in zip(area.strides, area.extents, extra, strict=True)
+            extent - stride + more for stride, extent, more in zip(area.strides, area.extents, extra, strict=True)
         ]
     else:
         return area

@@ -14,9 +14,7 @@ from tests.support.onnx_ops import FEW, check_op, sample
 @pytest.mark.parametrize("op_type", ["ArgMax", "ArgMin"])
 @FEW
 @given(data=st.data(), keep=st.integers(0, 1), last=st.integers(0, 1))
-def test_the_first_or_the_last_of_equals(
-    op_type: str, since: int, data: st.DataObject, keep: int, last: int
-) -> None:
+def test_the_first_or_the_last_of_equals(op_type: str, since: int, data: st.DataObject, keep: int, last: int) -> None:
     shape = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
     axis = data.draw(st.integers(0 if since == 1 else -len(shape), len(shape) - 1))
     dtype = data.draw(st.sampled_from(["float16", "float32", "int8", "int64", "uint8", "uint32", "uint64"]))

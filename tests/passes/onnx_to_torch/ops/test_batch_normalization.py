@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ def inputs_for(shape: tuple[int, ...], statistics: tuple[int, ...], dtype: str =
     return [sample(shape, dtype), *rest, sample(statistics, dtype, seed=4, low=0.5)]
 
 
-def normalized(data: Array, scale: Array, bias: Array, mean: Array, variance: Array, epsilon: float) -> Array:
+def normalized(inputs: Sequence[Array], epsilon: float) -> Array:
+    data = inputs[0]
     per_channel = [-1, *[1] * (data.ndim - 2)]
-    scale, bias, mean, variance = (a.reshape(per_channel) for a in (scale, bias, mean, variance))
+    scale, bias, mean, variance = (a.reshape(per_channel) for a in inputs[1:])
     return np.asarray((data - mean) / np.sqrt(variance + epsilon) * scale + bias, data.dtype)
 
 
@@ -26,7 +28,7 @@ def normalized(data: Array, scale: Array, bias: Array, mean: Array, variance: Ar
 def test_inference(since: int, shape: tuple[int, ...]) -> None:
     inputs = inputs_for(shape, (3,))
     attributes: dict[str, Any] = {"epsilon": 1e-2, **({"is_test": 1} if since < 7 else {})}
-    check_op("BatchNormalization", inputs, since, attributes=attributes, expected=[normalized(*inputs, 1e-2)])
+    check_op("BatchNormalization", inputs, since, attributes=attributes, expected=[normalized(inputs, 1e-2)])
 
 
 @pytest.mark.parametrize("since", [1, 6, 7])
@@ -50,7 +52,7 @@ def test_element_types_may_differ(parameters: str, statistics: str) -> None:
     data, scale, bias, mean, variance = inputs_for((2, 3, 4), (3,))
     inputs = [data.astype(np.float16), scale.astype(parameters), bias.astype(parameters)]
     inputs += [mean.astype(statistics), variance.astype(statistics)]
-    exact = normalized(*(a.astype(np.float64) for a in inputs), 1e-5).astype(np.float16)
+    exact = normalized([a.astype(np.float64) for a in inputs], 1e-5).astype(np.float16)
     check_op("BatchNormalization", inputs, 15, expected=[exact], tolerance=5e-3)
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 import onnx
@@ -9,7 +12,20 @@ from artifacts.errors import UnsupportedError
 from tests.support.onnx_ops import Array, check_op, run_op, sample
 
 SINCE = [6, 9, 13, 19, 21, 23, 24, 25, 28]
-NUMERIC = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"]
+NUMERIC = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+]
 FLOAT8 = ["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
 TYPES = {
     "float8_e4m3fn": onnx.TensorProto.FLOAT8E4M3FN,
@@ -27,6 +43,13 @@ EDGES = np.array(
 
 def to(name: str) -> dict[str, int]:
     return {"to": int(TYPES.get(name) or onnx.helper.np_dtype_to_tensor_dtype(np.dtype(name)))}
+
+
+def check_cast(data: Array, since: int, attributes: Mapping[str, Any], expected: Array) -> None:
+    """As check_op does; but numpy finds NaN unequal to itself in the types of ml_dtypes."""
+    (result,) = run_op("Cast", [data], since, attributes=attributes)
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result.astype(np.float64), expected.astype(np.float64))
 
 
 @pytest.mark.parametrize("target", NUMERIC)
@@ -62,15 +85,15 @@ def test_all_but_zero_is_true() -> None:
 @pytest.mark.parametrize("since", [19, 21, 28])
 def test_float8_saturates(since: int, target: str) -> None:
     dtype = getattr(ml_dtypes, target)
-    greatest = float(ml_dtypes.finfo(dtype).max)
+    greatest = {"float8_e4m3fn": 448.0, "float8_e4m3fnuz": 240.0}.get(target, 57344.0)
     expected = np.where(np.isnan(EDGES), np.nan, EDGES.clip(-greatest, greatest)).astype(dtype)
-    check_op("Cast", [EDGES], since, attributes=to(target), expected=[expected])
+    check_cast(EDGES, since, to(target), expected)
 
 
 @pytest.mark.parametrize("target", FLOAT8)
 def test_float8_overflows_where_it_may_not_saturate(target: str) -> None:
     expected = EDGES.astype(getattr(ml_dtypes, target))
-    check_op("Cast", [EDGES], 19, attributes={**to(target), "saturate": 0}, expected=[expected])
+    check_cast(EDGES, 19, {**to(target), "saturate": 0}, expected)
 
 
 @pytest.mark.parametrize("target", [*FLOAT8, "bfloat16"])
@@ -92,14 +115,14 @@ def test_back_from_narrow_floats(target: str) -> None:
 def test_an_exponent_alone(mode: str, expected: list[float]) -> None:
     data = np.array([0.25, 0.26, 0.45, 1, 1.5, 3, 2.0**-127, np.inf, np.nan], np.float32)
     wanted = np.array(expected, np.float32).astype(ml_dtypes.float8_e8m0fnu)
-    check_op("Cast", [data], 24, attributes={**to("float8_e8m0fnu"), "round_mode": mode}, expected=[wanted])
+    check_cast(data, 24, {**to("float8_e8m0fnu"), "round_mode": mode}, wanted)
 
 
 def test_an_exponent_alone_is_not_a_number_beyond_its_range() -> None:
     data = np.array([0, np.inf, 3.3e38, 1], np.float32)
     wanted = np.array([np.nan, np.nan, np.nan, 1], np.float32).astype(ml_dtypes.float8_e8m0fnu)
     attributes = {**to("float8_e8m0fnu"), "round_mode": "nearest", "saturate": 0}
-    check_op("Cast", [data], 24, attributes=attributes, expected=[wanted])
+    check_cast(data, 24, attributes, wanted)
 
 
 @pytest.mark.parametrize("since", [15, 19, 21, 23, 24, 25])
@@ -108,7 +131,9 @@ def test_cast_like(since: int, target: str) -> None:
     check_op("CastLike", [sample((3, 4)), np.zeros(2, target)], since)
 
 
-@pytest.mark.parametrize(("source", "target"), [("float32", "int32"), ("int8", "uint8"), ("float64", "int64"), ("bool", "uint8")])
+@pytest.mark.parametrize(
+    ("source", "target"), [("float32", "int32"), ("int8", "uint8"), ("float64", "int64"), ("bool", "uint8")]
+)
 def test_bit_cast(source: str, target: str) -> None:
     data = sample((3, 4), source)
     check_op("BitCast", [data], 26, attributes=to(target), expected=[data.view(target)])

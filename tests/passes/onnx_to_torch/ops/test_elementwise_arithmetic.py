@@ -37,9 +37,7 @@ def test_broadcasts_and_keeps_the_element_type(
 
 @pytest.mark.parametrize("since", [1, 6])
 @pytest.mark.parametrize(("op_type", "function"), [("Add", np.add), ("Sub", np.subtract), ("Mul", np.multiply)])
-def test_until_version_6_axis_says_where_the_second_shape_begins(
-    op_type: str, function: np.ufunc, since: int
-) -> None:
+def test_until_version_6_axis_says_where_the_second_shape_begins(op_type: str, function: np.ufunc, since: int) -> None:
     a, b = sample((2, 3, 4, 5)), sample((3, 4), seed=1)
     expected = [function(a, b[None, :, :, None])]
     check_op(op_type, [a, b], since, attributes={"broadcast": 1, "axis": 1}, expected=expected)

@@ -15,9 +15,7 @@ from tests.support.onnx_ops import FEW, check_op, run_op, sample
 @pytest.mark.parametrize("op_type", ["Max", "Min", "Sum", "Mean"])
 @FEW
 @given(shapes=mutually_broadcastable_shapes(num_shapes=3, max_dims=3, max_side=4), count=st.integers(1, 3))
-def test_any_number_of_tensors_broadcasts(
-    op_type: str, since: int, shapes: BroadcastableShapes, count: int
-) -> None:
+def test_any_number_of_tensors_broadcasts(op_type: str, since: int, shapes: BroadcastableShapes, count: int) -> None:
     arrays = [sample(shape, seed=i) for i, shape in enumerate(shapes.input_shapes[:count])]
     function = {"Max": np.maximum, "Min": np.minimum}.get(op_type, np.add)
     expected = np.asarray(reduce(function, arrays), np.float32)

@@ -53,9 +53,7 @@ def test_split_by_sizes(since: int) -> None:
     else:
         inputs = [data, np.array(sizes, np.int64)]
         for constants in ({1}, set[int]()):
-            check_op(
-                "Split", inputs, since, attributes={"axis": 1}, outputs=3, constants=constants, expected=expected
-            )
+            check_op("Split", inputs, since, attributes={"axis": 1}, outputs=3, constants=constants, expected=expected)
 
 
 def test_version_1_takes_sizes_in_either_form() -> None:

@@ -98,7 +98,7 @@ def test_space_to_depth_undoes_depth_to_space(since: int, mode: str) -> None:
 def test_blocks_follow_the_size() -> None:
     for op_type, sizes, others in [
         ("DepthToSpace", (2, 4, 3, 4), (3, 4, 5, 6)),
-        ("SpaceToDepth", (2, 3, 4, 6), (3, 3, 8, 2)),
+        ("SpaceToDepth", (2, 3, 4, 6), (3, 3, 8, 4)),
     ]:
         check_op(op_type, [sample(sizes)], 13, attributes={"blocksize": 2}, symbolic=[sample(others)])
 

@@ -26,7 +26,10 @@ def pooled(data: Array, area: dict[str, Any], column_major: bool = False) -> tup
     strides_of_index = [int(np.prod(sizes[:i] if column_major else sizes[i + 1 :])) for i in range(rank)]
     for n, c, *at in np.ndindex(values.shape):
         taps = itertools.product(
-            *([a * s - p + d * t for t in range(k)] for a, s, p, d, k in zip(at, strides, pads, dilations, kernel))
+            *(
+                [a * s - p + d * t for t in range(k)]
+                for a, s, p, d, k in zip(at, strides, pads[:rank], dilations, kernel, strict=True)
+            )
         )
         inside = [tap for tap in taps if all(0 <= t < size for t, size in zip(tap, sizes, strict=True))]
         best = max(inside, key=lambda tap: (data[(n, c, *tap)], [-t for t in tap]))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passes.onnx_to_torch.importer import Importer
-from tests.support.onnx_ops import FEW, check_model, check_op, export, run_op, sample
+from tests.support.onnx_ops import FEW, Array, check_model, check_op, export, run_op, sample
 
 ATTRIBUTE = {
     "ReduceSum": (1, 11),
@@ -48,13 +48,11 @@ def test_axes_as_an_attribute(op_type: str, since: int, data: st.DataObject, kee
 def test_axes_as_an_input(op_type: str, since: int, data: st.DataObject, keep: int, noop: int) -> None:
     # The reference fails on a single element without axes.
     shape = data.draw(st.lists(st.integers(1, 4), min_size=op_type == "ReduceLogSumExp", max_size=4))
-    by_axis = st.lists(
-        st.integers(-len(shape), len(shape) - 1), max_size=3, unique_by=lambda axis: axis % len(shape)
-    )
+    by_axis = st.lists(st.integers(-len(shape), len(shape) - 1), max_size=3, unique_by=lambda axis: axis % len(shape))
     axes = data.draw(st.none() | by_axis) if shape else None
     given_axes = [] if axes is None else [np.array(axes, np.int64)]
     attributes = {"keepdims": keep, "noop_with_empty_axes": noop}
-    inputs = [sample(shape, low=0.1), *given_axes]
+    inputs: list[Array] = [sample(shape, low=0.1), *given_axes]
     check_op(op_type, inputs, since, attributes=attributes, constants={1}, tolerance=1e-4)
 
 
@@ -63,7 +61,7 @@ def test_axes_as_an_input(op_type: str, since: int, data: st.DataObject, keep: i
 def test_of_an_empty_set(op_type: str, keep: int) -> None:
     if op_type == "ReduceMean":
         return
-    inputs = [np.zeros((2, 0, 3), np.float32), np.array([1], np.int64)]
+    inputs: list[Array] = [np.zeros((2, 0, 3), np.float32), np.array([1], np.int64)]
     check_op(op_type, inputs, max(INPUT[op_type]), attributes={"keepdims": keep}, constants={1})
 
 
@@ -72,16 +70,19 @@ def test_of_an_empty_set(op_type: str, keep: int) -> None:
 def test_on_integers(op_type: str, dtype: str) -> None:
     extremes = op_type in ("ReduceMax", "ReduceMin")
     if extremes or dtype not in ("int8", "uint8"):
-        inputs = [sample((3, 4), dtype, low=0 if op_type == "ReduceMean" else -9, high=9), np.array([1], np.int64)]
+        inputs: list[Array] = [
+            sample((3, 4), dtype, low=0 if op_type == "ReduceMean" else -9, high=9),
+            np.array([1], np.int64),
+        ]
         expected = [np.abs(inputs[0]).sum(1, keepdims=True).astype(dtype)] if op_type == "ReduceL1" else None
         check_op(op_type, inputs, max(INPUT[op_type]), constants={1}, expected=expected)
         if extremes:
-            empty = [np.zeros((2, 0), dtype), inputs[1]]
+            empty: list[Array] = [np.zeros((2, 0), dtype), inputs[1]]
             check_op(op_type, empty, max(INPUT[op_type]), constants={1})
 
 
 def test_the_mean_of_integers_rounds_toward_zero() -> None:
-    inputs = [np.array([[-3, -4], [3, 4]], np.int32), np.array([1], np.int64)]
+    inputs: list[Array] = [np.array([[-3, -4], [3, 4]], np.int32), np.array([1], np.int64)]
     check_op("ReduceMean", inputs, 18, constants={1}, expected=[np.array([[-3], [3]], np.int32)])
 
 

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artifacts.errors import SourceError
-from tests.support.onnx_ops import FEW, check_model, check_op, run_op, sample
+from tests.support.onnx_ops import FEW, Array, check_model, check_op, run_op, sample
 
 SHAPES = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 INPUT_FORMS = [13, 21, 23, 24, 25]
 
 
-def ints(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def ints(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
@@ -124,12 +124,10 @@ def test_unsqueeze(axes: list[int]) -> None:
 
 @pytest.mark.parametrize("since", [11, 13])
 def test_constants_are_known_and_equal_the_tensors(since: int) -> None:
-    data = ints(7, 8, 9)
-    axes = {"attributes": {"axes": [0]}} if since == 11 else {}
-    extra = [] if since == 11 else [ints(0)]
-    (wide,) = run_op("Unsqueeze", [data, *extra], since, constants={0, 1}, **axes)
+    attributes, axes = ({"axes": [0]}, []) if since == 11 else ({}, [ints(0)])
+    (wide,) = run_op("Unsqueeze", [ints(7, 8, 9), *axes], since, constants={0, 1}, attributes=attributes)
     np.testing.assert_array_equal(wide, [[7, 8, 9]])
-    (narrow,) = run_op("Squeeze", [ints(7), *extra], since, constants={0, 1}, **axes)
+    (narrow,) = run_op("Squeeze", [ints(7), *axes], since, constants={0, 1}, attributes=attributes)
     assert narrow.shape == ()
     assert narrow == 7
 

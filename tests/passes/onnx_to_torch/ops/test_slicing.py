@@ -38,8 +38,7 @@ def test_bounds_as_inputs(since: int, constant: bool, start: int, end: int, axis
     if since == 10:
         axis %= 2
     inputs = [sample((5, 6)), ints(start), ints(end), ints(axis), ints(step)]
-    # For a negative step, ends before the first element are Python's None, which the reference knows only
-    # for the least int64.
+    # For a negative step, an end before the first element is what Python calls None.
     index = slice(start, None if step < 0 and end < -6 else end, step)
     expected = [inputs[0][index] if axis in (0, -2) else inputs[0][:, index]]
     constants = {1, 2, 3, 4} if constant else ()

@@ -69,7 +69,7 @@ def test_output_shape_makes_the_padding(mode: str, kernel: int, stride: int, wan
     surplus = stride * 4 + kernel - wanted
     total = max(surplus, 0)
     begin = total // 2 if mode == "SAME_UPPER" else total - total // 2
-    expected = cropped(scattered(*inputs, [stride], [1], 1), [begin], [surplus - begin]).astype(np.float32)
+    expected = cropped(scattered(inputs[0], inputs[1], [stride], [1], 1), [begin], [surplus - begin]).astype(np.float32)
     attributes: dict[str, Any] = {"strides": [stride], "output_shape": [wanted], "auto_pad": mode}
     check_op("ConvTranspose", inputs, 22, attributes=attributes, expected=[expected])
 
@@ -81,7 +81,7 @@ def test_same_multiplies_the_size_by_the_stride(mode: str) -> None:
     attributes: dict[str, Any] = {"strides": [2], "auto_pad": mode}
     assert run_op("ConvTranspose", inputs[0], 22, attributes=attributes)[0].shape == (1, 3, 10)
     begin = 0 if mode == "SAME_UPPER" else 1
-    expected = cropped(scattered(*inputs[0], [2], [1], 1), [begin], [1 - begin]).astype(np.float32)
+    expected = cropped(scattered(inputs[0][0], weight, [2], [1], 1), [begin], [1 - begin]).astype(np.float32)
     check_op("ConvTranspose", inputs[0], 22, attributes=attributes, expected=[expected])
 
 

@@ -1,0 +1,149 @@
+"""Inspect: what is in a bundle, an ONNX model or a shard, as one document and as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from artifacts.bundle import Bundle
+from artifacts.errors import UsageError
+from artifacts.schedule import Decode
+from artifacts.shards import read_shard
+from artifacts.spec import Signature
+
+SHOWN_TENSORS = 20
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table for people."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+Inspection = tuple[dict[str, Any], list[Section]]
+
+
+def inspect(path: Path) -> Inspection:
+    """Look into a thing by what it is. Raises UnspoolError if it is none of what can be looked into."""
+    if path.is_dir():
+        return _bundle(path)
+    if path.suffix == ".safetensors":
+        return _shard(path)
+    if path.is_file():
+        return _model(path)
+    raise UsageError.of("inspect", str(path), "does not exist", "name a bundle, an ONNX model or a safetensors file")
+
+
+def _bundle(path: Path) -> Inspection:
+    bundle = Bundle.open(path)
+    manifest, report = bundle.manifest, bundle.report()
+    sections = []
+    for name, model in manifest.models.items():
+        rows = _signature_rows(model.signature)
+        schedule = model.schedule
+        rows.append(["schedule", schedule.kind, ""])
+        if isinstance(schedule, Decode):
+            generation = schedule.generation
+            rows += [
+                [
+                    "decode",
+                    f"{schedule.state}, loop by {schedule.control.kind}",
+                    f"{schedule.tokens} -> {schedule.logits}",
+                ],
+                [
+                    "tokens",
+                    f"start {generation.start}, end {list(generation.eos)}, pad {generation.pad}",
+                    f"at most {generation.max_new_tokens}",
+                ],
+            ]
+            rows += [
+                ["slot", f"{slot.output} -> {slot.input}", f"{slot.init}, axis {slot.axis}"] for slot in schedule.slots
+            ]
+        rows.append(["source", model.source, ""])
+        sections.append(Section(f"Model {name}", ["", "", ""], rows))
+    engines = [
+        [name, engine.kind, engine.status, _megabytes(manifest.files[engine.source].bytes), ", ".join(engine.runs_on)]
+        for name, engine in manifest.engines.items()
+    ]
+    sections.append(Section("Engines", ["engine", "kind", "status", "size", "runs on"], engines))
+    weights = [[s.path, str(len(s.tensors)), _megabytes(s.bytes)] for s in manifest.weights.shards]
+    sections.append(Section("Weights", ["shard", "tensors", "size"], weights))
+    made = [[name, version] for name, version in manifest.tools.items()]
+    made += [["pass", f"{step.name} {step.options or ''}".strip()] for step in manifest.passes]
+    sections.append(Section("Made with", ["", ""], made))
+    if report is not None:
+        worst: dict[tuple[str, str], float] = {}
+        for item in report.numerics:
+            key = (item.model, item.after)
+            worst[key] = max(worst.get(key, 0.0), item.max_abs if item.max_abs is not None else float("inf"))
+        numerics = [[model, after, f"{value:.3g}"] for (model, after), value in worst.items()]
+        sections.append(Section("Numerics", ["model", "after", "largest difference"], numerics))
+    document = {
+        "kind": "bundle",
+        "manifest": manifest.model_dump(mode="json"),
+        "digest": manifest.digest,
+        "bytes": sum(file.bytes for file in manifest.files.values()),
+        "report": report.model_dump(mode="json") if report is not None else None,
+    }
+    return document, sections
+
+
+def _shard(path: Path) -> Inspection:
+    tensors, store = read_shard(path.parent, path.name, verify=False)
+    rows = [[t.digest[:16], str(t.dtype), "x".join(map(str, t.shape)), str(t.offset), str(t.nbytes)] for t in tensors]
+    title = f"{path.name}: {len(tensors)} tensors, {_megabytes(store.nbytes)}"
+    document = {"kind": "weights", "tensors": [tensor.model_dump(mode="json") for tensor in tensors]}
+    return document, [Section(title, ["digest", "dtype", "shape", "offset", "bytes"], rows)]
+
+
+def _model(path: Path) -> Inspection:
+    import onnx_ir as ir
+
+    from passes.onnx_to_torch.convert import source_signature
+    from passes.onnx_to_torch.gaps import find_gaps
+    from passes.onnx_to_torch.importer import constant_tensors
+    from passes.onnx_to_torch.source import load_source
+
+    source = load_source(path)
+    signature = source_signature(source)
+    operators = Counter(node.op_type for node in ir.traversal.RecursiveGraphIterator(source.model.graph))
+    gaps = find_gaps(source.model)
+    weights = sum(tensor.nbytes for tensor in {id(t): t for t in constant_tensors(source.model)}.values())
+    opsets = {domain or "ai.onnx": version for domain, version in source.model.opset_imports.items()}
+    rows = _signature_rows(signature)
+    rows += [["opset", f"{domain} {version}", ""] for domain, version in opsets.items()]
+    rows += [["weights", _megabytes(weights), ""], ["digest", source.digest, ""]]
+    sections = [
+        Section(f"ONNX model {path.name}", ["", "", ""], rows),
+        Section("Operators", ["operator", "nodes"], [[name, str(count)] for name, count in operators.most_common()]),
+    ]
+    if gaps:
+        sections.append(Section("Not convertible", ["operator", "reason"], [[g.subject, g.message] for g in gaps]))
+    document = {
+        "kind": "onnx",
+        "signature": signature.model_dump(mode="json"),
+        "opsets": opsets,
+        "operators": dict(operators),
+        "weights_bytes": weights,
+        "digest": source.digest,
+        "gaps": [{"subject": gap.subject, "message": gap.message} for gap in gaps],
+    }
+    return document, sections
+
+
+def _signature_rows(signature: Signature) -> list[list[str]]:
+    return [
+        [side, spec.name, f"{spec.dtype}[{', '.join(map(str, spec.shape))}]"]
+        for side, specs in (("input", signature.inputs), ("output", signature.outputs))
+        for spec in specs
+    ]
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"

@@ -247,4 +247,3 @@ def _onnx_type(dtype: DType) -> ir.DataType:
 
 def _scalar(name: str, dtype: ir.DataType) -> ir.Value:
     return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape([]))
-

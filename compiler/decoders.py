@@ -16,7 +16,7 @@ from passes.onnx_to_torch.input_hints import InputHint
 
 @dataclass(frozen=True)
 class DecoderPorts:
-    """The input that holds the decoder's tokens, [batch, t], and the output that scores them, [batch, t, vocabulary]."""
+    """The decoder's input of tokens, [batch, t], and its output that scores them, [batch, t, vocabulary]."""
 
     tokens: str
     logits: str

@@ -160,7 +160,7 @@ def _separate_outputs(graph: ir.Graph) -> None:
             identity = ir.node("Identity", [value])
             graph.append(identity)
             output = identity.outputs[0]
-            output.dtype, output.shape = value.dtype, value.shape
+            output.type, output.shape = value.type, value.shape
             graph.outputs[position] = output
         seen.add(graph.outputs[position])
 
@@ -195,7 +195,8 @@ def _strip(model: ir.Model) -> None:
     model.doc_string = None
     model.metadata_props.clear()
     model.graph.name = "main"
-    for graph in (model.graph, *model.functions.values()):
+    graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for graph in graphs:
         graph.metadata_props.clear()
         graph.doc_string = None
         for node in ir.traversal.RecursiveGraphIterator(graph):
@@ -210,4 +211,5 @@ def _strip(model: ir.Model) -> None:
 
 def serialized(model: ir.Model) -> bytes:
     """The model as bytes, the same on every call and machine."""
-    return ir.to_proto(model).SerializeToString(deterministic=True)
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return data

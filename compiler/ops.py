@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import onnx.defs
 
+from passes.onnx_to_torch.function_bodies import has_function
 from passes.onnx_to_torch.registry import registered
 
 DOMAINS = ("", "ai.onnx.ml")
@@ -27,7 +28,7 @@ def missing_operators() -> dict[str, list[int]]:
     for schema in onnx.defs.get_all_schemas_with_history():
         key = (schema.domain, schema.name, schema.since_version)
         # Constant is read by the importer itself; a function body stands in for a converter.
-        served = schema.name == "Constant" or schema.has_function or schema.has_context_dependent_function
+        served = schema.name == "Constant" or has_function(schema)
         if schema.domain in DOMAINS and key not in have and not served and not schema.deprecated:
             found[_full_name(schema.domain, schema.name)].append(schema.since_version)
     return {name: sorted(versions) for name, versions in sorted(found.items())}

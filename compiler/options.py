@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class CompileOptions:
     schedule: ScheduleName = ScheduleName.AUTO
     partitions: tuple[int, ...] = ()
     cache: CacheMode = CacheMode.AUTO
-    tokens: TokenFlags = TokenFlags()
+    tokens: TokenFlags = field(default_factory=TokenFlags)
     precision: Precision = Precision.AUTO
     min_shapes: Shapes = ()
     opt_shapes: Shapes = ()

@@ -114,6 +114,7 @@ def _size(spec: TensorSpec, axis: int, attempt: int, number: int, batch: int, ta
         return batch
     if number == 2 and attempt == 0:
         return 1
+    choices: tuple[int, ...]
     if spec.rank >= 4 and axis >= 2:
         choices = _SPATIAL
     elif spec.dtype.is_float and axis == spec.rank - 1:

@@ -72,4 +72,4 @@ def _frozen(argument: Argument) -> Hashable:
         return ("dict", *sorted((key, _frozen(value)) for key, value in argument.items()))
     if isinstance(argument, float):
         return ("float", repr(argument))  # -0.0 and 0.0 are equal too, and nan is not equal to itself
-    return (type(argument).__name__, argument)  # type: ignore[return-value]
+    return (type(argument).__name__, argument)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -9,8 +10,8 @@ import torch
 
 from artifacts.weights import WeightRef, WeightStore
 from passes.bodies import copied_graph, edited
-from passes.contract import FunctionPass
-from passes.program import Function
+from passes.contract import Pass, Rewrite
+from passes.program import Function, Program
 from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy
 
 _aten = torch.ops.aten
@@ -39,53 +40,69 @@ A transposed copy of a tied weight would be a second copy of it; targets read a 
 
 
 @dataclass(frozen=True)
-class FoldConstants(FunctionPass):
+class FoldConstants(Pass):
     """Replace a computation on weights and constants by its result.
 
     A result is folded if it has at most `limit` bytes, or no more bytes than the weights that it alone uses:
-    that bound keeps a filled tensor (ConstantOfShape) an operator, and keeps ties, because a weight with another
-    user stays. A view of a weight becomes a reference on the same content.
+    that bound keeps a filled tensor (ConstantOfShape) an operator, and keeps ties, because a content with another
+    user, in this function or in another one, stays. A view of a weight becomes a reference on the same content.
     """
 
     name: ClassVar[str] = "fold-constants"
     limit: int = 1024
 
-    def rewrite_function(
-        self, function: Function, weights: WeightStore
-    ) -> tuple[Function, WeightStore, tuple[str, ...]]:
-        graph, _ = copied_graph(function.body)
-        folder = _Folder(function, graph, weights, self.limit)
-        for node in list(graph.nodes):
-            folder.visit(node)
-        if not folder.folded:
-            return function, weights, ()
-        folder.prune()
-        remaining = {node.name for node in graph.nodes}
-        folded = replace(
-            function,
-            body=edited(function.body, graph),
-            weights={name: ref for name, ref in folder.refs.items() if name in remaining},
-            sources={name: source for name, source in folder.sources.items() if name in remaining},
-        )
-        return folded, folder.store, (f"{folder.folded} nodes folded",)
+    def rewrite(self, program: Program) -> Rewrite:
+        users = Counter(f.weights[n.name].digest for f in program.functions.values() for n in f.weight_nodes if n.users)
+        store = program.weights
+        folders = {name: _Folder(f, users, store, self.limit) for name, f in program.functions.items()}
+        # Folding takes users from weights, and a weight that has lost one may let more be folded: until none is.
+        before, folded = -1, 0
+        while folded > before:
+            for folder in folders.values():
+                store = folder.sweep(store)
+            before, folded = folded, sum(folder.folded for folder in folders.values())
+        notes = tuple(f"{name}: {folder.folded} nodes folded" for name, folder in folders.items() if folder.folded)
+        return Rewrite(program.with_functions({n: f.result() for n, f in folders.items()}, store), notes)
 
 
 class _Folder:
-    """The state of one walk over a graph that is being edited."""
+    """A function that is being folded. `users` counts, over all functions, the placeholders of each content."""
 
-    def __init__(self, function: Function, graph: torch.fx.Graph, store: WeightStore, limit: int) -> None:
-        self.graph = graph
+    def __init__(self, function: Function, users: Counter[str], store: WeightStore, limit: int) -> None:
+        self.function = function
+        self.graph, _ = copied_graph(function.body)
+        self.users = users
         self.store = store
         self.limit = limit
         self.refs: dict[str, WeightRef] = dict(function.weights)
         self.sources = dict(function.sources)
         self.folded = 0
-        self.last_weight = next((n for n in graph.nodes if n.op == "placeholder"), None)
-        for node in graph.nodes:
-            if node.op == "placeholder" and node.name in self.refs:
-                self.last_weight = node
+        weights = [node for node in self.graph.nodes if node.op == "placeholder" and node.name in self.refs]
+        self.last_weight = weights[-1] if weights else None
 
-    def visit(self, node: torch.fx.Node) -> None:
+    def sweep(self, store: WeightStore) -> WeightStore:
+        """Fold once from the first node to the last; the store with what that added."""
+        self.store = store
+        for node in list(self.graph.nodes):
+            self._visit(node)
+        return self.store
+
+    def result(self) -> Function:
+        """The folded function, without the weights that nothing uses any more; the one given if none was folded."""
+        if not self.folded:
+            return self.function
+        for node in list(self.graph.nodes):
+            if node.op == "placeholder" and node.name in self.refs and not node.users:
+                self.graph.erase_node(node)
+        remaining = {node.name for node in self.graph.nodes}
+        return replace(
+            self.function,
+            body=edited(self.function.body, self.graph),
+            weights={name: ref for name, ref in self.refs.items() if name in remaining},
+            sources={name: source for name, source in self.sources.items() if name in remaining},
+        )
+
+    def _visit(self, node: torch.fx.Node) -> None:
         if node.op != "call_function" or not isinstance(node.meta.get("val"), torch.Tensor):
             return
         if node.target in REORDERINGS or not isinstance(node.target, torch._ops.OpOverload):
@@ -98,12 +115,15 @@ class _Folder:
         if node.target in VIEWS:
             self._replace(node, self.refs[sources[0].name].reshaped(tuple(node.meta["val"].shape)))
             return
-        own = sum(self.refs[s.name].nbytes for s in sources if set(s.users) == {node})
+        own = sum(self.refs[s.name].nbytes for s in sources if self._only_user_is(node, s))
         size = node.meta["val"].numel() * node.meta["val"].element_size()
         if size > max(own, self.limit):
             return
         self.store, ref = self.store.with_tensor(to_numpy(self._evaluate(node)), logical_dtype(node.meta["val"].dtype))
         self._replace(node, ref)
+
+    def _only_user_is(self, node: torch.fx.Node, weight: torch.fx.Node) -> bool:
+        return set(weight.users) == {node} and self.users[self.refs[weight.name].digest] == 1
 
     def _evaluate(self, node: torch.fx.Node) -> torch.Tensor:
         def load(source: torch.fx.Node) -> torch.Tensor:
@@ -113,10 +133,11 @@ class _Folder:
         arguments = torch.fx.map_arg(node.args, load)
         keywords = torch.fx.map_arg(node.kwargs, load)
         with torch.no_grad():
-            result: torch.Tensor = node.target(*arguments, **keywords)  # type: ignore[operator,misc]
+            result: torch.Tensor = node.target(*arguments, **keywords)  # type: ignore[operator]
         return result
 
     def _replace(self, node: torch.fx.Node, ref: WeightRef) -> None:
+        # torch wants weights before inputs: after the last weight, or first of all.
         with self.graph.inserting_after(self.last_weight) if self.last_weight else self.graph.inserting_before():
             folded = self.graph.placeholder(f"{node.name}_folded")
         folded.meta = {"val": node.meta["val"], "weight": True}
@@ -125,14 +146,11 @@ class _Folder:
         if node.name in self.sources:
             self.sources[folded.name] = self.sources[node.name]
         node.replace_all_uses_with(folded)
+        used = node.all_input_nodes
         self.graph.erase_node(node)
+        self.users[ref.digest] += bool(folded.users)
+        self.users.subtract(self.refs[weight.name].digest for weight in used if not weight.users)
         self.folded += 1
-
-    def prune(self) -> None:
-        """Drop weights that nothing uses any more."""
-        for node in reversed(list(self.graph.nodes)):
-            if node.op == "placeholder" and node.name in self.refs and not node.users:
-                self.graph.erase_node(node)
 
 
 def _is_static(value: torch.Tensor) -> bool:

@@ -38,7 +38,8 @@ class Function:
 
     @property
     def graph(self) -> torch.fx.Graph:
-        return self.body.graph
+        graph: torch.fx.Graph = self.body.graph
+        return graph
 
     @property
     def input_nodes(self) -> tuple[torch.fx.Node, ...]:
@@ -58,7 +59,7 @@ class Function:
     def results(self) -> tuple[torch.fx.node.Argument, ...]:
         """What the output node returns, in the signature's order."""
         output = next(iter(reversed(self.graph.nodes)))
-        return tuple(output.args[0])  # type: ignore[arg-type]
+        return tuple(output.args[0])
 
     @property
     def computations(self) -> Iterator[torch.fx.Node]:

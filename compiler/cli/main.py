@@ -7,14 +7,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import click
 import typer
 
-from artifacts.errors import Problem, UnspoolError
+from artifacts.errors import Problem, UnspoolError, UsageError
 from compiler.cli import bundles, catalog, compiling
 from compiler.cli.output import print_json, print_problems
 
 DEBUG_VARIABLE = "UNSPOOL_DEBUG"
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="unspool",
@@ -37,38 +37,46 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status. Every error is printed once, as text or as JSON."""
-    as_json = "--json" in arguments
-    try:
-        result = typer.main.get_command(app).main(list(arguments), prog_name="unspool", standalone_mode=False)
-    except UnspoolError as error:
-        return _fail(error.problems, error.exit_code, as_json)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.ctx.get_help() if error.ctx else "", file=sys.stderr)
-        return 2
-    except click.ClickException as error:
-        hint = f"see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
-        return _fail([Problem("options", "command line", error.format_message(), hint)], 2, as_json)
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader went away (`unspool inspect ... | head`): not an error, and nothing may be written any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a defect of ours is no traceback either
-        if os.environ.get(DEBUG_VARIABLE):
-            traceback.print_exc()
-        hint = f"a defect of Unspool; set {DEBUG_VARIABLE}=1 for a traceback and report it"
-        return _fail([Problem("internal", type(error).__name__, str(error) or "no message", hint)], 1, as_json)
-    return result if isinstance(result, int) else 0
-
-
-def _fail(problems: Sequence[Problem], status: int, as_json: bool) -> int:
-    if as_json:
+    status, problems = _outcome(arguments)
+    if problems and "--json" in arguments:
         print_json({"ok": False}, problems)
     else:
         print_problems(problems)
     return status
+
+
+def _outcome(arguments: Sequence[str]) -> tuple[int, Sequence[Problem]]:
+    command = typer.main.get_command(app)
+    try:
+        # Not `command.main`, which would print errors, and end the process, in its own way.
+        with command.make_context("unspool", list(arguments)) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as error:
+        return error.exit_code, ()
+    except UnspoolError as error:
+        return error.exit_code, error.problems
+    except typer.TyperException as error:
+        return UsageError.exit_code, _wrong_call(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED, [Problem("command line", "unspool", "interrupted")]
+    except BrokenPipeError:
+        # The reader went away (`unspool inspect ... | head`): not an error, and nothing may be written any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a defect of ours is no traceback either
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        hint = f"a defect of Unspool; set {DEBUG_VARIABLE}=1 for a traceback and report it"
+        return 1, [Problem("internal", type(error).__name__, str(error) or "no message", hint)]
+    return 0, ()
+
+
+def _wrong_call(error: typer.TyperException) -> Sequence[Problem]:
+    """What was wrong with the arguments; nothing for a call without any, which has printed the help."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    hint = f"see {context.command_path} --help" if context else ""
+    message = error.format_message()
+    return [Problem("options", "command line", message, hint)] if message else ()
 
 
 if __name__ == "__main__":

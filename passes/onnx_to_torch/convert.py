@@ -167,7 +167,7 @@ def _traced_signature(
     body: ExportedProgram, declared: Signature, symbols: Mapping[str, str], weights: set[str]
 ) -> Signature:
     placeholders = [n for n in body.graph.nodes if n.op == "placeholder" and n.name not in weights]
-    results: Sequence[torch.fx.Node] = next(iter(reversed(body.graph.nodes))).args[0]  # type: ignore[assignment]
+    results: Sequence[torch.fx.Node] = next(iter(reversed(body.graph.nodes))).args[0]
 
     def spec(node: torch.fx.Node, source: TensorSpec) -> TensorSpec:
         value = node.meta["val"]

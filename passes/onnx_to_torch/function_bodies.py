@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+import ml_dtypes
+import numpy as np
 import onnx
+import onnx.defs
 import onnx.helper
 import onnx_ir as ir
 import torch
@@ -15,41 +18,63 @@ from passes.onnx_to_torch.values import Known, Value
 from passes.torch_dtypes import logical_dtype
 
 
+class _Bodies(Protocol):
+    """What onnx's own type stubs leave out of OpSchema."""
+
+    has_function: bool
+    has_context_dependent_function: bool
+    context_dependent_function_opset_versions: Sequence[int]
+
+    def get_context_dependent_function_with_opset_version(
+        self, opset_version: int, node: bytes, input_types: Sequence[bytes]
+    ) -> bytes: ...
+
+
 def schema_function(call: Call, inputs: Sequence[Value]) -> ir.Function | None:
     """The body that the operator's schema gives, or None if it has none.
 
-    A body may depend on the types of the inputs; those of a traced tensor are known.
+    A body may depend on the types of the inputs; those of a traced tensor are known. Attributes that the node
+    may leave out have the schema's defaults in it.
     """
-    schema = call.schema
-    if schema is None:
+    if call.schema is None:
         return None
-    if schema.has_context_dependent_function:
-        versions = [v for v in schema.context_dependent_function_opset_versions if v >= call.since]
-        if not versions:
-            return None
+    bodies = cast("_Bodies", call.schema)
+    if bodies.has_context_dependent_function:
+        # A body may be written in an older operator set than the node's; it says in which.
+        version = max(bodies.context_dependent_function_opset_versions)
+        node = ir.to_proto(call.node)
+        del node.attribute[:]
+        node.attribute.extend(ir.to_proto(attribute) for attribute in call.attributes.values())
         types = [_type_proto(value).SerializeToString() for value in inputs]
-        body = schema.get_context_dependent_function_with_opset_version(
-            versions[0], ir.to_proto(call.node).SerializeToString(), types
-        )
-        return _deserialize(body)
-    if schema.has_function:
-        return _deserialize(schema.function_body.SerializeToString())
+        body = bodies.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), types)
+        return _deserialize(onnx.FunctionProto.FromString(body), call.schema)
+    if bodies.has_function:
+        body = call.schema.function_body.SerializeToString()  # a copy: the schema is shared by everyone
+        return _deserialize(onnx.FunctionProto.FromString(body), call.schema)
     return None
 
 
 def has_function(schema: onnx.defs.OpSchema | None) -> bool:
     """True if the schema can give a body for some input types."""
-    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+    if schema is None:
+        return False
+    bodies = cast("_Bodies", schema)
+    return bodies.has_function or bodies.has_context_dependent_function
 
 
-def _deserialize(body: bytes) -> ir.Function:
-    return ir.from_proto(onnx.FunctionProto.FromString(body))
+def _deserialize(body: onnx.FunctionProto, schema: onnx.defs.OpSchema) -> ir.Function:
+    defaults = [schema.attributes[name].default_value for name in body.attribute if name in schema.attributes]
+    body.attribute_proto.extend(default for default in defaults if default.name)
+    kept = [name for name in body.attribute if name not in {default.name for default in defaults}]
+    del body.attribute[:]
+    body.attribute.extend(kept)
+    return ir.serde.deserialize_function(body)
 
 
 def _type_proto(value: Value) -> onnx.TypeProto:
     if isinstance(value, torch.Tensor | Known):
         name = logical_dtype(value.dtype)
-        number = onnx.helper.np_dtype_to_tensor_dtype(name.numpy) if name.is_native else ir.DataType[name.upper()].value
+        kind = ir.DataType.from_numpy(name.numpy if name.is_native else np.dtype(getattr(ml_dtypes, name)))
         rank = value.dim() if isinstance(value, torch.Tensor) else value.array.ndim
-        return onnx.helper.make_tensor_type_proto(number, [None] * rank)
+        return onnx.helper.make_tensor_type_proto(kind.value, [None] * rank)
     return onnx.TypeProto()

@@ -39,11 +39,16 @@ class Importer(torch.nn.Module):
                 self._constants[id(tensor)] = self._place(tensor)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Run the graph. Raises SourceError naming the node that failed."""
+        """Run the graph on tensors. Raises SourceError naming the node that failed."""
+        return tuple(to_tensor(result) for result in self.run(inputs))
+
+    def run(self, inputs: Sequence[Value]) -> list[Value]:
+        """Run the graph on values, sequences included. Raises SourceError naming the node that failed."""
         graph = self.model.graph
         scope = _Scope(self, self.model.opset_imports)
-        scope.values.update(zip((v for v in graph.inputs if v.name not in graph.initializers), inputs, strict=True))
-        return tuple(to_tensor(result) for result in scope.run(graph))
+        given = (value for value in graph.inputs if value.name not in graph.initializers)
+        scope.values.update(zip(given, inputs, strict=True))
+        return scope.run(graph)
 
     def constant(self, tensor: ir.TensorProtocol) -> Known | torch.Tensor:
         """The value of a constant tensor. Buffers are looked up late: export swaps them while it traces."""
@@ -113,16 +118,20 @@ class _Scope:
             if producer is None or producer.domain not in ("", "ai.onnx"):
                 return None
             if producer.op_type == "Constant":
-                return constant_of(producer).numpy()
+                return self.constant_of(producer).numpy()
             # Exporters write Identity to share one tensor between two names.
             value = producer.inputs[0] if producer.op_type == "Identity" else None
         return None if value is None else self.statics[value]
+
+    def constant_of(self, node: ir.Node) -> ir.TensorProtocol:
+        """The tensor of a Constant node, which may name an attribute of the enclosing function."""
+        return _read_constant(node, self._attributes(node)) if refers(node) else constant_of(node)
 
     def _run_node(self, node: ir.Node) -> Sequence[Value]:
         label = self.prefix + label_of(node)
         domain = registry.normal_domain(node.domain)
         if domain == "" and node.op_type == "Constant":
-            return [self.importer.constant(constant_of(node))]
+            return [self.importer.constant(self.constant_of(node))]
         inputs = [self.value(value) for value in node.inputs]
         function = self.importer.model.functions.get(node.op_identifier())
         if function is not None:
@@ -194,8 +203,8 @@ class _Scope:
         for name, attribute in node.attributes.items():
             if not attribute.is_ref():
                 resolved[name] = attribute
-            elif attribute.ref_attr_name in self.attributes:
-                resolved[name] = self.attributes[attribute.ref_attr_name]
+            elif (found := self.attributes.get(attribute.ref_attr_name or "")) is not None:
+                resolved[name] = found
         return resolved
 
 
@@ -205,14 +214,19 @@ def label_of(node: ir.Node) -> str:
 
 
 def constant_of(node: ir.Node) -> ir.TensorProtocol:
-    """The tensor of a Constant node. The same object on every call, because it is cached by identity."""
-    cached = node.meta.get("unspool.constant")
+    """The tensor of a Constant node that holds it. The same object on every call: it is cached by identity."""
+    cached: ir.TensorProtocol | None = node.meta.get("unspool.constant")
     if cached is None:
-        cached = node.meta["unspool.constant"] = _read_constant(node)
-    return cached  # type: ignore[no-any-return]
+        cached = node.meta["unspool.constant"] = _read_constant(node, node.attributes)
+    return cached
 
 
-def _read_constant(node: ir.Node) -> ir.TensorProtocol:
+def refers(node: ir.Node) -> bool:
+    """True if an attribute of the node stands for an attribute of the function that the node is in."""
+    return any(attribute.is_ref() for attribute in node.attributes.values())
+
+
+def _read_constant(node: ir.Node, attributes: Mapping[str, ir.Attr]) -> ir.TensorProtocol:
     name = node.outputs[0].name or ""
     for kind, dtype in (
         ("value_int", np.int64),
@@ -220,20 +234,21 @@ def _read_constant(node: ir.Node) -> ir.TensorProtocol:
         ("value_float", np.float32),
         ("value_floats", np.float32),
     ):
-        if kind in node.attributes:
-            return ir.tensor(np.asarray(node.attributes[kind].value, dtype), name=name)
-    if "value" in node.attributes:
-        return node.attributes["value"].as_tensor()
-    found = ", ".join(node.attributes)
+        if kind in attributes:
+            return ir.tensor(np.asarray(attributes[kind].value, dtype), name=name)
+    if "value" in attributes:
+        return attributes["value"].as_tensor()
+    found = ", ".join(attributes)
     raise UnsupportedError.of("convert", label_of(node), f"a Constant given as {found or 'nothing'}")
 
 
 def constant_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     """Every initializer and every Constant of the model, those of subgraphs and functions included."""
     yield from (v.const_value for v in model.graph.initializers.values() if v.const_value is not None)
-    for root in (model.graph, *model.functions.values()):
+    roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for root in roots:
         for node in ir.traversal.RecursiveGraphIterator(root):
-            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and not refers(node):
                 yield constant_of(node)
             for attribute in node.attributes.values():
                 for graph in _graphs(attribute):

@@ -45,9 +45,9 @@ class Sampling:
             case "pytorch_half_pixel":
                 at = index if _is_one(self.new) else self._shrunk(index + 0.5) - 0.5
             case "half_pixel_symmetric":
-                # Where the scale gives no whole size, the input's centre goes to the output's centre.
-                adjustment = torch.full((), as_int(self.new), dtype=torch.float64) / self._exact_size()
-                at = (1 - adjustment) * as_int(self.old) / 2 + self._shrunk(index + 0.5) - 0.5
+                # The input's centre goes to the output's, written so that the very centre is exact.
+                from_centre = index + 0.5 - torch.full((), as_int(self.new), dtype=torch.float64) / 2
+                at = self._shrunk(from_centre) + torch.full((), as_int(self.old), dtype=torch.float64) / 2 - 0.5
             case "align_corners":
                 at = index if _is_one(self.new) else index * last / (self._exact_size() - 1)
             case "tf_crop_and_resize":

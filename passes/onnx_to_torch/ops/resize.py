@@ -103,11 +103,7 @@ def _by_sizes(call: Call, olds: list[Int], wanted: list[Int]) -> tuple[list[Int]
     policy = call.attr_text("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
         return wanted, [None] * len(wanted)
-    pairs = [
-        (old, new)
-        for old, new in zip(olds, wanted, strict=True)
-        if isinstance(old, int) and isinstance(new, int)
-    ]
+    pairs = [(old, new) for old, new in zip(olds, wanted, strict=True) if isinstance(old, int) and isinstance(new, int)]
     if len(pairs) < len(wanted):
         call.unsupported(f"keep_aspect_ratio_policy {policy!r} of sizes that are not fixed")
     ratios = [new / old for old, new in pairs]
@@ -174,7 +170,9 @@ def _repeats(sampling: Sampling, rounding: str) -> int | None:
 
 def _fits_torch(call: Call, data: torch.Tensor, samplings: dict[int, Sampling], mode: str) -> bool:
     plain = not call.attr_int("exclude_outside", 0) and not call.attr_int("antialias", 0)
+    # torch's cubic kernel is for images, with one coefficient, and in float64 no better than in float32.
     cubic = data.dim() == 4 and call.attr_float("cubic_coeff_a", -0.75) == -0.75
+    cubic = cubic and data.dtype is not torch.float64
     return (
         plain
         and (mode == "linear" or cubic)

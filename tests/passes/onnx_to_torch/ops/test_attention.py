@@ -27,8 +27,16 @@ def test_all_kinds_together(since: int, data: st.DataObject, causal: int, cap: f
     inputs: list[Array | None] = [query, key, value, mask]
     if past:
         inputs += [heads(2, key_heads, past, seed=4), heads(2, key_heads, past, 5, seed=5)]
+    # The reference shows the capped scores for the raw ones.
+    mode = mode or int(cap > 0)
     attributes: dict[str, Any] = {"is_causal": causal, "softcap": cap, "qk_matmul_output_mode": mode, "scale": 0.3}
     check_op("Attention", inputs, since, attributes=attributes, outputs=4)
+
+
+def test_mode_0_shows_the_scores_before_the_cap() -> None:
+    inputs = [heads(), heads(seed=1), heads(seed=2)]
+    shown = run_op("Attention", inputs, 23, attributes={"softcap": 0.1, "scale": 1.0}, outputs=4)[3]
+    np.testing.assert_allclose(shown, inputs[0] @ inputs[1].swapaxes(2, 3), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("since", [23, 24, 25])

@@ -23,13 +23,13 @@ from tests.support.onnx_ops import FEW, Array, check_model, check_op, run_op, sa
 )
 def test_range(since: int, constant: bool, start: int, limit: int, delta: int, dtype: str) -> None:
     bounds = [np.array(bound, dtype) for bound in (start, limit, delta)]
-    expected = np.arange(start, limit, delta, dtype)
+    expected = np.array(range(start, limit, delta), dtype)
     check_op("Range", bounds, since, constants={0, 1, 2} if constant else (), expected=[expected])
 
 
 def test_range_of_fractions() -> None:
     bounds = [np.array(bound, np.float32) for bound in (0.5, 2.0, 0.25)]
-    check_op("Range", bounds, 11, constants={0, 1, 2}, expected=[np.arange(0.5, 2, 0.25, np.float32)])
+    check_op("Range", bounds, 11, constants={0, 1, 2}, expected=[np.linspace(0.5, 1.75, 6, dtype=np.float32)])
 
 
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)])
@@ -147,13 +147,17 @@ def test_one_hot(since: int, axis: int, indices: str, depth: str, values: str, c
 
 
 def test_one_hot_of_indices_outside() -> None:
-    inputs = [np.array([-1, -4, -5, 4, 9], np.int64), np.array([4], np.int64), np.array([0, 1], np.float32)]
+    inputs: list[Array] = [
+        np.array([-1, -4, -5, 4, 9], np.int64),
+        np.array([4], np.int64),
+        np.array([0, 1], np.float32),
+    ]
     expected = np.zeros((5, 4), np.float32)
     expected[0, 3] = expected[1, 0] = 1
     check_op("OneHot", inputs, 11, expected=[expected])
 
 
 def test_one_hot_of_bytes_sees_depths_beyond_a_byte() -> None:
-    inputs = [np.array([0, 200], np.uint8), np.array(300, np.int64), np.array([0, 1], np.float32)]
+    inputs: list[Array] = [np.array([0, 200], np.uint8), np.array(300, np.int64), np.array([0, 1], np.float32)]
     (result,) = run_op("OneHot", inputs, 11, constants={1})
     assert result.sum(axis=1).tolist() == [1, 1]

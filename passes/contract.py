@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import JsonValue, TypeAdapter
@@ -42,7 +42,7 @@ class Pass(ABC):
 
     name: ClassVar[str]
 
-    def requires(self, program: Program) -> None:
+    def requires(self, program: Program) -> None:  # noqa: B027  # not abstract: most passes require nothing
         """Raise PassError with everything that keeps this pass from running, each with a hint."""
 
     @abstractmethod
@@ -59,12 +59,8 @@ class Pass(ABC):
     @property
     def options(self) -> dict[str, JsonValue]:
         """The fields as JSON, for the manifest and the cache key."""
-        return {
-            item.name: TypeAdapter(item.type).dump_python(getattr(self, item.name), mode="json")
-            if not isinstance(item.type, str)
-            else getattr(self, item.name)
-            for item in fields(self)
-        }
+        found: dict[str, JsonValue] = TypeAdapter(type(self)).dump_python(self, mode="json")
+        return found
 
 
 @dataclass(frozen=True)

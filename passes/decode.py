@@ -11,10 +11,11 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from artifacts.carriers import widened
 from artifacts.runtime.greedy import Greedy
 from artifacts.samples import Arrays
 from artifacts.schedule import Decode
-from artifacts.spec import TensorSpec
+from artifacts.spec import Signature
 from passes.interpreter import call
 from passes.program import Program
 
@@ -32,65 +33,78 @@ class Stepper:
             self.inputs |= call(program, schedule.encoder, inputs)
         self.slots: dict[str, Array] = {}
 
-    def scores(self, tokens: npt.NDArray[np.int64]) -> Array:
+    def scores(self, tokens: npt.NDArray[np.integer]) -> Array:
         """Scores [batch, vocabulary] of the token after `tokens` [batch, t], the start token included.
 
         A cached state has to see every length from 1 on in turn; the others may skip.
         """
         schedule = self.schedule
         position = tokens.shape[1] - 1
-        step = schedule.first if position == 0 and schedule.first is not None else schedule.step
+        name = schedule.first if position == 0 and schedule.first is not None else schedule.step
+        step = self.program.functions[name].signature
         given = dict(self.inputs)
+        tokens = tokens.astype(step.input(schedule.tokens).dtype.numpy)
         row = -1
         if schedule.state == "cached":
             given[schedule.tokens] = tokens[:, -1:]
-            given |= self.slots if self.slots else self._first_slots(tokens.shape[0])
+            given |= self.slots
         elif schedule.state == "padded":
-            missing = schedule.generation.max_new_tokens - tokens.shape[1]
+            missing = self._padded_length(step) - tokens.shape[1]
             given[schedule.tokens] = np.pad(tokens, ((0, 0), (0, missing)), constant_values=schedule.generation.pad)
             row = position
         else:
             given[schedule.tokens] = tokens
         if schedule.position is not None:
             given[schedule.position] = np.asarray(position, np.int64)
-        results = call(self.program, step, given)
+        if not self.slots:
+            given |= self._first_slots(step, given)
+        results = call(self.program, name, given)
         self.slots = {slot.input: results[slot.output] for slot in schedule.slots}
         logits: Array = results[schedule.logits][:, row]
         return logits
 
-    def _first_slots(self, batch: int) -> dict[str, Array]:
-        signature = self.program.functions[self.schedule.step].signature
+    def _padded_length(self, step: Signature) -> int:
+        size = step.input(self.schedule.tokens).shape[1]
+        return size if isinstance(size, int) else self.schedule.generation.max_new_tokens
+
+    def _first_slots(self, step: Signature, given: Arrays) -> dict[str, Array]:
+        """What the first call finds in those slots that it takes."""
+        names = {spec.name for spec in step.inputs}
+        sizes = {
+            symbol: size
+            for spec in step.inputs
+            if spec.name in given
+            for symbol, size in zip(spec.shape, given[spec.name].shape, strict=True)
+        }
         found = {}
         for slot in self.schedule.slots:
-            kind, _, name = slot.init.partition(":")
-            if kind == "encoder":
-                found[slot.input] = self.inputs[name]
+            if slot.input not in names:
                 continue
-            spec = signature.input(slot.input)
-            empty = slot.axis if kind == "empty" else None
-            found[slot.input] = np.zeros(_sizes(spec, slot.batch_axis, batch, empty), spec.dtype.numpy)
+            kind, _, source = slot.init.partition(":")
+            if kind == "encoder":
+                found[slot.input] = self.inputs[source]
+                continue
+            spec = step.input(slot.input)
+            shape = [sizes.get(size, size) for size in spec.shape]
+            shape[slot.batch_axis] = given[self.schedule.tokens].shape[0]
+            if slot.axis is not None and kind == "empty":
+                shape[slot.axis] = 0
+            unknown = [size for size in shape if isinstance(size, str)]
+            if unknown:
+                raise ValueError(f"slot {spec}: nothing says how large {unknown} is in the first step")
+            found[slot.input] = np.zeros([int(size) for size in shape], spec.dtype.numpy)
         return found
 
 
-def _sizes(spec: TensorSpec, batch_axis: int, batch: int, empty_axis: int | None) -> list[int]:
-    sizes = []
-    for axis, size in enumerate(spec.shape):
-        if axis == batch_axis:
-            sizes.append(batch)
-        elif axis == empty_axis:
-            sizes.append(0)
-        elif isinstance(size, int):
-            sizes.append(size)
-        else:
-            raise ValueError(f"slot {spec}: axis {axis} is neither batch nor time, and its size is not known")
-    return sizes
-
-
 def positions_to_check(schedule: Decode, length: int) -> tuple[int, ...]:
-    """Positions 0, 1, 2, every partition boundary and its neighbours, below `length`."""
+    """Positions 0, 1, 2, every partition boundary and its neighbours, and the last, of `length` given tokens.
+
+    Tokens beyond those that may be fed in a decode are left out.
+    """
+    limit = min(length, schedule.generation.max_new_tokens)
     boundaries = getattr(schedule.control, "boundaries", ())
-    wanted = {0, 1, 2, length - 1} | {b + d for b in boundaries for d in (-1, 0, 1)}
-    return tuple(sorted(p for p in wanted if 0 <= p < length))
+    wanted = {0, 1, 2, limit - 1} | {b + d for b in boundaries for d in (-1, 0, 1)}
+    return tuple(sorted(p for p in wanted if 0 <= p < limit))
 
 
 def teacher_forced(
@@ -110,8 +124,10 @@ def teacher_forced(
 
 def greedy(program: Program, schedule: Decode, inputs: Arrays, batch: int, limit: int) -> dict[str, Array]:
     """Decode greedily, at most `limit` tokens: `tokens` int64 [batch, n] and `lengths` int64 [batch]."""
-    stepper = Stepper(program, schedule, inputs)
-    rows = Greedy(schedule.generation, batch)
-    while not rows.finished and rows.position < limit:
-        rows.append(stepper.scores(rows.fed))
+    shortened = schedule.shortened(limit)  # the rule for the last token goes by the limit too
+    stepper = Stepper(program, shortened, inputs)
+    rows = Greedy(shortened.generation, batch)
+    dtype = program.functions[schedule.step].signature.output(schedule.logits).dtype
+    while not rows.finished:
+        rows.append(widened(stepper.scores(rows.fed), dtype))
     return rows.result()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from artifacts.checks import OutputCheck, Tolerances, require_equal
 from artifacts.errors import PassError, Problem, UnspoolError
@@ -12,6 +12,9 @@ from passes.program import Program
 from passes.verification import check_program, first_moved_node
 
 STAGE = "passes"
+
+_BUGS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)
+"""What a mistake in a pass looks like, in its rewrite or when its result is run."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,20 @@ def run_passes(
     """Apply passes in order.
 
     With `verify`, a pass that changed something is followed by a comparison with the source models. Raises
-    NumericsError naming the pass and the first node that moved, or PassError naming the passes that ran before
-    the one that failed.
+    NumericsError naming the pass and the first node that moved. Any other error of a pass is raised again, as
+    itself if it is of Unspool's tree and as PassError if not, naming the pass and those that ran before it.
     """
     runs: list[PassRun] = []
     for step in steps:
         on_start(step)
         try:
             result = step(program)
-        except UnspoolError:
-            raise
-        except (RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:
-            raise _failure(step, runs, error) from error
-        checks = check_program(result.program, tolerances) if verify and result.modified else ()
+            checks = check_program(result.program, tolerances) if verify and result.modified else ()
+        except UnspoolError as error:
+            raise type(error)(*(_placed(problem, step, runs) for problem in error.problems)) from error
+        except _BUGS as error:
+            message = f"{type(error).__name__}: {error}"
+            raise PassError(_placed(Problem(STAGE, "", message, "this is a bug in the pass"), step, runs)) from error
         moved = next((check for check in checks if not check.comparison.passed), None)
         if moved is not None:
             sample = program.models[moved.model].samples[moved.sample]
@@ -57,13 +61,11 @@ def run_passes(
     return program, tuple(runs)
 
 
-def _failure(step: Pass, runs: Sequence[PassRun], error: Exception) -> PassError:
+def _placed(problem: Problem, step: Pass, runs: Sequence[PassRun]) -> Problem:
+    """The problem with the pass in its subject, and the passes that ran before it in its message."""
     before = ", ".join(run.step.name for run in runs) or "none"
-    return PassError(
-        Problem(
-            STAGE,
-            f"pass {step.name!r}",
-            f"{type(error).__name__}: {error}",
-            f"passes that ran before: {before}",
-        )
+    return replace(
+        problem,
+        subject=f"pass {step.name!r}" + (f": {problem.subject}" if problem.subject else ""),
+        message=f"{problem.message} (passes that ran before: {before})",
     )

@@ -7,8 +7,9 @@ same text stands in the golden files of the tests. Weights print by digest: a fi
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import count
 
 import sympy
 import torch
@@ -48,7 +49,8 @@ def _lines(function: Function) -> Iterator[str]:
         for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True)
     )
     outputs = ", ".join(f"{spec.name}: {_spec_type(spec)}" for spec in function.signature.outputs)
-    yield f"func @{function.name}({inputs}) -> ({outputs}) {{"
+    time = f" time [{', '.join(sorted(function.time))}]" if function.time else ""
+    yield f"func @{function.name}({inputs}) -> ({outputs}){time} {{"
     for node in function.weight_nodes:
         ref = function.weights[node.name]
         offset = f"+{ref.offset}" if ref.offset else ""
@@ -56,7 +58,8 @@ def _lines(function: Function) -> Iterator[str]:
     for node in function.computations:
         arguments = [_argument(a, names, function.symbols) for a in node.args]
         arguments += [f"{key}={_argument(a, names, function.symbols)}" for key, a in sorted(node.kwargs.items())]
-        yield f"  {names[node]} = {_target(node)}({', '.join(arguments)}) : {_type(node.meta.get('val'), function.symbols)}"
+        result = _type(node.meta.get("val"), function.symbols)
+        yield f"  {names[node]} = {_target(node)}({', '.join(arguments)}) : {result}"
     yield f"  return {', '.join(_argument(result, names, function.symbols) for result in function.results)}"
     yield "}"
 
@@ -71,13 +74,19 @@ def _spec_type(spec: TensorSpec) -> str:
 
 def _names(function: Function) -> dict[torch.fx.Node, str]:
     names = {node: f"%{spec.name}" for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True)}
-    names |= {node: f"%w{position}" for position, node in enumerate(function.weight_nodes)}
-    seen: Counter[str] = Counter()
-    for node in function.computations:
-        stem = _target(node).split(".")[-2 if "." in _target(node) else -1]
-        names[node] = f"%{stem}_{seen[stem]}"
-        seen[stem] += 1
+    # A caller may call an input "add_0": numbers that would make a name twice are left out.
+    taken = set(names.values())
+    stems = [(node, "w") for node in function.weight_nodes]
+    stems += [(node, f"{_operator(node)}_") for node in function.computations]
+    numbers: dict[str, Iterator[int]] = defaultdict(count)
+    for node, stem in stems:
+        names[node] = next(name for number in numbers[stem] if (name := f"%{stem}{number}") not in taken)
     return names
+
+
+def _operator(node: torch.fx.Node) -> str:
+    *namespace, name = _target(node).split(".")  # "aten.add.Tensor", the last part being the overload, or "getitem"
+    return namespace[-1] if namespace else name
 
 
 def _target(node: torch.fx.Node) -> str:

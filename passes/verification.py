@@ -9,14 +9,13 @@ import numpy.typing as npt
 import torch
 
 from artifacts.checks import OutputCheck, Tolerances, check_decoded, check_outputs
-from artifacts.dtype import DType
 from artifacts.samples import Sample
 from artifacts.schedule import Single
 from artifacts.tolerances import compare
 from passes.decode import greedy, positions_to_check, teacher_forced
 from passes.interpreter import call, run_function
 from passes.program import Function, Model, Program
-from passes.torch_dtypes import from_numpy
+from passes.torch_dtypes import from_numpy, logical_dtype
 
 SKETCH = 1024
 """Elements of a node's value that are kept to find the first node that moved."""
@@ -63,7 +62,7 @@ def first_moved_node(before: Program, after: Program, model: str, sample: Sample
         old, new = before.functions.get(name), after.functions[name]
         if old is None or any(spec.name not in sample.inputs for spec in new.signature.inputs):
             continue
-        node = _first_difference(_sketches(before, old, sample), _sketches(after, new, sample), tolerances)
+        node = _first_difference(_sketches(before, old, sample), _sketches(after, new, sample), new, tolerances)
         if node is not None:
             source = new.sources.get(node) or old.sources.get(node)
             return f"; first moved in function {name!r} at node {node!r}" + (
@@ -89,10 +88,13 @@ def _sketches(program: Program, function: Function, sample: Sample) -> dict[str,
 def _first_difference(
     before: Mapping[str, npt.NDArray[np.float64]],
     after: Mapping[str, npt.NDArray[np.float64]],
+    function: Function,
     tolerances: Tolerances,
 ) -> str | None:
-    tolerance = tolerances.for_dtype(DType.FLOAT32)
-    for name, value in after.items():
-        if name in before and not compare(before[name], value, tolerance).passed:
-            return name
+    for node in function.computations:
+        if node.name not in before or node.name not in after:
+            continue
+        tolerance = tolerances.for_dtype(logical_dtype(node.meta["val"].dtype))
+        if not compare(before[node.name], after[node.name], tolerance).passed:
+            return node.name
     return None

@@ -94,6 +94,12 @@ def test_a_content_that_only_slices_reach_shows_whole_and_flat(tmp_path: Path) -
     assert [(t.dtype, t.shape) for t in shard.tensors] == [(DType.FLOAT32, (6,))]
 
 
+@pytest.mark.parametrize(("limit", "counts"), [(16, [2, 1]), (15, [1, 1, 1]), (24, [3]), (1, [1, 1, 1])])
+def test_a_shard_is_filled_up_to_its_limit(tmp_path: Path, limit: int, counts: list[int]) -> None:
+    store, refs = WeightStore().with_tensors((np.array([n]), None) for n in range(3))
+    assert [len(shard.tensors) for shard in write_shards(store, refs, tmp_path, limit)] == counts
+
+
 def test_only_what_is_reached_is_written_and_ties_once(tmp_path: Path) -> None:
     store, (tied, again, _) = WeightStore().with_tensors((np.arange(n), None) for n in (4, 4, 5))
     (shard,) = write_shards(store, [tied, again.rows(1, 2)], tmp_path)
@@ -127,6 +133,11 @@ def test_a_valid_header_is_accepted_with_or_without_metadata() -> None:
         (tensor,) = parse_header(shard(header), "x")
         assert (tensor.digest, tensor.dtype, tensor.shape, tensor.nbytes) == (NAME, DType.FLOAT32, (2,), 8)
     assert parse_header(shard({}, b""), "x") == ()
+
+
+def test_tensors_come_in_file_order_whatever_the_headers() -> None:
+    header = {OTHER: entry(8, 12), "c" * 64: entry(0, 0), NAME: entry(0, 8)}
+    assert [tensor.digest for tensor in parse_header(shard(header, bytes(12)), "x")] == ["c" * 64, NAME, OTHER]
 
 
 ATTACKS = {
@@ -163,6 +174,7 @@ ATTACKS = {
     "negative offsets": shard({NAME: entry(data_offsets=[-8, 0])}, b""),
     "offsets in the wrong order": shard({NAME: entry(data_offsets=[8, 0])}),
     "three offsets": shard({NAME: entry(data_offsets=[0, 4, 8])}),
+    "a truth value as offset": shard({NAME: entry(data_offsets=[False, 8])}),
     "more bytes than the shape": shard({NAME: entry(shape=[1])}),
     "an end beyond the file": shard({NAME: entry(0, 16)}),
     "a hole at the start": shard({NAME: entry(8, 16)}, bytes(16)),

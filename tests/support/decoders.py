@@ -27,7 +27,8 @@ GENERATION = Generation(start=1, eos=(2, 5), pad=0, max_new_tokens=MAX_NEW_TOKEN
 
 Form = Literal["recompute", "padded", "growing", "summed"]
 FORMS: tuple[Form, ...] = ("recompute", "padded", "growing", "summed")
-"""growing: a cached slot that gets one row a step; summed: one of fixed size that starts as zeros."""
+"""growing: a cached slot that gets one row a step, whose length is the position; summed: one of fixed size that
+starts as zeros, and a position input."""
 
 _RANDOM = np.random.default_rng(7)
 EMBED = _RANDOM.normal(size=(VOCABULARY, WIDTH)).astype(np.float32)
@@ -56,7 +57,7 @@ def decoder(form: Form, generation: Generation = GENERATION) -> Model:
         step="step",
         tokens="tokens",
         logits="logits",
-        position="position" if cached else None,
+        position="position" if form == "summed" else None,
         state="cached" if cached else form,  # type: ignore[arg-type]  # mypy does not narrow by `cached`
         control=Host(),
         slots=(_SLOTS[form],) if cached else (),
@@ -124,17 +125,21 @@ def _cached_step(form: Form) -> Graph:
         helper.make_node("Gather", ["place", "position"], ["placed_at"]),
         helper.make_node("Add", ["rows", "placed_at"], ["placed"]),
     ]
+    inputs = [spec("tokens", DType.INT64, "batch", 1), MEMORY]
     past: TensorSpec
     present: TensorSpec
     if form == "growing":
         past = spec("past", DType.FLOAT32, "batch", "p", WIDTH)
         present = spec("present", DType.FLOAT32, "batch", "p1", WIDTH)
-        nodes += [
+        nodes = [
+            helper.make_node("Shape", ["past"], ["position"], start=1, end=2),
+            *nodes,
             helper.make_node("Concat", ["past", "placed"], ["present"], axis=1),
             _constant("axes", [1]),
             helper.make_node("ReduceSum", ["present", "axes"], ["summed"], keepdims=1),
         ]
     else:
+        inputs.append(POSITION)
         past = spec("past", DType.FLOAT32, "batch", 1, WIDTH)
         present = spec("present", DType.FLOAT32, "batch", 1, WIDTH)
         nodes += [
@@ -142,7 +147,7 @@ def _cached_step(form: Form) -> Graph:
             helper.make_node("Identity", ["present"], ["summed"]),
         ]
     signature = Signature(
-        inputs=(spec("tokens", DType.INT64, "batch", 1), POSITION, past, MEMORY),
+        inputs=(*inputs, past),
         outputs=(spec("logits", DType.FLOAT32, "batch", 1, VOCABULARY), present),
     )
     return Graph([*nodes, *_scores("summed")], signature, {"embed": EMBED, "place": PLACE, "head": HEAD})

@@ -60,6 +60,9 @@ def bit_shift(call: Call, a: torch.Tensor, amount: torch.Tensor) -> torch.Tensor
     """
     if call.attr_text("direction") == "LEFT":
         return modular(torch.bitwise_left_shift, a, amount)
+    if a.dtype is torch.uint8:
+        # torch.onnx would shift by way of int8, and give that.
+        return torch.bitwise_right_shift(a.to(torch.int32), amount.to(torch.int32)).to(a.dtype)
     if a.dtype is not torch.uint64:
         return modular(torch.bitwise_right_shift, a, amount)
     # Through int64 the sign would spread: shift it out by one first, then by the rest.

@@ -68,7 +68,7 @@ def _spread(call: Call, parameter: torch.Tensor, data: torch.Tensor) -> torch.Te
 @op("DynamicQuantizeLinear", 11)
 def dynamic_quantize(call: Call, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """To uint8 with the scale and zero point of the data's own range, which is made to include 0."""
-    low, high = torch.clamp(data.amin(), max=0.0), torch.clamp(data.amax(), min=0.0)
+    low, high = torch.clamp(torch.min(data), max=0.0), torch.clamp(torch.max(data), min=0.0)
     # Where everything is 0 any scale will do that does not divide by 0.
     scale = torch.where(high == low, 1.0, high - low) / 255.0
     zero_point = torch.round(torch.clamp(-low / scale, 0.0, 255.0)).to(torch.uint8)

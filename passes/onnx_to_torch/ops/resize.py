@@ -170,9 +170,7 @@ def _repeats(sampling: Sampling, rounding: str) -> int | None:
 
 def _fits_torch(call: Call, data: torch.Tensor, samplings: dict[int, Sampling], mode: str) -> bool:
     plain = not call.attr_int("exclude_outside", 0) and not call.attr_int("antialias", 0)
-    # torch's cubic kernel is for images, with one coefficient, and in float64 no better than in float32.
     cubic = data.dim() == 4 and call.attr_float("cubic_coeff_a", -0.75) == -0.75
-    cubic = cubic and data.dtype is not torch.float64
     return (
         plain
         and (mode == "linear" or cubic)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,12 +93,13 @@ def test_an_output_outlives_its_run(runner: EngineRunner, expected: Array) -> No
 
 
 def test_a_bound_call_reads_and_writes_the_same_buffers(runner: EngineRunner, expected: Array) -> None:
-    def bound() -> tuple[Callable[[], None], Array, Array]:
-        ins, outs = runner.signature.input("x"), runner.signature.output("y")
-        x, y = runner.alloc(ins, (2, 4)), runner.alloc(outs, (2, 3))
-        return runner.bind({"x": x}, {"y": y}), runner.download(x), runner.download(y)
-
-    call, x, y = bound()  # nothing but the call keeps the buffers alive
+    ins, outs = runner.signature.input("x"), runner.signature.output("y")
+    buffers = [runner.alloc(ins, (2, 4)), runner.alloc(outs, (2, 3))]
+    call = runner.bind({"x": buffers[0]}, {"y": buffers[1]})
+    x, y = (runner.download(buffer) for buffer in buffers)
+    alive = [weakref.ref(buffer) for buffer in buffers]
+    buffers.clear()
+    assert all(reference() for reference in alive), "nothing but the call keeps the buffers alive"
     assert not y.any()
     x[:] = X
     call()

@@ -17,7 +17,7 @@ from artifacts.engines import EngineRunner, open_engine
 from artifacts.errors import BundleError, RunError
 from artifacts.runtime import Session
 from artifacts.runtime.decode import HostDecoder
-from artifacts.schedule import CacheSlot, Decode, Engine, Generation, Host, Partitioned, Unrolled
+from artifacts.schedule import CacheSlot, Decode, Generation, Host, Partitioned
 from artifacts.spec import Signature
 from tests.support import bundles, decoders
 from tests.support.bundles import Graph, Model, spec
@@ -100,14 +100,11 @@ def test_nan_in_the_logits_is_a_run_error(sessions: dict[str, Session], form: Fo
         sessions[form].run({"x": x})
 
 
-@pytest.mark.parametrize("control", [Engine(), Unrolled(), Partitioned(boundaries=(MAX_NEW_TOKENS,))])
-def test_other_controls_say_that_they_are_for_other_engines(
-    tmp_path: Path, control: Engine | Unrolled | Partitioned
-) -> None:
+def test_a_control_that_no_engine_offers_yet_is_refused(tmp_path: Path) -> None:
     model = decoder("recompute")
-    schedule = model.schedule.model_copy(update={"control": control})
+    schedule = model.schedule.model_copy(update={"control": Partitioned(boundaries=(MAX_NEW_TOKENS,))})
     bundles.write(tmp_path / "b", {"m": Model(schedule, model.signature, model.functions)})
-    with pytest.raises(RunError, match=f"control '{control.kind}' needs an engine that loops"):
+    with pytest.raises(RunError, match="control 'partitioned' needs an engine that loops"):
         Session.open(tmp_path / "b")
 
 
@@ -204,6 +201,26 @@ def test_the_batch_comes_from_the_inputs(tmp_path: Path, model: Model, given: di
         found = session.run(given)
     assert found["tokens"].tolist() == [[4, 5, 6, 7]] * rows
     assert found["lengths"].tolist() == [4] * rows
+
+
+def test_what_is_not_yet_generated_is_padded(tmp_path: Path) -> None:
+    """The scores choose the number of pad tokens, of which there is one less in every step."""
+    model = counting(state="padded")
+    nodes = [
+        helper.make_node("Constant", [], ["pad"], value_int=COUNTING.pad),
+        helper.make_node("Equal", ["tokens", "pad"], ["is_pad"]),
+        helper.make_node("Cast", ["is_pad"], ["ones"], to=7),
+        helper.make_node("Constant", [], ["axes"], value_ints=[1]),
+        helper.make_node("ReduceSum", ["ones", "axes"], ["count"], keepdims=1),
+        helper.make_node("Shape", ["tokens"], ["shape"]),
+        helper.make_node("Expand", ["count", "shape"], ["next"]),
+        *model.functions["step"].nodes[3:],
+    ]
+    bundles.write(
+        tmp_path / "b", {"m": Model(model.schedule, model.signature, {"step": Graph(nodes, model.signature)})}
+    )
+    with Session.open(tmp_path / "b") as session:
+        assert session.run({})["tokens"].tolist() == [[5, 4, 3, 2, 1, 0]]
 
 
 def test_logits_of_another_shape_are_a_run_error(tmp_path: Path) -> None:

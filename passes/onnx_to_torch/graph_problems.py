@@ -1,0 +1,110 @@
+"""Whether the graphs of an ONNX file hang together, told before anything is built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import onnx
+
+from artifacts.errors import Problem
+
+STAGE = "load"
+
+
+def graph_problems(where: str, proto: onnx.ModelProto) -> Iterator[Problem]:
+    """Names that are not made, used before they are made (a cycle shows as that), or made twice; all of them.
+
+    `where` names the file in the problems. Subgraphs and model-local functions are looked into as well.
+    """
+    yield from _in_graph(where, proto.graph, frozenset())
+    for function in proto.functions:
+        subject = f"{where}: function {function.name!r}"
+        yield from _twice(subject, "input", function.input)
+        yield from _in_nodes(where, function.node, set(function.input))
+        yield from _undefined(subject, function.output, _made(function.node) | set(function.input))
+    yield from _twice(where, "function", (f"{f.domain}.{f.name}{f.overload and ':'}{f.overload}" for f in proto.functions))
+    yield from _recursions(where, proto.functions)
+
+
+def _in_graph(where: str, graph: onnx.GraphProto, outer: frozenset[str]) -> Iterator[Problem]:
+    subject = f"{where}: graph {graph.name!r}"
+    inputs = [value.name for value in graph.input]
+    initializers = [tensor.name for tensor in graph.initializer]
+    initializers += [tensor.values.name for tensor in graph.sparse_initializer]
+    outputs = [value.name for value in graph.output]
+    # Old files list initializers among the inputs too, so a name may be one of each.
+    yield from _twice(subject, "input", inputs)
+    yield from _twice(subject, "initializer", initializers)
+    yield from _twice(subject, "output", outputs)
+    given = {*inputs, *initializers}
+    yield from _in_nodes(where, graph.node, given, outer)
+    yield from _undefined(subject, outputs, given | outer | _made(graph.node))
+
+
+def _in_nodes(
+    where: str, nodes: Sequence[onnx.NodeProto], given: Collection[str], outer: frozenset[str] = frozenset()
+) -> Iterator[Problem]:
+    own = set(given)
+    later = _made(nodes)
+    for node in nodes:
+        subject = f"{where}: node {_label(node)!r}"
+        for name in node.input:
+            if name and name not in own and name not in outer:
+                early = name in later
+                reason = "is used before it is computed: a cycle, or nodes out of order" if early else "is not defined"
+                yield Problem(STAGE, subject, f"input {name!r} {reason}")
+        for graph in subgraphs(node):
+            yield from _in_graph(where, graph, outer | own)
+        for name in node.output:
+            if name in own:
+                yield Problem(STAGE, subject, f"output {name!r} is already the name of another value")
+            own.update([name] if name else [])
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs in a node's attributes: branches and loop bodies."""
+    for attribute in node.attribute:
+        yield from [attribute.g] if attribute.HasField("g") else []
+        yield from attribute.graphs
+
+
+def _recursions(where: str, functions: Sequence[onnx.FunctionProto]) -> Iterator[Problem]:
+    """Functions that end up in themselves: ONNX has none, and running one would never end."""
+    calls = {(f.domain, f.name, f.overload): set(_called(f.node)) for f in functions}
+    for key in calls:
+        reached, pending = set[tuple[str, str, str]](), [key]
+        while pending:
+            new = calls.get(pending.pop(), set()) - reached
+            reached |= new
+            pending.extend(new)
+        if key in reached:
+            yield Problem(STAGE, f"{where}: function {key[1]!r}", "calls itself, directly or through another function")
+
+
+def _called(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str, str]]:
+    for node in nodes:
+        yield (node.domain, node.op_type, node.overload)
+        for graph in subgraphs(node):
+            yield from _called(graph.node)
+
+
+def _made(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    return {name for node in nodes for name in node.output if name}
+
+
+def _twice(subject: str, kind: str, names: Iterable[str]) -> Iterator[Problem]:
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            yield Problem(STAGE, subject, f"{kind} {name!r} is there twice")
+        seen.add(name)
+
+
+def _undefined(subject: str, outputs: Iterable[str], made: Collection[str]) -> Iterator[Problem]:
+    for name in outputs:
+        if name not in made:
+            yield Problem(STAGE, subject, f"output {name!r} is not defined")
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return node.name or f"{node.op_type}:{next(filter(None, node.output), '?')}"

@@ -1,0 +1,109 @@
+"""Whether the tensors of an ONNX file are whole and, where their bytes lie in other files, where they may lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from artifacts.errors import Problem
+from passes.onnx_to_torch.graph_problems import STAGE, subgraphs
+
+_COMPLEX = (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
+
+
+def tensor_problems(where: str, folder: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
+    """Tensors whose bytes are missing, too few, too many, or outside the model's own folder; all of them."""
+    for tensor in tensors_of(proto):
+        subject = f"{where}: tensor {tensor.name!r}"
+        if tensor.data_type not in set(ir.DataType) or tensor.data_type == ir.DataType.UNDEFINED:
+            yield Problem(STAGE, subject, f"element type {tensor.data_type} is none that ONNX has")
+        elif any(size < 0 for size in tensor.dims):
+            yield Problem(STAGE, subject, f"has the shape {list(tensor.dims)}")
+        elif tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield from _external_problems(subject, folder, tensor)
+        else:
+            yield from _inline_problems(subject, tensor)
+
+
+def resolve_external(folder: Path, location: str) -> Path | None:
+    """The file that an external-data location names, or None if it is not inside `folder`, links followed."""
+    if not location or "\\" in location or "\0" in location or Path(location).is_absolute():
+        return None
+    file = (folder / location).resolve()
+    return file if file.is_relative_to(folder) and file != folder else None
+
+
+def external_location(tensor: onnx.TensorProto) -> str | None:
+    """The file that a tensor's bytes are in, as the model names it; None if they are in the model."""
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return None
+    return _entries(tensor).get("location", "")
+
+
+def tensors_of(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model: initializers and attributes, those of subgraphs and functions included."""
+    graphs = [proto.graph]
+    nodes = [node for function in proto.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            yield from graph.initializer
+            nodes.extend(graph.node)
+            continue
+        node = nodes.pop()
+        for attribute in node.attribute:
+            yield from [attribute.t] if attribute.HasField("t") else []
+            yield from attribute.tensors
+        graphs.extend(subgraphs(node))
+
+
+def _external_problems(subject: str, folder: Path, tensor: onnx.TensorProto) -> Iterator[Problem]:
+    entries = _entries(tensor)
+    location = entries.get("location", "")
+    file = resolve_external(folder, location)
+    if file is None:
+        hint = "keep a model and its data in one folder"
+        yield Problem(STAGE, subject, f"external data {location!r} is not inside the model's folder", hint)
+        return
+    if not file.is_file():
+        yield Problem(STAGE, subject, f"external data file {location!r} is missing")
+        return
+    if tensor.data_type == ir.DataType.STRING:
+        yield Problem(STAGE, subject, "strings cannot be external data")
+        return
+    needed, size = _nbytes(tensor), file.stat().st_size
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
+    except ValueError:
+        yield Problem(STAGE, subject, f"external data {location!r} has an offset or length that is no number")
+        return
+    if min(offset, length) < 0 or offset + length > size:
+        yield Problem(STAGE, subject, f"bytes {offset}..{offset + length} lie outside {location!r} ({size} bytes)")
+    elif length != needed:
+        yield Problem(STAGE, subject, f"external data holds {length} bytes, its shape needs {needed}")
+
+
+def _inline_problems(subject: str, tensor: onnx.TensorProto) -> Iterator[Problem]:
+    if tensor.HasField("raw_data"):
+        needed, found, unit = _nbytes(tensor), len(tensor.raw_data), "bytes"
+    else:
+        # Types below one byte are packed, one byte in an int32.
+        kind = ir.DataType(tensor.data_type)
+        packed = kind != ir.DataType.STRING and kind.bitwidth < 8
+        needed = _nbytes(tensor) if packed else math.prod(tensor.dims) * (2 if kind in _COMPLEX else 1)
+        fields = (tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data, tensor.uint64_data)
+        found, unit = sum(map(len, fields)) + len(tensor.string_data), "elements"
+    if found != needed:
+        yield Problem(STAGE, subject, f"holds {found} {unit}, its shape needs {needed}", "is the file whole?")
+
+
+def _nbytes(tensor: onnx.TensorProto) -> int:
+    return (math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth + 7) // 8
+
+
+def _entries(tensor: onnx.TensorProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.bundle import Bundle
+from artifacts.dtype import DType
 from artifacts.errors import BundleError
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +49,68 @@ def stored_samples(bundle: Bundle, model: str) -> tuple[Sample, ...]:
     )
 
 
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, Array]:
     """The arrays of an .npz by name; nothing in it is run. Raises BundleError if it is not such a file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise BundleError.of("samples", str(path), "is a single array, not an .npz of arrays by name")
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError.of("samples", str(path), f"is not an .npz of arrays: {error}") from error
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            arrays = {member.filename.removesuffix(_SUFFIX): _array(archive, member) for member in members}
+    except _UNREADABLE as error:
+        raise BundleError.of("samples", str(path), f"is not an .npz of arrays by name: {error}") from error
+    if len(arrays) != len(members):
+        raise BundleError.of("samples", str(path), "is not an .npz of arrays by name: a name occurs twice")
+    return arrays
 
 
 def archive_bytes(arrays: Arrays) -> bytes:
-    """An uncompressed .npz, the same bytes for the same arrays."""
+    """An uncompressed .npz, the same bytes for the same arrays.
+
+    Unlike `numpy.savez` it takes any name: there, arrays called `file` or `allow_pickle` are taken for options.
+    """
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **dict(arrays))
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            # A ZipInfo of its own has a fixed date. Sizes are not known to zipfile before they are written.
+            with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
     return buffer.getvalue()
+
+
+_SUFFIX = ".npy"
+
+# What zipfile and numpy raise on damaged files. Theirs are parsers: they do not promise one kind of error.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    NotImplementedError,  # a way of compressing that zipfile lacks
+    RuntimeError,  # an encrypted member
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """One member as a writeable array. Raises one of `_UNREADABLE`."""
+    if not member.filename.endswith(_SUFFIX):
+        raise ValueError(f"{member.filename!r} is not an array")
+    data = archive.read(member)  # to its end, where zipfile compares the checksum
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise ValueError(f"{member.filename!r} has the format version {version}")
+    shape, is_fortran, dtype = read_header(stream)
+    DType.of(dtype)  # no objects, no records, no text
+    if any(size < 0 for size in shape):
+        raise ValueError(f"{member.filename!r} has the shape {shape}")
+    elements = np.frombuffer(data, dtype, offset=stream.tell())
+    return elements.reshape(shape, order="F" if is_fortran else "C").copy()

@@ -7,6 +7,7 @@ removed: the same function gives the same bytes everywhere.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import logging
 import re
@@ -19,14 +20,19 @@ import onnx_ir as ir
 import onnxscript.optimizer
 import torch
 import torch.onnx
+from torch.export import ExportedProgram
 
 from artifacts.errors import TargetError
 from artifacts.weights import WeightRef
 from compiler.onnx_translations import OPSET, TRANSLATIONS
 from compiler.targets.target import Placement
+from passes.bodies import copied_graph, edited
 from passes.program import Function
 
 IR_VERSION = 10
+SOURCE_PROPERTY = "unspool.source"
+"""The metadata key under which an engine's node names the node of the source model that it came from."""
+
 FOLD_ELEMENTS = 64
 """The translation's own constant arithmetic (shapes, axes) is folded up to this many elements."""
 
@@ -102,7 +108,7 @@ def _translate(function: Function) -> ir.Model:
     with _quiet():
         try:
             program = torch.onnx.export(
-                function.body,
+                _scoped(function),
                 (),
                 dynamo=True,
                 optimize=False,
@@ -116,7 +122,29 @@ def _translate(function: Function) -> ir.Model:
     assert program is not None
     model = program.model
     model.ir_version = IR_VERSION
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        source = next((function.sources[scope] for scope in scopes if scope in function.sources), None)
+        node.metadata_props.clear()
+        if source is not None:
+            node.metadata_props[SOURCE_PROPERTY] = source
     return model
+
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def _scoped(function: Function) -> ExportedProgram:
+    """The body with each node in a module scope of its own name.
+
+    The scope is what torch carries through decompositions and writes beside each ONNX node, so it tells which
+    node of the body an ONNX node came from.
+    """
+    graph, _ = copied_graph(function.body)
+    for node in graph.nodes:
+        if node.op == "call_function":
+            node.meta["nn_module_stack"] = {node.name: (node.name, "")}
+    return edited(function.body, graph)
 
 
 @contextlib.contextmanager
@@ -200,7 +228,8 @@ def _strip(model: ir.Model) -> None:
         graph.metadata_props.clear()
         graph.doc_string = None
         for node in ir.traversal.RecursiveGraphIterator(graph):
-            node.metadata_props.clear()
+            for key in set(node.metadata_props) - {SOURCE_PROPERTY}:
+                del node.metadata_props[key]
             node.doc_string = None
             for output in node.outputs:
                 output.metadata_props.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,46 +12,73 @@ from artifacts.errors import MissingToolError, RunError
 from artifacts.samples import Arrays
 
 
+_FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
+
+
 class SourceRunner:
     """The source in ONNX Runtime, graph optimisations off: what the file says, not what an optimiser makes of it."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Raises RunError if ONNX Runtime refuses the model, MissingToolError if it is not installed."""
+    def __init__(self, path: Path, *, data_folder: Path | None = None) -> None:
+        """Open the model at `path`; its external data lies in `data_folder`, by default beside it.
+
+        Raises RunError if ONNX Runtime refuses the model, MissingToolError if it is not installed.
+        """
         try:
             import onnxruntime
         except ImportError as error:
             hint = 'pip install "unspool[onnxruntime]"'
             raise MissingToolError.of("samples", "onnxruntime", "is needed to run the source model", hint) from error
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        if threads is not None:
-            options.intra_op_num_threads = threads
         self.path = path
+        self._runtime = onnxruntime
+        self._options = onnxruntime.SessionOptions()
+        self._options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._options.log_severity_level = 4
+        self._options.add_session_config_entry(_FOLDER_ENTRY, str(data_folder or path.parent.resolve()))
         # ONNX Runtime has no common base class for its errors below RuntimeError and its own Fail family.
+        state = onnxruntime.capi.onnxruntime_pybind11_state
         self._errors: tuple[type[Exception], ...] = (
             RuntimeError,
             ValueError,
-            *(getattr(onnxruntime.capi.onnxruntime_pybind11_state, name) for name in _ERRORS),
+            *(getattr(state, name) for name in _ERRORS),
         )
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except self._errors as error:
-            raise RunError.of(
-                "samples", path.name, f"ONNX Runtime cannot load the source: {_first_line(error)}"
-            ) from error
+        self._session = self._open(str(path))
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
         """The source's outputs by name. Raises RunError if it cannot run on these inputs."""
+        return dict(zip(self._outputs, self._run(self._session, self._outputs, inputs), strict=True))
+
+    def value(self, name: str, inputs: Arrays) -> npt.NDArray[np.generic]:
+        """A tensor from inside the main graph, by its name. Raises RunError if it is not one.
+
+        The model is opened anew with that value as its only output: nothing is kept between calls.
+        """
+        import onnx
+
+        model = onnx.load_model(self.path, load_external_data=False)
+        del model.graph.output[:]
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+        result = self._run(self._open(model.SerializeToString()), [name], inputs)[0]
+        if not isinstance(result, np.ndarray):
+            raise RunError.of("verify", name, "is not a tensor")
+        return result
+
+    def _open(self, model: str | bytes) -> Any:
         try:
-            results = self._session.run(self._outputs, dict(inputs))
+            return self._runtime.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
+        except self._errors as error:
+            message = f"ONNX Runtime cannot load the source: {_first_line(error)}"
+            raise RunError.of("samples", self.path.name, message) from error
+
+    def _run(self, session: Any, outputs: list[str], inputs: Arrays) -> list[Any]:
+        wanted = {argument.name for argument in session.get_inputs()}
+        try:
+            results: list[Any] = session.run(outputs, {name: inputs[name] for name in inputs if name in wanted})
         except self._errors as error:
             shapes = ", ".join(f"{name}:{'x'.join(map(str, array.shape))}" for name, array in inputs.items())
-            raise RunError.of(
-                "samples", self.path.name, f"the source fails on {shapes}: {_first_line(error)}"
-            ) from error
-        return dict(zip(self._outputs, results, strict=True))
+            message = f"the source fails on {shapes}: {_first_line(error)}"
+            raise RunError.of("samples", self.path.name, message) from error
+        return results
 
 
 _ERRORS = (

@@ -48,13 +48,18 @@ def logical_dtype(dtype: torch.dtype) -> DType:
     return _LOGICAL_DTYPES[dtype]
 
 
+def holds(array: npt.NDArray[np.generic], logical: DType) -> bool:
+    """True if the array's elements are of the logical type (ml_dtypes included) or of its carrier."""
+    return array.dtype == logical.numpy or (array.dtype.name, array.itemsize) == (logical, logical.numpy.itemsize)
+
+
 def from_numpy(array: npt.NDArray[np.generic], logical: DType) -> torch.Tensor:
     """An array, of the logical type itself (ml_dtypes included) or of its carrier, as a torch tensor.
 
     Bytes are shared where the array is contiguous; a memory-mapped file stays mapped. Raises ValueError for an
     array of any other type: its bytes would be read as something that they are not.
     """
-    if array.dtype != logical.numpy and (array.dtype.name, array.itemsize) != (logical, logical.numpy.itemsize):
+    if not holds(array, logical):
         raise ValueError(f"an array of {array.dtype.name} does not hold {logical}")
     # ascontiguousarray would turn a rank-0 array into rank 1.
     contiguous = array if array.flags.c_contiguous else np.ascontiguousarray(array).reshape(array.shape)

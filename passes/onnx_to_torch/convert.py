@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 import torch.fx.traceback
 from torch.export import Dim, ExportedProgram
 
-from artifacts.errors import SourceError, UnsupportedError
+from artifacts.errors import Problem, SourceError, UnsupportedError
 from artifacts.spec import Signature, TensorSpec
 from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, dims, edited, without_metadata
@@ -22,7 +22,7 @@ from passes.onnx_to_torch.importer import SOURCE_KEY, Importer
 from passes.onnx_to_torch.source import Source
 from passes.onnx_to_torch.tensors import dtype_of
 from passes.program import WEIGHT_KINDS, Function
-from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy
+from passes.torch_dtypes import from_numpy, holds, logical_dtype, to_numpy
 
 STAGE = "convert"
 
@@ -50,11 +50,12 @@ def convert(source: Source, name: str, inputs: Mapping[str, npt.NDArray[np.gener
     """Convert a model to a Function called `name`.
 
     `inputs` is one sample by input name; every size declared symbolic must be at least 2 in it, because
-    torch.export takes sizes 0 and 1 for constants. Raises UnsupportedError with every gap at once, or SourceError
-    naming the node at which the conversion failed.
+    torch.export takes sizes 0 and 1 for constants. Raises UnsupportedError with every gap at once, SourceError
+    with everything in which the sample does not fit, or SourceError naming the node at which the conversion failed.
     """
     UnsupportedError.raise_if(find_gaps(source.model))
     declared = source_signature(source)
+    SourceError.raise_if(problem for spec in declared.inputs for problem in _sample_problems(spec, inputs))
     importer = Importer(source.model)
     body = _export(importer, declared, inputs, source)
     symbols = _symbol_names(body, declared)
@@ -90,6 +91,23 @@ def _declared(value: ir.Value, source: Source, output: bool = False) -> TensorSp
         for axis, dim in enumerate(value.shape or ())
     )
     return TensorSpec(name=name, dtype=dtype_of(value.dtype, subject), shape=shape)
+
+
+def _sample_problems(spec: TensorSpec, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Iterator[Problem]:
+    subject = f"input {spec.name!r}"
+    if spec.name not in inputs:
+        yield Problem(STAGE, subject, "is missing in the sample", f"give {spec}")
+        return
+    array = inputs[spec.name]
+    if not holds(array, spec.dtype) or array.ndim != spec.rank:
+        yield Problem(STAGE, subject, f"is {array.dtype.name}{list(array.shape)} in the sample", f"give {spec}")
+        return
+    for axis, (size, declared) in enumerate(zip(array.shape, spec.shape, strict=True)):
+        if isinstance(declared, str) and size < 2:
+            hint = "torch.export takes 0 and 1 for constants: give a sample whose symbolic sizes are 2 or more"
+            yield Problem(STAGE, subject, f"has size {size} on axis {axis} ({declared}) in the sample", hint)
+        if isinstance(declared, int) and size != declared:
+            yield Problem(STAGE, subject, f"has size {size} on axis {axis} in the sample", f"give {spec}")
 
 
 def _export(

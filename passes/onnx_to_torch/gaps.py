@@ -3,39 +3,61 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import onnx_ir as ir
 
-from artifacts.errors import Problem
+from artifacts.errors import Problem, UnsupportedError
 from passes.onnx_to_torch import registry
 from passes.onnx_to_torch.function_bodies import has_function
-from passes.onnx_to_torch.importer import label_of
+from passes.onnx_to_torch.importer import constant_of, constant_tensors, is_constant, label_of
+from passes.onnx_to_torch.tensors import torch_dtype
 
 
 def find_gaps(model: ir.Model) -> tuple[Problem, ...]:
-    """One problem for each operator version without a converter, naming the nodes that need it."""
+    """One problem for each operator version without a converter, and for each constant of a kind that torch has not.
+
+    Operators come first, each with the nodes that need it.
+    """
     missing: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     roots: list[tuple[ir.Graph | ir.Function, Mapping[str, int]]] = [(model.graph, model.opset_imports)]
     roots += [(function, function.opset_imports) for function in model.functions.values()]
     for root, opsets in roots:
         for node, since in _unconverted(model, root, opsets):
             missing[(node.domain, node.op_type, since)].append(label_of(node))
-    return tuple(_problem(*key, nodes) for key, nodes in sorted(missing.items()))
+    return (*(_problem(*key, nodes) for key, nodes in sorted(missing.items())), *_constant_gaps(model))
 
 
 def _unconverted(
     model: ir.Model, root: ir.Graph | ir.Function, opsets: Mapping[str, int]
 ) -> Iterator[tuple[ir.Node, int]]:
     for node in ir.traversal.RecursiveGraphIterator(root):
-        domain = registry.normal_domain(node.domain)
-        if node.op_identifier() in model.functions or (domain == "" and node.op_type == "Constant"):
+        if node.op_identifier() in model.functions or (node.op_type == "Constant" and node.domain in ("", "ai.onnx")):
             continue
+        domain = registry.normal_domain(node.domain)
         opset = registry.opset_of(opsets, domain)
         schema = registry.schema_of(domain, node.op_type, opset)
         since = schema.since_version if schema else opset
         if registry.find(domain, node.op_type, since) is None and not has_function(schema):
             yield node, since
+
+
+def _constant_gaps(model: ir.Model) -> Iterator[Problem]:
+    roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    nodes = [node for root in roots for node in ir.traversal.RecursiveGraphIterator(root) if is_constant(node)]
+    unreadable = [problem for node in nodes for problem in _problems_of(constant_of, node)]
+    yield from unreadable
+    if not unreadable:
+        for tensor in constant_tensors(model):
+            yield from _problems_of(torch_dtype, tensor.dtype, tensor.name or "a constant")
+
+
+def _problems_of(function: Callable[..., object], *arguments: object) -> tuple[Problem, ...]:
+    try:
+        function(*arguments)
+    except UnsupportedError as error:
+        return error.problems
+    return ()
 
 
 def _problem(domain: str, name: str, since: int, nodes: list[str]) -> Problem:

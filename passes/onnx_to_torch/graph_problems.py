@@ -22,7 +22,9 @@ def graph_problems(where: str, proto: onnx.ModelProto) -> Iterator[Problem]:
         yield from _twice(subject, "input", function.input)
         yield from _in_nodes(where, function.node, set(function.input))
         yield from _undefined(subject, function.output, _made(function.node) | set(function.input))
-    yield from _twice(where, "function", (f"{f.domain}.{f.name}{f.overload and ':'}{f.overload}" for f in proto.functions))
+    yield from _twice(
+        where, "function", (f"{f.domain}.{f.name}{f.overload and ':'}{f.overload}" for f in proto.functions)
+    )
     yield from _recursions(where, proto.functions)
 
 

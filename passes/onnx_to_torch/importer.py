@@ -22,6 +22,10 @@ SOURCE_KEY = "onnx_node"
 """Key under which a traced node's custom metadata names the source node that it came from."""
 
 
+INSIDE = " > "
+"""Between the label of a node that calls a function and the label of a node inside that function."""
+
+
 class Importer(torch.nn.Module):
     """A graph as a module: `forward` takes the graph's inputs and returns its outputs, in order.
 
@@ -125,7 +129,7 @@ class _Scope:
 
     def constant_of(self, node: ir.Node) -> ir.TensorProtocol:
         """The tensor of a Constant node, which may name an attribute of the enclosing function."""
-        return _read_constant(node, self._attributes(node)) if refers(node) else constant_of(node)
+        return _read_constant(node, self._attributes(node)) if _refers(node) else constant_of(node)
 
     def _run_node(self, node: ir.Node) -> Sequence[Value]:
         label = self.prefix + label_of(node)
@@ -188,7 +192,7 @@ class _Scope:
             **{a.name: a for a in function.attributes.values() if a.value is not None},
             **self._attributes(node),
         }
-        inner = _Scope(self.importer, function.opset_imports, f"{self.prefix}{label_of(node)}/", attributes)
+        inner = _Scope(self.importer, function.opset_imports, f"{self.prefix}{label_of(node)}{INSIDE}", attributes)
         padded = [*inputs, *[None] * (len(function.inputs) - len(inputs))]
         inner.values.update(zip(function.inputs, padded, strict=True))
         for formal, actual in zip(function.inputs, node.inputs, strict=False):
@@ -221,8 +225,12 @@ def constant_of(node: ir.Node) -> ir.TensorProtocol:
     return cached
 
 
-def refers(node: ir.Node) -> bool:
-    """True if an attribute of the node stands for an attribute of the function that the node is in."""
+def is_constant(node: ir.Node) -> bool:
+    """True for a Constant node that holds its tensor, rather than naming an attribute of the function it is in."""
+    return node.op_type == "Constant" and node.domain in ("", "ai.onnx") and not _refers(node)
+
+
+def _refers(node: ir.Node) -> bool:
     return any(attribute.is_ref() for attribute in node.attributes.values())
 
 
@@ -248,7 +256,7 @@ def constant_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
     for root in roots:
         for node in ir.traversal.RecursiveGraphIterator(root):
-            if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and not refers(node):
+            if is_constant(node):
                 yield constant_of(node)
             for attribute in node.attributes.values():
                 for graph in _graphs(attribute):

@@ -8,22 +8,10 @@ import onnx_ir as ir
 
 from passes.onnx_to_torch.importer import constant_of
 
-_CARRIES_VALUES = frozenset(
-    {
-        "Identity",
-        "Cast",
-        "Reshape",
-        "Unsqueeze",
-        "Squeeze",
-        "Flatten",
-        "Transpose",
-        "Slice",
-        "Expand",
-        "Concat",
-        "Where",
-    }
+_CARRIES_FIRST = frozenset(
+    {"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand"}
 )
-"""Operators whose output holds the elements of their input."""
+"""Operators whose output holds the elements of their first input; the others say how."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +38,16 @@ def input_hint(value: ir.Value) -> InputHint:
                 tables += _rows(node)
             elif node.op_type == "Equal":
                 equals += _scalar(node.inputs[1 - position])
-            elif node.op_type in _CARRIES_VALUES:
+            elif _carries(node, position):
                 pending.extend(node.outputs)
     return InputHint(min(tables, default=None), tuple(equals))
+
+
+def _carries(node: ir.Node, position: int) -> bool:
+    """True if the node's output holds elements of the input at that position."""
+    if node.op_type == "Where":
+        return position > 0
+    return node.op_type == "Concat" or (node.op_type in _CARRIES_FIRST and position == 0)
 
 
 def _rows(gather: ir.Node) -> list[int]:

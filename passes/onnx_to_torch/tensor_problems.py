@@ -33,7 +33,10 @@ def resolve_external(folder: Path, location: str) -> Path | None:
     """The file that an external-data location names, or None if it is not inside `folder`, links followed."""
     if not location or "\\" in location or "\0" in location or Path(location).is_absolute():
         return None
-    file = (folder / location).resolve()
+    try:
+        file = (folder / location).resolve()
+    except (OSError, RuntimeError):  # links that lead in a circle
+        return None
     return file if file.is_relative_to(folder) and file != folder else None
 
 
@@ -69,13 +72,14 @@ def _external_problems(subject: str, folder: Path, tensor: onnx.TensorProto) -> 
         hint = "keep a model and its data in one folder"
         yield Problem(STAGE, subject, f"external data {location!r} is not inside the model's folder", hint)
         return
-    if not file.is_file():
+    size = _size(file)
+    if size is None:
         yield Problem(STAGE, subject, f"external data file {location!r} is missing")
         return
     if tensor.data_type == ir.DataType.STRING:
         yield Problem(STAGE, subject, "strings cannot be external data")
         return
-    needed, size = _nbytes(tensor), file.stat().st_size
+    needed = _nbytes(tensor)
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
     except ValueError:
@@ -88,11 +92,11 @@ def _external_problems(subject: str, folder: Path, tensor: onnx.TensorProto) -> 
 
 
 def _inline_problems(subject: str, tensor: onnx.TensorProto) -> Iterator[Problem]:
-    if tensor.HasField("raw_data"):
+    kind = ir.DataType(tensor.data_type)
+    if tensor.HasField("raw_data") and kind != ir.DataType.STRING:
         needed, found, unit = _nbytes(tensor), len(tensor.raw_data), "bytes"
     else:
         # Types below one byte are packed, one byte in an int32.
-        kind = ir.DataType(tensor.data_type)
         packed = kind != ir.DataType.STRING and kind.bitwidth < 8
         needed = _nbytes(tensor) if packed else math.prod(tensor.dims) * (2 if kind in _COMPLEX else 1)
         fields = (tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data, tensor.uint64_data)
@@ -101,8 +105,17 @@ def _inline_problems(subject: str, tensor: onnx.TensorProto) -> Iterator[Problem
         yield Problem(STAGE, subject, f"holds {found} {unit}, its shape needs {needed}", "is the file whole?")
 
 
+def _size(file: Path) -> int | None:
+    """Bytes of a file, None if there is none (or its name is one that no file can have)."""
+    try:
+        return file.stat().st_size if file.is_file() else None
+    except OSError:
+        return None
+
+
 def _nbytes(tensor: onnx.TensorProto) -> int:
-    return (math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth + 7) // 8
+    bits: int = math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth
+    return (bits + 7) // 8
 
 
 def _entries(tensor: onnx.TensorProto) -> dict[str, str]:

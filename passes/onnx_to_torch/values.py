@@ -84,10 +84,10 @@ class Known:
             return torch.full(self.array.shape, elements[0], dtype=self.dtype)
         line = _progression(elements) if self.is_concrete and self.dtype is not torch.bool else None
         if line is not None:
-            return torch.arange(line.start, line.stop, line.step, dtype=self.dtype).reshape(self.array.shape)
-        return torch.cat([torch.full((1,), element, dtype=self.dtype) for element in elements]).reshape(
-            self.array.shape
-        )
+            flat = torch.arange(line.start, line.stop, line.step, dtype=self.dtype)
+        else:
+            flat = torch.cat([torch.full((1,), element, dtype=self.dtype) for element in elements])
+        return flat if self.array.ndim == 1 else flat.reshape(self.array.shape)
 
 
 def _progression(elements: list[int]) -> range | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -55,15 +56,17 @@ def test_a_damaged_file_is_read_or_one_bundle_error(place: Path, data: st.DataOb
         damaged[data.draw(st.integers(0, len(GOOD) - 1))] = data.draw(st.integers(0, 255))
     place.write_bytes(damaged[: data.draw(st.integers(0, len(GOOD)) | st.just(len(GOOD)))])
     try:
-        assert all(isinstance(array, np.ndarray) for array in read_arrays(place).values())
-    except BundleError as error:
-        assert len(error.problems) == 1
+        found = read_arrays(place)
+    except BundleError:
+        return
+    assert all(isinstance(array, np.ndarray) for array in found.values())
 
 
-def npz(name: str, content: bytes, **options: Any) -> bytes:
+def npz(name: str, content: bytes, *, again: bool = False) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", **options) as archive:
-        archive.writestr(name, content)
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):
+        for _ in range(1 + again):
+            archive.writestr(name, content)
     return buffer.getvalue()
 
 
@@ -82,7 +85,12 @@ ATTACKS = {
     "another member": npz("x.txt", b"hello"),
     "a header that is code": npz("x.npy", npy(np.zeros(3)).replace(b"{'descr'", b"print(1)")),
     "more elements than bytes": npz("x.npy", npy(np.zeros(3)).replace(b"(3,), ", b"(30,),")),
-    "more elements than memory": npz("x.npy", npy(np.zeros(10**6)).replace(b"(1000000,)", b"(10**15,)  ")),
+    "more elements than memory": npz("x.npy", npy(np.zeros(3)).replace(b"(3,), }" + b" " * 17, b"(%d,), }  " % 10**15)),
+    "a negative size": npz("x.npy", npy(np.zeros(3)).replace(b"(3,), ", b"(-3,),")),
+    "text elements": npz("x.npy", npy(np.array(["a"]))),
+    "records": npz("x.npy", npy(np.zeros(2, [("a", "f4")]))),
+    "a name twice": npz("x.npy", npy(np.zeros(3)), again=True),
+    "an unknown version": npz("x.npy", npy(np.zeros(3)).replace(b"NUMPY\x01", b"NUMPY\x09")),
 }
 
 
@@ -91,6 +99,21 @@ def test_what_is_no_npz_of_arrays_is_a_bundle_error(place: Path, attack: str) ->
     place.write_bytes(ATTACKS[attack])
     with pytest.raises(BundleError, match="not an"):
         read_arrays(place)
+
+
+def test_numpys_own_files_are_read(place: Path) -> None:
+    fortran = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    for save in (np.savez, np.savez_compressed):
+        save(place, x=fortran, y=np.float16(2))
+        found = read_arrays(place)
+        np.testing.assert_array_equal(found["x"], fortran)
+        assert found["y"].shape == ()
+        assert found["x"].flags.writeable
+
+
+def test_numpy_reads_ours() -> None:
+    with np.load(io.BytesIO(archive_bytes({"x": np.arange(3), "y": np.zeros(())}))) as found:
+        assert {name: found[name].tolist() for name in found.files} == {"x": [0, 1, 2], "y": 0.0}
 
 
 def test_a_missing_file_is_a_bundle_error(tmp_path: Path) -> None:

@@ -93,6 +93,33 @@ def _greedy_row(memory: Array, generation: Generation) -> list[int]:
     return made
 
 
+COUNTING = Generation(start=3, eos=(7,), pad=0, max_new_tokens=6)
+
+
+def counting(
+    *, extra: tuple[Any, ...] = (), tokens: DType = DType.INT64, batch: int | str = "batch", **schedule: Any
+) -> Model:
+    """A step without an encoder whose logits are one_hot(token + 1, 9), so that tokens count up from 3 to 7.
+
+    `extra` are further inputs, which it does not use; `schedule` are fields of its schedule.
+    """
+    nodes = [
+        helper.make_node("Cast", ["tokens"], ["wide"], to=7),
+        helper.make_node("Constant", [], ["one"], value_int=1),
+        helper.make_node("Add", ["wide", "one"], ["next"]),
+        helper.make_node("Constant", [], ["depth"], value_int=9),
+        helper.make_node("Constant", [], ["values"], value_floats=[0.0, 1.0]),
+        helper.make_node("OneHot", ["next", "depth", "values"], ["logits"]),
+    ]
+    signature = Signature(
+        inputs=(spec("tokens", tokens, batch, "t"), *extra),
+        outputs=(spec("logits", DType.FLOAT32, batch, "t", 9),),
+    )
+    fields: dict[str, Any] = {"state": "recompute", "encoder": None, "control": Host(), "generation": COUNTING}
+    decode = Decode(**{**fields, "step": "step", "tokens": "tokens", "logits": "logits", **schedule})
+    return Model(decode, signature, {"step": Graph(nodes, signature)})
+
+
 _SLOTS = {
     "growing": CacheSlot(input="past", output="present", axis=1, batch_axis=0, init="empty"),
     "summed": CacheSlot(input="past", output="present", axis=None, batch_axis=0, init="zeros"),

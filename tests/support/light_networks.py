@@ -54,14 +54,15 @@ def randomized(name: str, seed: int = 0) -> ModelProto:
     graph = model.graph
     shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     fills = [node for node in graph.node if node.op_type == "ConstantOfShape"]
-    positive = _positive(graph)
+    positive, last = _positive(graph), _last_gemm_weights(graph)
     random = np.random.default_rng(seed)
     # What a residual network adds up grows from block to block; the others lose half of it in every Relu.
     gain = 1 if any(node.op_type == "Sum" for node in graph.node) else 2
     for node in fills:
         (output,), shape = node.output, tuple(int(size) for size in shapes[node.input[0]])
         if len(shape) > 1:
-            weights = random.standard_normal(shape) * math.sqrt(gain / math.prod(shape[1:]))
+            scale = 0.1 if output == last else 1.0  # a Softmax of large scores is one-hot and tells nothing
+            weights = random.standard_normal(shape) * scale * math.sqrt(gain / math.prod(shape[1:]))
         else:
             weights = random.uniform(0.8, 1.2, shape) if output in positive else random.uniform(-0.2, 0.2, shape)
         graph.initializer.append(numpy_helper.from_array(weights.astype(np.float32), output))
@@ -76,10 +77,10 @@ def randomized(name: str, seed: int = 0) -> ModelProto:
 
 def _positive(graph: GraphProto) -> set[str]:
     """Values that are scales or variances: near 1 for a network whose activations stay near 1."""
-    found = {
-        node.input[position] for node in graph.node if node.op_type == "BatchNormalization" for position in (1, 4)
-    }
+    found = {node.input[position] for node in graph.node if node.op_type == "BatchNormalization" for position in (1, 4)}
     found |= {name for node in graph.node if node.op_type == "Mul" for name in node.input}
-    return found | {
-        node.input[0] for node in graph.node if node.op_type == "Unsqueeze" and node.output[0] in found
-    }
+    return found | {node.input[0] for node in graph.node if node.op_type == "Unsqueeze" and node.output[0] in found}
+
+
+def _last_gemm_weights(graph: GraphProto) -> str | None:
+    return next((node.input[1] for node in reversed(graph.node) if node.op_type == "Gemm"), None)

@@ -129,7 +129,7 @@ def toy_decoder() -> ModelProto:
         helper.make_node("Unsqueeze", ["encoded", "axes"], ["memory"]),
         helper.make_node("Add", ["scores", "memory"], ["logits"]),
     ]
-    weights = {
+    weights: dict[str, Array] = {
         "embed": EMBED,
         "head": HEAD,
         "encode": ENCODE,

@@ -17,11 +17,11 @@ from artifacts.engines import EngineRunner, open_engine
 from artifacts.errors import BundleError, RunError
 from artifacts.runtime import Session
 from artifacts.runtime.decode import HostDecoder
-from artifacts.schedule import CacheSlot, Decode, Generation, Host, Partitioned
+from artifacts.schedule import CacheSlot, Decode, Partitioned
 from artifacts.spec import Signature
 from tests.support import bundles, decoders
 from tests.support.bundles import Graph, Model, spec
-from tests.support.decoders import FORMS, GENERATION, MAX_NEW_TOKENS, Form, decoder, greedy
+from tests.support.decoders import COUNTING, FORMS, GENERATION, MAX_NEW_TOKENS, Form, counting, decoder, greedy
 
 Array = npt.NDArray[Any]
 
@@ -151,32 +151,6 @@ def test_a_slot_can_start_as_an_encoder_output(tmp_path: Path) -> None:
     x = inputs(6)
     with Session.open(tmp_path / "b") as session:
         np.testing.assert_array_equal(session.run({"x": x})["tokens"], greedy(x)[0])
-
-
-# Decoders of a few nodes: logits = one_hot(token + 1), so that tokens count up.
-
-COUNTING = Generation(start=3, eos=(7,), pad=0, max_new_tokens=6)
-
-
-def counting(
-    *, extra: tuple[Any, ...] = (), tokens: DType = DType.INT64, batch: int | str = "batch", **schedule: Any
-) -> Model:
-    """A step without an encoder; `extra` are further inputs, which it does not use."""
-    nodes = [
-        helper.make_node("Cast", ["tokens"], ["wide"], to=7),
-        helper.make_node("Constant", [], ["one"], value_int=1),
-        helper.make_node("Add", ["wide", "one"], ["next"]),
-        helper.make_node("Constant", [], ["depth"], value_int=9),
-        helper.make_node("Constant", [], ["values"], value_floats=[0.0, 1.0]),
-        helper.make_node("OneHot", ["next", "depth", "values"], ["logits"]),
-    ]
-    signature = Signature(
-        inputs=(spec("tokens", tokens, batch, "t"), *extra),
-        outputs=(spec("logits", DType.FLOAT32, batch, "t", 9),),
-    )
-    fields: dict[str, Any] = {"state": "recompute", "encoder": None, "control": Host(), "generation": COUNTING}
-    decode = Decode(**{**fields, "step": "step", "tokens": "tokens", "logits": "logits", **schedule})
-    return Model(decode, signature, {"step": Graph(nodes, signature)})
 
 
 @pytest.mark.parametrize(

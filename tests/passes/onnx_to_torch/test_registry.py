@@ -13,6 +13,12 @@ from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import find, find_known, known, op, registered, schema_of
 
 
+@pytest.fixture(autouse=True)
+def every_family_is_loaded() -> None:
+    # Before anything here registers: what is refused must be a second converter, not the first.
+    list(registered())
+
+
 def converter(_: Call, a: torch.Tensor) -> torch.Tensor:
     return a
 

@@ -21,7 +21,11 @@ class Tolerances:
 
     @classmethod
     def of(cls, atol: float | None, rtol: float | None) -> Tolerances:
-        """The table with either bound replaced for every floating-point type; None leaves a bound as it is."""
+        """The table with bounds replaced for every floating-point type.
+
+        A bound that is given makes the comparison numpy's own, with no normwise term; None leaves the other bound
+        as it is in the table.
+        """
         if atol is None and rtol is None:
             return cls()
         return cls(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter
-from artifacts.checks import Tolerances, require_equal
+from artifacts.checks import OutputCheck, Tolerances, require_equal
 from artifacts.errors import Problem, TargetError
 from artifacts.manifest import (
     STATUSES,
@@ -27,14 +28,21 @@ from artifacts.tolerances import TOLERANCES
 from artifacts.verification import check_bundle
 from artifacts.weights import WeightRef
 from compiler.build_log import BuildLog
+from compiler.locate import locate_in_engine
 from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement
 from compiler.version import version
+from passes.onnx_to_torch.source import Source
 from passes.program import Program
 
 
 def write_program(
-    program: Program, target: Target, tolerances: Tolerances, writer: BundleWriter, log: BuildLog
+    program: Program,
+    sources: Mapping[str, Source],
+    target: Target,
+    tolerances: Tolerances,
+    writer: BundleWriter,
+    log: BuildLog,
 ) -> Manifest:
     """Write weights, engines and samples, run what can run here against the samples, and describe it all.
 
@@ -65,8 +73,28 @@ def write_program(
         samples = {name: model.samples for name, model in program.models.items()}
         checks = check_bundle(Bundle(writer.root, manifest), samples, tolerances)
     log.record(checks, "engine")
-    require_equal(checks, "verify", "emission")
+    require_equal(checks, "verify", "emission", _where_moved(manifest, program, checks, tolerances, writer.root, sources))
     return _verified(manifest)
+
+
+def _where_moved(
+    manifest: Manifest,
+    program: Program,
+    checks: Sequence[OutputCheck],
+    tolerances: Tolerances,
+    root: Path,
+    sources: Mapping[str, Source],
+) -> str:
+    """Where the engine of the first check that failed left its source; "" if none failed or none can be told."""
+    moved = next((check for check in checks if not check.comparison.passed), None)
+    if moved is None:
+        return ""
+    model = program.models[moved.model]
+    engine = manifest.engines[manifest.models[moved.model].functions[model.schedule.functions[-1]]]
+    sample = model.samples[moved.sample]
+    if any(spec.name not in sample.inputs for spec in engine.signature.inputs):
+        return ""
+    return str(locate_in_engine(sources[moved.model], root, engine, sample, tolerances) or "")
 
 
 def require_status(manifest: Manifest, wanted: Status | None) -> None:

@@ -48,7 +48,8 @@ def compile_bundle(
     target = find_target(options.target)
     _check_call(models, options, target)
     with log.stage("read", ", ".join(model.path.name for model in models)):
-        digests = {model.name: load_source(model.path).digest for model in models}
+        sources = {model.name: load_source(model.path) for model in models}
+        digests = {name: source.digest for name, source in sources.items()}
         key = compilation_key(models, digests, options, _generation_digests(models), target.tools())
     present = None if force else _present(destination, key)
     if present is not None:
@@ -56,8 +57,8 @@ def compile_bundle(
     with write_bundle(destination, force=force) as writer:
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend
-        program = frontend.make_program(models, options, target, log)
-        manifest = backend.write_program(program, target, Tolerances.of(options.atol, options.rtol), writer, log)
+        program = frontend.make_program(models, sources, options, target, log)
+        manifest = backend.write_program(program, sources, target, Tolerances.of(options.atol, options.rtol), writer, log)
         backend.require_status(manifest, options.require)
         report = log.report(key, backend.engine_sizes(manifest), backend.weights_report(program))
         return Compiled(writer.commit(manifest, report), False, report)

@@ -30,11 +30,12 @@ def convert_to_file(
 
     from compiler import frontend
     from passes.bodies import with_weights
+    from passes.onnx_to_torch.source import load_source
     from passes.verification import check_program
 
     single = replace(options, schedule=ScheduleName.SINGLE)
     with log.stage("load", model.name):
-        loaded = frontend.load(model, single)
+        loaded = frontend.load(model, load_source(model.path), single)
     with log.stage("sample", f"{model.name}: what the source answers"):
         source = frontend.sample(loaded, single, find_target(single.target))
     with log.stage("convert", f"{model.name} to PyTorch"):

@@ -219,7 +219,7 @@ def _local_function(body: OnnxBody, name: str) -> ir.Function:
     for constant_name in [n for n in graph.initializers if n not in body.weights]:
         value = graph.initializers.pop(constant_name)
         node = ir.node("Constant", [], {"value": value.const_value})
-        node.outputs[0].name, node.outputs[0].dtype = value.name, value.dtype
+        node.outputs[0].name, node.outputs[0].type = value.name, value.type
         graph.insert_before(graph[0], node) if len(graph) else graph.append(node)
         value.replace_all_uses_with(node.outputs[0])
     for weight_name in body.weights:

@@ -14,6 +14,7 @@ from artifacts.spec import Signature
 from compiler.build_log import BuildLog
 from compiler.decoders import choose_schedule
 from compiler.generation import read_generation
+from compiler.locate import locate_in_function
 from compiler.options import CompileOptions, ModelFile
 from compiler.samples import ShapeRanges, draw_samples, read_samples
 from compiler.shapes import check_shapes
@@ -26,7 +27,7 @@ from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
 from passes.onnx_to_torch.convert import convert, source_inputs, source_signature
 from passes.onnx_to_torch.input_hints import InputHint, input_hint
-from passes.onnx_to_torch.source import Source, load_source
+from passes.onnx_to_torch.source import Source
 from passes.pipeline import run_passes
 from passes.program import Model, Program
 from passes.verification import check_program
@@ -35,13 +36,15 @@ PASSES: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), El
 """The passes of every compilation, in order."""
 
 
-def make_program(models: Sequence[ModelFile], options: CompileOptions, target: Target, log: BuildLog) -> Program:
+def make_program(
+    models: Sequence[ModelFile], sources: Mapping[str, Source], options: CompileOptions, target: Target, log: BuildLog
+) -> Program:
     """Load, sample, convert and transform models into one Program over one set of weights.
 
     Every step is held to the source models on the samples. Raises UnspoolError.
     """
     tolerances = Tolerances.of(options.atol, options.rtol)
-    parts = [_convert_one(model, options, target, tolerances, log) for model in models]
+    parts = [_convert_one(model, sources[model.name], options, target, tolerances, log) for model in models]
     program = functools.reduce(Program.merged, parts)
     with log.stage("passes", ", ".join(step.name for step in PASSES)):
         program, runs = run_passes(program, PASSES, tolerances)
@@ -51,10 +54,9 @@ def make_program(models: Sequence[ModelFile], options: CompileOptions, target: T
 
 
 def _convert_one(
-    file: ModelFile, options: CompileOptions, target: Target, tolerances: Tolerances, log: BuildLog
+    file: ModelFile, source: Source, options: CompileOptions, target: Target, tolerances: Tolerances, log: BuildLog
 ) -> Program:
-    with log.stage("load", file.name):
-        loaded = load(file, options)
+    loaded = load(file, source, options)
     with log.stage("sample", f"{file.name}: what the source answers"):
         model = sample(loaded, options, target)
     with log.stage("convert", f"{file.name} to PyTorch"):
@@ -62,7 +64,11 @@ def _convert_one(
         checks = check_program(program, tolerances)
     log.notices += [f"{file.name}: {notice}" for notice in notices]
     log.record(checks, "convert")
-    require_equal(checks, "convert", "conversion")
+    moved = next((check for check in checks if not check.comparison.passed), None)
+    if moved is not None:
+        function = next(iter(program.functions.values()))
+        found = locate_in_function(loaded.source, function, program.weights, model.samples[moved.sample], tolerances)
+        require_equal(checks, "convert", "conversion", str(found or ""))
     return program
 
 
@@ -77,9 +83,8 @@ class Loaded:
     generation: Generation | None
 
 
-def load(model: ModelFile, options: CompileOptions) -> Loaded:
-    """Read a model file and the generation settings beside it."""
-    source = load_source(model.path)
+def load(model: ModelFile, source: Source, options: CompileOptions) -> Loaded:
+    """What is known of a source before it is run: signature, hints, and the generation settings beside it."""
     signature = source_signature(source)
     for shapes, flag in (
         (options.min_shapes, "--min-shapes"),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from artifacts.canonical import sha256_bytes
 from artifacts.errors import RunError, UsageError
+from artifacts.runtime.inputs import checked_inputs
 from artifacts.samples import Sample, read_arrays
 from artifacts.spec import Signature, TensorSpec
 from compiler.shapes import Shapes
@@ -29,9 +30,9 @@ class ShapeRanges:
     max: Shapes = ()
 
 
-# Sizes to try for the symbols that are not a batch, by the kind of input they appear in. They differ from each
-# other, so that no two symbols are equal by accident, and the first of a list that the source accepts is used.
-_SEQUENCE = (7, 12, 16, 32, 512, 75, 1)
+# Sizes to try for the symbols that are not a batch, by the kind of input they appear in; the first that the source
+# accepts are used. Each is tried with its doubles in the second sample.
+_SEQUENCE = (7, 12, 16, 32, 512, 75)
 _SPATIAL = (64, 96, 224, 320, 32, 640)
 _SIGNAL = (512, 576, 16000, 64, 7)
 
@@ -58,13 +59,20 @@ def draw_samples(
 
 
 def read_samples(path: Path, signature: Signature, runner: SourceRunner) -> tuple[Sample, ...]:
-    """The user's .npz of inputs by name, answered by the source. Raises UsageError if it does not fit the model."""
+    """The user's .npz of inputs by name, answered by the source; what else is in it (outputs, say) is left aside.
+
+    Raises UsageError with everything that does not fit the model, as a session would say it.
+    """
     arrays = read_arrays(path)
-    missing = [spec.name for spec in signature.inputs if spec.name not in arrays]
+    names = [spec.name for spec in signature.inputs]
+    missing = [name for name in names if name not in arrays]
     if missing:
-        names = ", ".join(arrays)
-        raise UsageError.of("samples", str(path), f"lacks inputs {', '.join(missing)}", f"it holds {names}")
-    inputs = {spec.name: arrays[spec.name].astype(spec.dtype.numpy, copy=False) for spec in signature.inputs}
+        hint = f"it holds {', '.join(arrays) or 'nothing'}"
+        raise UsageError.of("samples", str(path), f"lacks inputs {', '.join(missing)}", hint)
+    try:
+        inputs = checked_inputs(signature.inputs, {name: arrays[name] for name in names})
+    except RunError as error:
+        raise UsageError(*error.problems) from error
     return (Sample(inputs, runner.run(inputs)),)
 
 
@@ -93,37 +101,50 @@ def _first_that_runs(
 
 
 def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) -> Iterator[dict[str, int]]:
-    """Assignments of sizes to symbols, the likeliest first."""
+    """Assignments of sizes to symbols, the likeliest first.
+
+    First the symbols get different sizes, because equal ones hide a swapped axis and can tie two symbols in the
+    export; then those of one kind get the same, for graphs that give one size two names. Size 1 broadcasts with
+    anything and cannot be exported as a symbol, so it comes last, except in the smallest sample.
+    """
     fixed = {
         symbol: size
         for spec in signature.inputs
         for symbol, size in zip(spec.shape, dict(given).get(spec.name, ()), strict=False)
         if isinstance(symbol, str)
     }
-    for attempt in range(max(map(len, (_SEQUENCE, _SPATIAL, _SIGNAL)))):
-        sizes: dict[str, int] = {}
-        for spec in signature.inputs:
-            for axis, symbol in enumerate(spec.shape):
-                if isinstance(symbol, str) and symbol not in sizes:
-                    sizes[symbol] = fixed.get(symbol, _size(spec, axis, attempt, number, batch, len(sizes)))
-        yield sizes
+    kinds: dict[str, tuple[int, ...]] = {}
+    for spec in signature.inputs:
+        for axis, symbol in enumerate(spec.shape):
+            if isinstance(symbol, str):
+                kinds.setdefault(symbol, _kind(spec, axis))
+    ones = {symbol: 1 if kind else batch for symbol, kind in kinds.items()} | fixed
+    if number == 2:
+        yield ones
+    for apart in (True, False):
+        for attempt in range(max(map(len, (_SEQUENCE, _SPATIAL, _SIGNAL)))):
+            sizes: dict[str, int] = {}
+            for symbol, kind in kinds.items():
+                before = sum(kinds[other] is kind for other in sizes) if apart else 0
+                sizes[symbol] = _size(kind, attempt, before) * (2 if number == 1 else 1) if kind else batch
+            yield sizes | fixed
+    yield ones
 
 
-def _size(spec: TensorSpec, axis: int, attempt: int, number: int, batch: int, taken: int) -> int:
+def _kind(spec: TensorSpec, axis: int) -> tuple[int, ...]:
+    """The sizes to try for a symbol; () for a batch."""
     if axis == 0 and spec.rank > 1:
-        return batch
-    if number == 2 and attempt == 0:
-        return 1
-    choices: tuple[int, ...]
+        return ()
     if spec.rank >= 4 and axis >= 2:
-        choices = _SPATIAL
-    elif spec.dtype.is_float and axis == spec.rank - 1:
-        choices = _SIGNAL
-    else:
-        choices = _SEQUENCE
-    base = choices[min(attempt, len(choices) - 1)]
-    # Distinct symbols get distinct sizes; a second sample gets other sizes than the first.
-    return base + taken + 3 * number if choices is _SEQUENCE else base * (1 + (number == 1))
+        return _SPATIAL
+    return _SIGNAL if spec.dtype.is_float and axis == spec.rank - 1 else _SEQUENCE
+
+
+def _size(kind: tuple[int, ...], attempt: int, before: int) -> int:
+    """The size of a symbol that comes after `before` others of its kind."""
+    if kind is _SEQUENCE:
+        return kind[min(attempt, len(kind) - 1)] + before
+    return kind[(attempt + before) % len(kind)]
 
 
 def _shape(spec: TensorSpec, sizes: Mapping[str, int], given: Shapes) -> tuple[int, ...]:

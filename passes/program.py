@@ -91,6 +91,9 @@ class Program:
     def __post_init__(self) -> None:
         object.__setattr__(self, "functions", MappingProxyType(dict(self.functions)))
         object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
+        misnamed = [name for name, function in self.functions.items() if function.name != name]
+        if misnamed:
+            raise ValueError(f"functions {misnamed} go by another name than their own")
         for name, model in self.models.items():
             missing = [f for f in model.schedule.functions if f not in self.functions]
             if missing:

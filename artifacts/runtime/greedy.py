@@ -26,6 +26,8 @@ class Greedy:
         self._tokens: Tokens = np.full((batch, 1 + generation.max_new_tokens), generation.pad, np.int64)
         self._tokens[:, 0] = generation.start
         self._lengths: Tokens = np.zeros(batch, np.int64)
+        self._rows: Tokens = np.arange(batch)
+        self._ends: Tokens = np.array(generation.eos, np.int64)
         self._active: npt.NDArray[np.bool_] = np.ones(batch, np.bool_)
         self._position = 0
 
@@ -56,7 +58,7 @@ class Greedy:
             scores[:, suppressed] = -np.inf
         chosen = scores.argmax(axis=1)
         # argmax takes a NaN for the highest score, so the chosen one tells.
-        best = np.take_along_axis(scores, chosen[:, None], axis=1)[:, 0]
+        best = scores[self._rows, chosen]
         broken = np.flatnonzero(self._active & ~(best > -np.inf))
         if broken.size:
             message = f"the logits are NaN, or all minus infinity, at position {self._position}"
@@ -68,7 +70,7 @@ class Greedy:
         self._position += 1
         self._tokens[:, self._position] = np.where(self._active, chosen, rules.pad)
         self._lengths += self._active
-        self._active &= ~np.isin(chosen, rules.eos)
+        self._active &= (chosen[:, None] != self._ends).all(axis=1)
 
     def result(self) -> dict[str, Array]:
         """`tokens` int64 [batch, n], end tokens kept, rows filled with pad; `lengths` int64 [batch]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_library
+import sys
 from typing import Annotated
 
 import typer
@@ -64,9 +64,10 @@ def ops_command(
 
 def schema_command() -> None:
     """Print the JSON Schema of a bundle's manifest.json."""
+    from artifacts.canonical import canonical_json
     from artifacts.manifest import manifest_schema
 
-    print(json_library.dumps(manifest_schema(), indent=2))
+    sys.stdout.write(canonical_json(manifest_schema(), indent=2).decode())
 
 
 COMMANDS = (targets_command, ops_command, schema_command)

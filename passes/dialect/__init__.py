@@ -1,11 +1,18 @@
 """The `unspool::` dialect: operators that a body needs and ATen does not have.
 
-Importing this package registers every one of them with torch, and nothing else does; whoever traces, runs or
-translates bodies gets them by importing `passes.program`.
+Importing this package registers all of them with torch, and nothing else does. `passes.program` imports it, so
+whoever has a Function has the operators that its body may call.
 """
 
 from __future__ import annotations
 
+import torch
+from torch._ops import OpOverload
+
 from passes.dialect import gru, lstm, rnn
 
-__all__ = ["gru", "lstm", "rnn"]
+__all__ = ["GRU", "LSTM", "RNN", "gru", "lstm", "rnn"]
+
+GRU: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.gru.default
+LSTM: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = torch.ops.unspool.lstm.default
+RNN: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.rnn.default

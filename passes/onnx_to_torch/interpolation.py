@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from passes.onnx_to_torch.bits import index_select
 from passes.onnx_to_torch.known_math import Int, arange
+from passes.onnx_to_torch.movement import index_select
 from passes.onnx_to_torch.sizes import as_int
 
 

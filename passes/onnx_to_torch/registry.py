@@ -50,7 +50,8 @@ def op(
 
     def register(function: Function) -> Function:
         for key in _keys(name, since, domain):
-            _add(_CONVERTERS, key, Converter(function, frozenset(shapes), either))
+            _refuse_twice(_CONVERTERS, key)
+            _CONVERTERS[key] = Converter(function, frozenset(shapes), either)
         return function
 
     return register
@@ -61,7 +62,8 @@ def known(name: str, *since: int, domain: str = "") -> Callable[[Function], Func
 
     def register(function: Function) -> Function:
         for key in _keys(name, since, domain):
-            _add(_KNOWN, key, function)
+            _refuse_twice(_KNOWN, key)
+            _KNOWN[key] = function
         return function
 
     return register
@@ -117,13 +119,9 @@ def _keys(name: str, since: tuple[int, ...], domain: str) -> Iterator[Key]:
 
 _SCHEMA_DOMAINS = frozenset({"", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training"})
 
-T = TypeVar("T")
-
-
-def _add(table: dict[Key, T], key: Key, entry: T) -> None:
+def _refuse_twice(table: Mapping[Key, object], key: Key) -> None:
     if key in table:
         raise ValueError(f"{key[1]}-{key[2]} of domain {key[0] or 'ai.onnx'!r} is registered twice")
-    table[key] = entry
 
 
 @cache

@@ -18,7 +18,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model.onnx"
 
 
-def write(model: Path, name: str = "generation_config.json", **content: object) -> None:
+def write(model: Path, name: str = "generation_config.json", /, **content: object) -> None:
     (model.parent / name).write_text(json.dumps(content))
 
 

@@ -43,9 +43,9 @@ def source_of(model: onnx.ModelProto) -> Source:
     return Source(Path("model.onnx"), ir.from_proto(model), sha256_bytes(model.SerializeToString()), {})
 
 
-def converted(model: onnx.ModelProto, **inputs: Array) -> Converted:
-    """The model as a function called `main`."""
-    return convert(source_of(model), "main", inputs)
+def converted(model: onnx.ModelProto, inputs: Arrays, name: str = "main") -> Converted:
+    """The model as a function, and its weights."""
+    return convert(source_of(model), name, inputs)
 
 
 def answered(model: onnx.ModelProto, inputs: Arrays) -> Sample:

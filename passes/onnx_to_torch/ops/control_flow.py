@@ -58,12 +58,9 @@ def batched_scan(call: Call, lengths: Value, *inputs: Value) -> tuple[Value, ...
     backward = call.attr_ints("directions", [0] * count)
     batch = tensors[0].shape[0]
     if not isinstance(batch, int):
-        call.unsupported(
-            "a batch whose size is not fixed", "Scan of later operator sets has no batch of its own"
-        )
+        call.unsupported("a batch whose size is not fixed", "Scan of later operator sets has no batch of its own")
     items = [
-        _scan(call, [tensor.select(0, item) for tensor in tensors], [0] * count, backward)
-        for item in range(batch)
+        _scan(call, [tensor.select(0, item) for tensor in tensors], [0] * count, backward) for item in range(batch)
     ]
     return tuple(torch.stack([to_tensor(value) for value in column]) for column in zip(*items, strict=True))
 
@@ -118,9 +115,7 @@ def _decided(call: Call, condition: Value) -> bool:
     """A condition that holds, or does not, whatever the sizes and the data are."""
     decided = resolved(truth(to_known(condition).elements[0]))
     if not isinstance(decided, bool):
-        call.unsupported(
-            "the condition depends on sizes or on data", "export the model with the branch fixed"
-        )
+        call.unsupported("the condition depends on sizes or on data", "export the model with the branch fixed")
     return decided
 
 
@@ -137,9 +132,7 @@ def _stacked(call: Call, items: Sequence[Value], output: ir.Value, axis: int = 0
         sizes = [] if output.shape is None else list(output.shape)
         if output.dtype is None or output.shape is None or not all(isinstance(size, int) for size in sizes):
             call.unsupported(f"no iteration, and {output.name!r} declares no fixed shape")
-        return torch.empty(
-            [0, *(int(str(size)) for size in sizes)], dtype=torch_dtype(output.dtype, call.label)
-        )
+        return torch.empty([0, *(int(str(size)) for size in sizes)], dtype=torch_dtype(output.dtype, call.label))
     known = [item for item in items if isinstance(item, Known)]
     if len(known) == len(items):
         return Known(np.stack([item.array for item in known], axis), known[0].dtype)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from passes.onnx_to_torch.bits import by_bits, index_select
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, integers, less, numbers, where
+from passes.onnx_to_torch.movement import index_select, moved
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.values import Known
 
@@ -21,7 +21,7 @@ def gather(call: Call, data: torch.Tensor, indices: torch.Tensor | Known) -> tor
     elif not _never_negative(call):
         indices = torch.where(indices < 0, indices + data.shape[axis], indices)
     if axis == 0 and data.dim() == 2 and indices.dim() > 0:
-        return by_bits(lambda table: torch.nn.functional.embedding(indices, table), data)
+        return moved(lambda table: torch.nn.functional.embedding(indices, table), data)
     rows = index_select(data, axis, indices.reshape(-1))
     return rows.reshape([*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]])
 
@@ -41,7 +41,7 @@ def gather_elements(call: Call, data: torch.Tensor, indices: torch.Tensor) -> to
     axis = call.attr_int("axis", 0)
     index = torch.where(indices < 0, indices + data.shape[axis], indices).to(torch.int64)
     # torch.gather wants no index beyond the other axes and neither does ONNX.
-    return by_bits(lambda bits: bits.gather(axis, index), data)
+    return moved(lambda carried: carried.gather(axis, index), data)
 
 
 @op("GatherND", 11, 12, 13)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from passes.onnx_to_torch.bits import by_bits
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, arange, integers, numbers, product
+from passes.onnx_to_torch.movement import moved
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.tensors import torch_dtype
@@ -65,16 +65,14 @@ def trilu(call: Call, data: torch.Tensor, k: Known | None = None) -> torch.Tenso
     diagonal = 0 if k is None else integers(k)[0]
     upper = bool(call.attr_int("upper"))
     if isinstance(diagonal, int):
-        return by_bits(lambda bits: (torch.triu if upper else torch.tril)(bits, diagonal), data)
+        return moved(lambda carried: (torch.triu if upper else torch.tril)(carried, diagonal), data)
     offsets = _diagonals(*data.shape[-2:])
     kept = offsets >= as_int(diagonal) if upper else offsets <= as_int(diagonal)
     return torch.where(kept, data, torch.zeros((), dtype=data.dtype))
 
 
 @op("OneHot", 9, 11, 28, either=(1,))
-def one_hot(
-    call: Call, indices: torch.Tensor, depth: torch.Tensor | Known, values: torch.Tensor
-) -> torch.Tensor:
+def one_hot(call: Call, indices: torch.Tensor, depth: torch.Tensor | Known, values: torch.Tensor) -> torch.Tensor:
     """An index outside -depth..depth-1 gives a row of off-values."""
     # The depth may be of any numeric type too.
     known_depth = depth if isinstance(depth, Known) else to_known(depth.to(torch.int64))

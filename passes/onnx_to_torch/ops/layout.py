@@ -45,9 +45,7 @@ def _expanded(old: Int, wanted: Int) -> Int:
     if always(equal(old, 1)):
         return wanted
     same = (
-        always(equal(wanted, 1))
-        or always(equal(old, wanted))
-        or not (isinstance(old, int) or isinstance(wanted, int))
+        always(equal(wanted, 1)) or always(equal(old, wanted)) or not (isinstance(old, int) or isinstance(wanted, int))
     )
     return -1 if same else wanted
 
@@ -78,11 +76,7 @@ def known_tile(_: Call, data: Known, repeats: Known) -> Known | None:
     if not repeats.is_concrete:
         return None
     counts = [int(count) for count in repeats.elements]
-    return (
-        Known(np.tile(data.array, counts), data.dtype)
-        if product(counts) * data.array.size <= KNOWN_LIMIT
-        else None
-    )
+    return Known(np.tile(data.array, counts), data.dtype) if product(counts) * data.array.size <= KNOWN_LIMIT else None
 
 
 @op("DepthToSpace", 1, 11, 13, 28)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from passes.onnx_to_torch.bits import index_select
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, always, arange, integers, maximum, minimum, numbers
+from passes.onnx_to_torch.movement import index_select
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.values import Known

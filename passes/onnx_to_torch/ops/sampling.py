@@ -55,9 +55,7 @@ def col2im(call: Call, data: torch.Tensor, image_shape: Known, block_shape: Know
     # Any other rank, or uneven pads: each element of each patch is added to its place in the padded image.
     padded = [size + begin + end for size, begin, end in zip(image, pads[:rank], pads[rank:], strict=True)]
     places = torch.zeros((), dtype=torch.int64)
-    for axis, (size, kernel, dilation, stride) in enumerate(
-        zip(padded, block, dilations, strides, strict=True)
-    ):
+    for axis, (size, kernel, dilation, stride) in enumerate(zip(padded, block, dilations, strides, strict=True)):
         steps = (size - dilation * (kernel - 1) - 1) // stride + 1
         along = _by_axis(arange(kernel) * dilation, axis, 2 * rank) + _by_axis(
             arange(steps) * stride, rank + axis, 2 * rank

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from passes.onnx_to_torch.bits import by_bits
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import product
+from passes.onnx_to_torch.movement import moved
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.unsigned import by_order, modular
 
@@ -15,9 +15,7 @@ _REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 @op("Scatter", 9, 11)
 @op("ScatterElements", 11, 13, 16, 18)
-def scatter_elements(
-    call: Call, data: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor
-) -> torch.Tensor:
+def scatter_elements(call: Call, data: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
     axis = call.attr_int("axis", 0)
     index = torch.where(indices < 0, indices + data.shape[axis], indices).to(torch.int64)
     return _scatter(data, axis, index, updates, call.attr_text("reduction", "none"))
@@ -28,7 +26,7 @@ def scatter_nd(call: Call, data: torch.Tensor, indices: torch.Tensor, updates: t
     reduction = call.attr_text("reduction", "none")
     positions = indices.unbind(-1)
     if reduction == "none":
-        return by_bits(lambda old, new: old.index_put(positions, new), data, updates)
+        return moved(lambda old, new: old.index_put(positions, new), data, updates)
     if reduction == "add":
         return modular(lambda old, new: old.index_put(positions, new, accumulate=True), data, updates)
     # Rows of a matrix, each row what one index tuple selects.
@@ -57,11 +55,9 @@ def tensor_scatter(
     return _scatter(past, axis, positions.expand(update.shape), update, "none")
 
 
-def _scatter(
-    data: torch.Tensor, axis: int, index: torch.Tensor, updates: torch.Tensor, reduction: str
-) -> torch.Tensor:
+def _scatter(data: torch.Tensor, axis: int, index: torch.Tensor, updates: torch.Tensor, reduction: str) -> torch.Tensor:
     if reduction == "none":
-        return by_bits(lambda old, new: old.scatter(axis, index, new), data, updates)
+        return moved(lambda old, new: old.scatter(axis, index, new), data, updates)
     reduce = _REDUCTIONS[reduction]
     through = modular if reduction in ("add", "mul") else by_order
     return through(lambda old, new: old.scatter_reduce(axis, index, new, reduce), data, updates)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from passes.onnx_to_torch import known_math
-from passes.onnx_to_torch.bits import index_select
 from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.movement import index_select
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.values import Known
 

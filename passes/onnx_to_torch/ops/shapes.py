@@ -118,6 +118,4 @@ def _known_unsqueeze(data: Known, axes: list[int]) -> Known:
     rank = data.array.ndim + len(axes)
     named = {axis % rank for axis in axes}
     sizes = iter(data.array.shape)
-    return Known(
-        data.array.reshape([1 if axis in named else next(sizes) for axis in range(rank)]), data.dtype
-    )
+    return Known(data.array.reshape([1 if axis in named else next(sizes) for axis in range(rank)]), data.dtype)

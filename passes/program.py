@@ -10,6 +10,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+import passes.dialect  # noqa: F401  # registers the operators that bodies may call
 from artifacts.samples import Sample
 from artifacts.schedule import Schedule
 from artifacts.spec import Signature

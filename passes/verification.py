@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,11 @@ from artifacts.checks import OutputCheck, Tolerances, check_decoded, check_outpu
 from artifacts.samples import Sample
 from artifacts.schedule import Single
 from artifacts.tolerances import compare
+from passes.bisection import first_moved
 from passes.decode import greedy, positions_to_check, teacher_forced
 from passes.interpreter import call, run_function
 from passes.program import Function, Model, Program
-from passes.torch_dtypes import from_numpy, logical_dtype
-
-SKETCH = 1024
-"""Elements of a node's value that are kept to find the first node that moved."""
+from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy
 
 
 def check_program(program: Program, tolerances: Tolerances) -> tuple[OutputCheck, ...]:
@@ -55,46 +53,50 @@ def _check_sample(
 def first_moved_node(before: Program, after: Program, model: str, sample: Sample, tolerances: Tolerances) -> str:
     """Name the first node whose value a pass moved, by the names that both programs share; "" if none did.
 
-    Of every value at most SKETCH evenly spread elements are kept, so the memory is bounded by the number of
-    nodes and not by their sizes. Only functions that can be called with the sample's own inputs are searched.
+    A bisection that looks at one node at a time, so the memory is that of a run. Only functions that can be
+    called with the sample's own inputs are searched.
     """
     for name in after.models[model].schedule.functions:
         old, new = before.functions.get(name), after.functions[name]
         if old is None or any(spec.name not in sample.inputs for spec in new.signature.inputs):
             continue
-        node = _first_difference(_sketches(before, old, sample), _sketches(after, new, sample), new, tolerances)
+        node = _first_difference(_Probe(before, old, sample), _Probe(after, new, sample), tolerances)
         if node is not None:
             source = new.sources.get(node) or old.sources.get(node)
-            return f"; first moved in function {name!r} at node {node!r}" + (
-                f" (source node {source!r})" if source else ""
-            )
+            origin = f" (source node {source!r})" if source else ""
+            return f"; first moved in function {name!r} at node {node!r}{origin}"
     return ""
 
 
-def _sketches(program: Program, function: Function, sample: Sample) -> dict[str, npt.NDArray[np.float64]]:
-    found: dict[str, npt.NDArray[np.float64]] = {}
+class _Probe:
+    """Values of a function's nodes on one sample, computed anew for each that is asked for."""
 
-    def keep(node: torch.fx.Node, value: object) -> None:
-        if node.op == "call_function" and isinstance(value, torch.Tensor) and not value.is_complex():
-            flat = value.reshape(-1)
-            step = max(1, -(-flat.numel() // SKETCH))
-            found[node.name] = flat[::step].to(torch.float64).numpy()
+    def __init__(self, program: Program, function: Function, sample: Sample) -> None:
+        self.function = function
+        self.weights = program.weights
+        self.inputs = [from_numpy(sample.inputs[spec.name], spec.dtype) for spec in function.signature.inputs]
+        self.nodes = {
+            node.name: node for node in function.computations if isinstance(node.meta.get("val"), torch.Tensor)
+        }
 
-    inputs = [from_numpy(sample.inputs[spec.name], spec.dtype) for spec in function.signature.inputs]
-    run_function(function, program.weights, inputs, keep)
-    return found
+    def value(self, name: str) -> npt.NDArray[np.generic]:
+        found: list[torch.Tensor] = []
+
+        def keep(node: torch.fx.Node, value: object) -> None:
+            if node.name == name and isinstance(value, torch.Tensor):
+                found.append(value)
+
+        run_function(self.function, self.weights, self.inputs, keep)
+        return to_numpy(found[0])
 
 
-def _first_difference(
-    before: Mapping[str, npt.NDArray[np.float64]],
-    after: Mapping[str, npt.NDArray[np.float64]],
-    function: Function,
-    tolerances: Tolerances,
-) -> str | None:
-    for node in function.computations:
-        if node.name not in before or node.name not in after:
-            continue
-        tolerance = tolerances.for_dtype(logical_dtype(node.meta["val"].dtype))
-        if not compare(before[node.name], after[node.name], tolerance).passed:
-            return node.name
-    return None
+def _first_difference(before: _Probe, after: _Probe, tolerances: Tolerances) -> str | None:
+    def moved(name: str) -> bool:
+        dtype = logical_dtype(after.nodes[name].meta["val"].dtype)
+        return not compare(before.value(name), after.value(name), tolerances.for_dtype(dtype), dtype).passed
+
+    def inputs_of(name: str) -> list[str]:
+        return [node.name for node in after.nodes[name].all_input_nodes if node.name in shared]
+
+    shared = [name for name in after.nodes if name in before.nodes]
+    return first_moved(shared, moved, inputs_of)

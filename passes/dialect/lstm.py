@@ -40,7 +40,6 @@ def lstm(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     Three activations a direction: of the gates, of the cell's candidate, and of the cell's state. Other sizes are
     those of `Operands`; gives the output at every step, the last output and the last cell state.
     """
-
     given = Activations(activations, alphas, betas, clip)
     # ONNX has all inputs of functions clipped; ONNX Runtime, whose answers models are held to, not the state's.
     unclipped = replace(given, clip=None).functions()

@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from artifacts.samples import read_arrays
 from compiler.compile import compile_bundle
 from compiler.options import CompileOptions, ModelFile
-from tests.support.decoders import EMBED, ENCODE, HEAD, VOCABULARY
+from tests.support.decoders import EMBED, ENCODE, VOCABULARY
 
 Array = npt.NDArray[Any]
 
@@ -116,10 +116,14 @@ def perceptron(seed: int = 0, shared: Array | None = None) -> ModelProto:
     return graph_model(nodes, [floats("x", "batch", 16)], [floats("y", "batch", 8)], weights)
 
 
+TOY_HEAD: Array = -np.ascontiguousarray(EMBED.T)
+
+
 def toy_decoder() -> ModelProto:
     """A decoder in one graph: x float32 [batch, 4], tokens int64 [batch, t], logits float32 [batch, t, 11].
 
-    The scores of a position come from the sum of the embeddings so far, so every token matters.
+    The scores of a position come from the sum of the embeddings so far, so every token matters; what was there
+    before scores lower, so that tokens differ.
     """
     nodes = [
         helper.make_node("Gather", ["embed", "tokens"], ["rows"]),
@@ -131,7 +135,7 @@ def toy_decoder() -> ModelProto:
     ]
     weights: dict[str, Array] = {
         "embed": EMBED,
-        "head": HEAD,
+        "head": TOY_HEAD,
         "encode": ENCODE,
         "time": np.array(1, np.int64),
         "axes": np.array([1], np.int64),
@@ -147,7 +151,7 @@ def toy_decoding(x: Array, start: int, eos: Sequence[int], limit: int) -> list[l
         sums, token, made = np.zeros(EMBED.shape[1], np.float32), start, list[int]()
         while len(made) < limit and (not made or made[-1] not in eos):
             sums = sums + EMBED[token]
-            token = int((sums @ HEAD + memory).argmax())
+            token = int((sums @ TOY_HEAD + memory).argmax())
             made.append(token)
         rows.append(made)
     return rows

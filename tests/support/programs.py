@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ import onnx.numpy_helper
 import onnx.parser
 import onnx_ir as ir
 import onnxruntime
+import torch
 
 from artifacts.canonical import sha256_bytes
 from artifacts.samples import Sample
 from artifacts.schedule import Single
+from artifacts.spec import Signature, TensorSpec
+from artifacts.weights import WeightStore
+from passes.bodies import copied_graph, dims, edited, without_metadata
 from passes.onnx_to_torch.convert import Converted, convert
 from passes.onnx_to_torch.source import Source
 from passes.program import Function, Model, Program
+from passes.torch_dtypes import logical_dtype
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -65,6 +71,48 @@ def program_of(model: onnx.ModelProto, samples: Sequence[Arrays], name: str = "m
     answers = tuple(answered(model, inputs) for inputs in samples)
     entry = Model(result.function.signature, Single(function=name), source.digest, answers)
     return Program({name: result.function}, {name: entry}, result.weights)
+
+
+def bare(model: onnx.ModelProto, inputs: Arrays, name: str = "main") -> Program:
+    """The model as a program of one function that no model calls: for what a pass writes, not for what it computes."""
+    result = converted(model, inputs, name)
+    return Program({name: result.function}, {}, result.weights)
+
+
+def traced(function: Callable[..., Any], *arguments: torch.Tensor) -> Program:
+    """A function of tensors x0, x1, ... as torch.export sees it: for operators that no ONNX model leads to."""
+
+    class Traced(torch.nn.Module):
+        def forward(self, *tensors: torch.Tensor) -> Any:
+            return function(*tensors)
+
+    body = torch.export.export(Traced(), arguments, strict=False)
+    graph, _ = copied_graph(body)
+    without_metadata(graph.nodes)
+    whole = edited(body, graph)
+    outputs = next(iter(reversed(graph.nodes))).args[0]
+    ends = [("x", [n for n in graph.nodes if n.op == "placeholder"]), ("y", outputs)]
+    inputs, results = (
+        tuple(
+            TensorSpec(name=f"{stem}{i}", dtype=logical_dtype(n.meta["val"].dtype), shape=dims(n.meta["val"], {}))
+            for i, n in enumerate(nodes)
+        )
+        for stem, nodes in ends
+    )
+    return Program({"main": Function("main", Signature(inputs=inputs, outputs=results), whole, {})}, {}, WeightStore())
+
+
+def without_output(program: Program, output: str) -> Program:
+    """A program of one bare function that gives one output less: what led to that output alone is dead code now."""
+    (function,) = program.functions.values()
+    graph, _ = copied_graph(function.body)
+    kept = [spec for spec in function.signature.outputs if spec.name != output]
+    last = next(iter(reversed(graph.nodes)))
+    named = zip(function.signature.outputs, last.args[0], strict=True)
+    last.args = ([result for spec, result in named if spec in kept],)
+    signature = Signature(inputs=function.signature.inputs, outputs=tuple(kept))
+    changed = replace(function, body=edited(function.body, graph), signature=signature)
+    return program.with_functions({function.name: changed})
 
 
 def normal(*shape: int, seed: int = 0) -> Array:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, arange, integers, numbers, product
 from passes.onnx_to_torch.movement import moved
+from passes.onnx_to_torch.operands import whole_numbers
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.tensors import torch_dtype
@@ -24,7 +27,7 @@ def known_range(_: Call, start: Known, limit: Known, delta: Known) -> Known | No
 
 @op("Range", 11, 27, either=(0, 1, 2))
 def make_range(
-    _: Call, start: torch.Tensor | Known, limit: torch.Tensor | Known, delta: torch.Tensor | Known
+    call: Call, start: torch.Tensor | Known, limit: torch.Tensor | Known, delta: torch.Tensor | Known
 ) -> torch.Tensor:
     if isinstance(start, Known) and isinstance(limit, Known) and isinstance(delta, Known):
         return arange(integers(start)[0], integers(limit)[0], integers(delta)[0], dtype=start.dtype)
@@ -33,9 +36,14 @@ def make_range(
     # Half precision counts and multiplies in float32: version 27 says so, and version 11 has none.
     if dtype in (torch.float16, torch.bfloat16):
         first, end, step = first.float(), end.float(), step.float()
-    count = ((end.double() - first.double()) / step.double()).ceil().clamp(min=0).to(torch.int64)
-    positions = arange(integers(to_known(count))[0], dtype=first.dtype)
-    return (first + positions * step).to(dtype)
+    fixed = [call.static(position) for position in range(3)]
+    if all(bound is not None for bound in fixed):
+        begin, stop, by = (np.asarray(bound).astype(np.float64).item() for bound in fixed)
+        count: Int = max(math.ceil((stop - begin) / by), 0)
+    else:
+        wanted = ((end.double() - first.double()) / step.double()).ceil().clamp(min=0)
+        count = integers(to_known(wanted.to(torch.int64)))[0]
+    return (first + arange(count, dtype=first.dtype) * step).to(dtype)
 
 
 @op("ConstantOfShape", 9, 20, 21, 23, 24, 25, shapes=(0,))
@@ -74,9 +82,7 @@ def trilu(call: Call, data: torch.Tensor, k: Known | None = None) -> torch.Tenso
 @op("OneHot", 9, 11, 28, either=(1,))
 def one_hot(call: Call, indices: torch.Tensor, depth: torch.Tensor | Known, values: torch.Tensor) -> torch.Tensor:
     """An index outside -depth..depth-1 gives a row of off-values."""
-    # The depth may be of any numeric type too.
-    known_depth = depth if isinstance(depth, Known) else to_known(depth.to(torch.int64))
-    size = integers(known_depth)[0]
+    size = whole_numbers(call, 1, depth)[0]
     axis = call.attr_int("axis")
     axis = axis + indices.dim() + 1 if axis < 0 else axis
     # int64 holds indices of every integer type, float64 those of the others and what is not whole.

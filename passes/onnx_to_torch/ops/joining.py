@@ -9,8 +9,9 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, integers
+from passes.onnx_to_torch.operands import whole_numbers
 from passes.onnx_to_torch.registry import known, op
-from passes.onnx_to_torch.values import Known, to_known
+from passes.onnx_to_torch.values import Known
 
 
 @op("Concat", 1, 4, 11, 13)
@@ -35,9 +36,7 @@ def split_attribute_or_input(
     """Version 1 has sizes of the data's own element type."""
     if sizes is None:
         return split_attribute(call, data)
-    static = call.static(1)
-    known = to_known(sizes.to(torch.int64)) if static is None else Known.from_numpy(static.astype(np.int64))
-    return _split(call, data, integers(known))
+    return _split(call, data, whole_numbers(call, 1, sizes))
 
 
 @op("Split", 2, 11)

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.known_math import Int, always, equal, integers, product
+from passes.onnx_to_torch.known_math import Int, always, equal, integers, numbers, product
+from passes.onnx_to_torch.operands import whole_numbers
 from passes.onnx_to_torch.registry import known, op
+from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.values import KNOWN_LIMIT, Known, Value
 
 
@@ -59,11 +61,14 @@ def known_expand(_: Call, data: Known, shape: Known) -> Known | None:
     return Known(np.broadcast_to(data.array, new), data.dtype) if product(new) <= KNOWN_LIMIT else None
 
 
-@op("Tile", 1, shapes=(1, 2))
-def tile_one_axis(_: Call, data: torch.Tensor, tiles: Known, axis: Known) -> torch.Tensor:
-    repeats: list[Int] = [1] * data.dim()
-    repeats[int(axis.elements[0])] = integers(tiles)[0]
-    return data.repeat(repeats)
+@op("Tile", 1, either=(1, 2))
+def tile_one_axis(
+    call: Call, data: torch.Tensor, tiles: torch.Tensor | Known, axis: torch.Tensor | Known
+) -> torch.Tensor:
+    """Version 1 repeats along one axis; both numbers have the data's own element type."""
+    along = numbers(Known.of(whole_numbers(call, 2, axis)))[0] % data.dim()
+    count = whole_numbers(call, 1, tiles)[0]
+    return data.repeat([as_int(count) if i == along else 1 for i in range(data.dim())])
 
 
 @op("Tile", 6, 13, shapes=(1,))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from passes.onnx_to_torch import known_math
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.movement import index_select
 from passes.onnx_to_torch.registry import known, op
-from passes.onnx_to_torch.values import Known
+from passes.onnx_to_torch.values import Known, to_tensor
 
 
 @op("Where", 9, 16)
@@ -27,13 +28,23 @@ def nonzero(_: Call, data: torch.Tensor) -> torch.Tensor:
     return (data != 0).reshape(data.shape or [1]).nonzero().transpose(0, 1)
 
 
-@op("Compress", 9, 11, 28)
-def compress(call: Call, data: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+@known("NonZero", 9, 13)
+def known_nonzero(_: Call, data: Known) -> Known | None:
+    if not data.is_concrete:
+        return None
+    array = data.numpy()
+    return Known.from_numpy(np.stack(np.nonzero(array.reshape(array.shape or (1,)))).astype(np.int64))
+
+
+@op("Compress", 9, 11, 28, either=(1,))
+def compress(call: Call, data: torch.Tensor, condition: torch.Tensor | Known) -> torch.Tensor:
     axis = call.attr_int("axis") if call.has("axis") else 0
     if not call.has("axis"):
         data = data.reshape(-1)
-    # The condition may be shorter than the axis.
-    return index_select(data, axis, condition.nonzero().reshape(-1))
+    # The condition may be shorter than the axis. Of a known one, the size of the result is known too.
+    if isinstance(condition, Known) and condition.is_concrete:
+        return index_select(data, axis, Known.from_numpy(np.flatnonzero(condition.numpy())).tensor())
+    return index_select(data, axis, to_tensor(condition).nonzero().reshape(-1))
 
 
 @op("Unique", 11, 28)

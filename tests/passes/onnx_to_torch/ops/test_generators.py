@@ -5,11 +5,13 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import onnx.parser
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.onnx_ops import FEW, Array, check_model, check_op, run_op, sample
+from passes.onnx_to_torch.importer import Importer
+from tests.support.onnx_ops import FEW, Array, check_model, check_op, compare, export, node_model, run, run_op, sample
 
 
 @pytest.mark.parametrize("constant", [True, False])
@@ -41,6 +43,20 @@ def test_range_counts_halves_in_single_precision(dtype: np.dtype[np.generic]) ->
 def test_a_long_range_of_constants() -> None:
     bounds = [np.array(bound, np.int64) for bound in (0, 5000, 2)]
     check_op("Range", bounds, 11, constants={0, 1, 2})
+
+
+def test_what_constants_say_fixes_the_size() -> None:
+    """Nothing is read from a tensor while the program is traced: the sizes are numbers."""
+    bounds = [np.array(bound, np.float32) for bound in (0, 1.5, 0.5)]
+    depth = [np.array([0, 1], np.int64), np.array(3, np.float32), np.array([0, 1], np.float32)]
+    condition = [sample((3, 2)), np.array([True, False, True])]
+    cases = [("Range", bounds, 11, {0, 1, 2}), ("OneHot", depth, 11, {1}), ("Compress", condition, 11, {1})]
+    for op_type, inputs, opset, constants in cases:
+        importer = Importer(ir.from_proto(node_model(op_type, inputs, opset, constants=constants)))
+        arrays = [array for i, array in enumerate(inputs) if i not in constants]
+        program = export(importer, arrays, arrays)
+        assert not any("item" in str(node.target) for node in program.graph.nodes)
+        compare(run(program.module(), arrays), run(importer, arrays))
 
 
 def test_range_follows_the_size() -> None:

@@ -64,16 +64,24 @@ def test_nonzero_follows_the_data() -> None:
     check_op("NonZero", [sample((3, 4), "bool")], 13, symbolic=[sample((5, 2), "bool", seed=3)])
 
 
+def test_nonzero_of_constants_is_known() -> None:
+    for data in (np.array([0, 3, 0, 1], np.int64), np.array([True, False]), np.array(5, np.int32)):
+        (known,) = run_op("NonZero", [data], 13, constants={0})
+        np.testing.assert_array_equal(known, np.stack(np.nonzero(np.atleast_1d(data))))
+
+
+@pytest.mark.parametrize("constant", [True, False])
 @pytest.mark.parametrize("since", [9, 11, 28])
 @FEW
 @given(axis=st.none() | st.integers(-2, 1), seed=st.integers(0, 9), dtype=st.sampled_from(DTYPES))
-def test_compress(since: int, axis: int | None, seed: int, dtype: str) -> None:
+def test_compress(since: int, constant: bool, axis: int | None, seed: int, dtype: str) -> None:
     if since == 9 and axis is not None:
         axis %= 2
     # Shorter than the axis: what the condition does not reach is left out.
     condition = sample((3,), "bool", seed=seed)
     attributes = {} if axis is None else {"axis": axis}
-    check_op("Compress", [sample((4, 5), dtype), condition], since, attributes=attributes)
+    constants = {1} if constant else ()
+    check_op("Compress", [sample((4, 5), dtype), condition], since, attributes=attributes, constants=constants)
 
 
 @pytest.mark.parametrize("since", [11, 28])

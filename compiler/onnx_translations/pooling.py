@@ -1,4 +1,4 @@
-"""How single ATen and `unspool::` operators become ONNX where torch.onnx has no translation, or a worse one."""
+"""Adaptive pooling to one element, which ONNX calls global."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from onnxscript import opset21 as op
 
-OPSET = 21
-"""The opset that engines are written in; the operators above come from it."""
+from compiler.onnx_translations.opset import op
 
 _aten = torch.ops.aten
 

@@ -1,0 +1,189 @@
+"""Small programs on which each pass shows one of its rules; tests/golden holds what the pass makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+import torch
+
+from passes.contract import Pass
+from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from passes.eliminate_dead_code import EliminateDeadCode
+from passes.fold_constants import FoldConstants
+from passes.program import Program
+from tests.support.programs import Array, bare, normal, parsed, traced, without_output
+
+FOLD = FoldConstants(limit=16)
+"""With a limit that four float32 reach, so that the weights of the cases can be small."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pass, and a program to apply it to."""
+
+    step: Pass
+    program: Callable[[], Program]
+
+
+def _of(text: str, **weights: Array) -> Callable[[], Program]:
+    """A model that takes x float32 [n, 4], or more of them; n is 3 in the sample."""
+    model = parsed(text, **weights)
+    return lambda: bare(model, {value.name: normal(3, 4, seed=i) for i, value in enumerate(model.graph.input)})
+
+
+SQUARE = normal(4, 4)
+
+_PRODUCT = _of("g (float[n, 4] x) => (float[n, 4] y) { y = MatMul (x, w) }", w=SQUARE)
+
+
+def _two_functions() -> Program:
+    text = "g (float[n, 4] x) => (float[n, 4] y) { t = Mul (w, w) y = MatMul (x, t) }"
+    x = {"x": normal(3, 4)}
+    return bare(parsed(text, w=SQUARE), x, "one").merged(bare(parsed(text, w=SQUARE), x, "other"))
+
+
+def _unequal_ones(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return torch.full((2,), 1), torch.full((2,), 1.0), torch.full((2,), True), x + 1, x + 1.0
+
+
+def _random_draws(x: torch.Tensor) -> torch.Tensor:
+    return torch.rand_like(x) + torch.rand_like(x) + x.relu() + x.relu()
+
+
+_FOLD = {
+    "nothing_to_do": _PRODUCT,
+    "computation_on_a_weight": _of(
+        "g (float[n, 4] x) => (float[n, 4] y) { t = Mul (w, w) u = Sqrt (t) y = MatMul (x, u) }", w=SQUARE
+    ),
+    "weight_with_two_users_stays": _of(
+        "g (float[n, 4] x) => (float[n, 4] y) { t = Mul (w, w) z = MatMul (x, w) y = MatMul (z, t) }", w=SQUARE
+    ),
+    "content_of_two_initializers_stays": _of(
+        "g (float[n, 4] x) => (float[n, 4] y) { t = Mul (v, v) z = MatMul (x, w) y = MatMul (z, t) }",
+        v=SQUARE,
+        w=SQUARE,
+    ),
+    "content_of_two_functions_stays": _two_functions,
+    "weight_that_lost_a_user_goes_next": _of(
+        """g (float[n, 4] x) => (float[n, 4] y) {
+            t = Mul (w, w)
+            least = ReduceMin <keepdims = 0> (w)
+            z = MatMul (x, t)
+            y = Add (z, least)
+        }""",
+        w=SQUARE,
+    ),
+    "transposes_stay": _of(
+        "g (float[n, 4] x) => (float[n, 2] y) { t = Transpose <perm = [1, 0]> (w) y = MatMul (x, t) }", w=normal(2, 4)
+    ),
+    "views_are_references": _of(
+        """g (float[n, 4] x) => (float[n, 4] y, float[n, 4] z) {
+            square = Constant <value_ints = [4, 4]> ()
+            axis = Constant <value_ints = [0]> ()
+            flat = Constant <value_ints = [-1]> ()
+            a = Reshape (w, square)
+            y = MatMul (x, a)
+            b = Unsqueeze (b1, axis)
+            c = Reshape (b, flat)
+            z = Add (y, c)
+        }""",
+        w=normal(16),
+        b1=normal(4),
+    ),
+    "large_fills_stay": _of(
+        """g (float[n, 4] x) => (float[n, 4] y) {
+            shape = Constant <value_ints = [5, 4, 4]> ()
+            large = ConstantOfShape <value = float[1] {0.5}> (shape)
+            row = Constant <value_ints = [4]> ()
+            small = ConstantOfShape <value = float[1] {0.25}> (row)
+            a = ReduceSum <keepdims = 0> (large)
+            b = Mul (x, small)
+            y = Add (b, a)
+        }"""
+    ),
+    "widening_casts_stay": _of(
+        """g (float[n, 4] x) => (float[n, 4] y) {
+            wide = Cast <to = 1> (half)
+            z = MatMul (x, wide)
+            narrow = Cast <to = 1> (double)
+            y = MatMul (z, narrow)
+        }""",
+        half=SQUARE.astype(ml_dtypes.bfloat16),
+        double=normal(4, 4, seed=1).astype(np.float64),
+    ),
+    "sizes_of_the_input_stay": _of(
+        """g (float[n, 4] x) => (float[n] y) {
+            n = Shape <start = 0, end = 1> (x)
+            y = ConstantOfShape <value = float[1] {0.5}> (n)
+        }"""
+    ),
+    "random_values_stay": lambda: traced(lambda x: x + torch.rand(4), torch.ones(3, 4)),
+}
+
+_DEAD_BRANCH = "g (float[n, 4] x) => (float[n, 4] y, float[n, 4] z) { y = Relu (x) a = MatMul (x, w) z = Tanh (a) }"
+
+_DEAD = {
+    "nothing_to_do": _PRODUCT,
+    "branch_and_its_weight": lambda: without_output(_of(_DEAD_BRANCH, w=SQUARE)(), "z"),
+    "weight_that_is_an_output_stays": lambda: without_output(
+        _of("g (float[n, 4] x) => (float[4, 4] y, float[n, 4] z) { y = Identity (w) z = MatMul (x, w) }", w=SQUARE)(),
+        "z",
+    ),
+    "unused_input_stays": lambda: without_output(
+        _of(
+            "g (float[n, 4] x, float[n, 4] other) => (float[n, 4] y, float[n, 4] z) { y = Relu (x) z = Tanh (other) }"
+        )(),
+        "z",
+    ),
+    "random_values_without_users_go": lambda: without_output(
+        traced(lambda x: (x + 1, torch.rand_like(x)), torch.ones(3, 4)), "y1"
+    ),
+}
+
+_COMMON = {
+    "nothing_to_do": _PRODUCT,
+    "chains_of_equal_computations": _of(
+        """g (float[n, 4] x) => (float[n, 4] y) {
+            a1 = Relu (x)
+            a2 = Relu (x)
+            b1 = Tanh (a1)
+            b2 = Tanh (a2)
+            other = Sigmoid (a2)
+            c = Mul (b1, b2)
+            y = Add (c, other)
+        }"""
+    ),
+    "weights_of_equal_content": _of(
+        """g (float[n, 4] x) => (float[n, 4] y) {
+            a = MatMul (x, w1)
+            t = Transpose <perm = [1, 0]> (w2)
+            y = MatMul (a, t)
+        }""",
+        w1=SQUARE,
+        w2=SQUARE,
+    ),
+    "one_content_in_two_shapes_stays_two": _of(
+        "g (float[n, 4] x) => (float[n, 4] y) { a = Add (x, row) y = Add (a, vector) }",
+        row=normal(1, 4),
+        vector=normal(4),
+    ),
+    "two_types_of_one_content_stay_two": _of(
+        "g (float[n, 4] x) => (float[n, 4] y) { a = Add (x, zeros) i = Cast <to = 1> (integers) y = Add (a, i) }",
+        zeros=np.zeros(4, np.float32),
+        integers=np.zeros(4, np.uint32),
+    ),
+    "unequal_ones_stay": lambda: traced(_unequal_ones, torch.ones(2)),
+    "zero_and_minus_zero_stay": lambda: traced(
+        lambda x: x / torch.full((2,), 0.0) + x / torch.full((2,), -0.0), torch.ones(2)
+    ),
+    "random_draws_stay": lambda: traced(_random_draws, torch.ones(2)),
+}
+
+CASES: Mapping[str, Case] = {
+    f"{step.name}/{name}": Case(step, program)
+    for step, programs in ((FOLD, _FOLD), (EliminateDeadCode(), _DEAD), (EliminateCommonSubexpressions(), _COMMON))
+    for name, program in programs.items()
+}

@@ -36,6 +36,10 @@ from passes.onnx_to_torch.source import Source
 from passes.program import Program
 
 
+SAMPLE_BYTES = 1 << 20
+"""Room for a model's samples in its bundle. A compilation is verified on all of them, whatever their size."""
+
+
 def write_program(
     program: Program,
     sources: Mapping[str, Source],
@@ -166,9 +170,25 @@ def _model(program: Program, name: str, functions: Mapping[str, str], writer: Bu
         schedule=model.schedule,
         functions=dict(functions),
         samples=tuple(
-            _write_sample(writer, f"samples/{name}-{number}", sample) for number, sample in enumerate(model.samples)
+            _write_sample(writer, f"samples/{name}-{number}", sample)
+            for number, sample in enumerate(_small(model.samples))
         ),
     )
+
+
+def _small(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples that a bundle carries: the smallest one, and others in their order while they fit."""
+    smallest = min(samples, key=_nbytes)
+    kept, room = [smallest], SAMPLE_BYTES - _nbytes(smallest)
+    for sample in samples:
+        if sample is not smallest and _nbytes(sample) <= room:
+            kept.append(sample)
+            room -= _nbytes(sample)
+    return kept
+
+
+def _nbytes(sample: Sample) -> int:
+    return sum(array.nbytes for arrays in (sample.inputs, sample.outputs) for array in arrays.values())
 
 
 def _write_sample(writer: BundleWriter, stem: str, sample: Sample) -> SampleFiles:

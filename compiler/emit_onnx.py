@@ -10,10 +10,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import logging
-import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -49,25 +48,23 @@ def emit_onnx(function: Function) -> OnnxBody:
     """Translate a function. Raises TargetError naming what torch.onnx cannot express."""
     model = _translate(function)
     graph = model.graph
-    placeholders = [name for name in graph.initializers if name in function.weights]
+    placeholders = {name: value for name, value in graph.initializers.items() if name in function.weights}
     # As inputs the weights have no value that the optimizer could fold into a copy.
-    for name in placeholders:
-        value = graph.initializers.pop(name)
+    for name, value in placeholders.items():
+        del graph.initializers[name]
         value.const_value = None
         graph.inputs.append(value)
     onnxscript.optimizer.optimize_ir(model, onnx_shape_inference=False, output_size_limit=FOLD_ELEMENTS)
     weights: dict[str, WeightRef] = {}
-    by_name = {value.name: value for value in graph.inputs}
     taken = {spec.name for spec in (*function.signature.inputs, *function.signature.outputs)}
     constants = list(graph.initializers.values())
     graph.initializers.clear()
     for number, value in enumerate(constants):
         value.name = _unique(f"constant_{number}", taken)
         graph.initializers[value.name] = value
-    for name in placeholders:
-        value = by_name[name]
+    for name, value in placeholders.items():
         graph.inputs.remove(value)
-        if not value.uses():
+        if not value.uses() and not value.is_graph_output():
             continue
         value.name = _unique(function.sources.get(name, name), taken)
         graph.initializers[value.name] = value
@@ -163,50 +160,45 @@ def _quiet() -> Iterator[None]:
 
 
 def _name(function: Function, graph: ir.Graph, taken: set[str]) -> None:
-    """Signature names for inputs and outputs; `OP_N` for everything inside, in order; source names of sizes."""
+    """Signature names for inputs and outputs; `OP_N` for everything inside, in order."""
     for value, spec in zip(graph.inputs, function.signature.inputs, strict=True):
         value.name = spec.name
         value.shape = ir.Shape(spec.shape)
-    _separate_outputs(graph)
+    _separate_outputs(graph, [spec.name for spec in function.signature.outputs])
     counts: Counter[str] = Counter()
     for node in ir.traversal.RecursiveGraphIterator(graph):
         node.name = f"{node.op_type}_{counts[node.op_type]}"
         counts[node.op_type] += 1
         for position, output in enumerate(node.outputs):
             output.name = _unique(node.name if position == 0 else f"{node.name}.{position}", taken)
-            _rename_dims(output, function.symbols)
+            # Sizes inside the graph are torch's view, where a symbol is at least 2. A runtime that plans memory by
+            # them fails where one is 1 and broadcasts, so it has to infer them by itself.
+            output.shape = None
     for value, spec in zip(graph.outputs, function.signature.outputs, strict=True):
         value.name = spec.name
         value.shape = ir.Shape(spec.shape)
 
 
-def _separate_outputs(graph: ir.Graph) -> None:
-    """Each output gets a value of its own: an input or a weight returned as it is, or one value returned twice."""
+def _separate_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
+    """Each output gets a value of its own: an input or a weight returned as it is, or one value returned twice.
+
+    ONNX names a value once, so an output under an input's name is that input, and stays it.
+    """
+    inputs = {value.name: value for value in graph.inputs}
     seen: set[ir.Value] = set(graph.inputs) | set(graph.initializers.values())
-    for position, value in enumerate(graph.outputs):
-        if value in seen:
+    for position, (value, name) in enumerate(zip(graph.outputs, names, strict=True)):
+        if name in inputs:
+            graph.outputs[position] = inputs[name]
+            copy = value.producer()
+            if copy is not None and not value.uses() and not value.is_graph_output():
+                graph.remove(copy, safe=True)
+        elif value in seen:
             identity = ir.node("Identity", [value])
             graph.append(identity)
             output = identity.outputs[0]
             output.type, output.shape = value.type, value.shape
             graph.outputs[position] = output
         seen.add(graph.outputs[position])
-
-
-def _rename_dims(value: ir.Value, symbols: Mapping[str, str]) -> None:
-    if value.shape is None:
-        return
-    value.shape = ir.Shape([dim if isinstance(dim, int) else _renamed(str(dim.value), symbols) for dim in value.shape])
-
-
-def _renamed(expression: str, symbols: Mapping[str, str]) -> str | None:
-    """A size expression in the source's names; None (unknown) if it has symbols of torch's own."""
-    if expression == "None":
-        return None
-    names = re.findall(r"[A-Za-z_]\w*", expression)
-    if any(name not in symbols for name in names if not name[0].isupper()):
-        return None
-    return re.sub(r"[A-Za-z_]\w*", lambda found: symbols.get(found[0], found[0]), expression)
 
 
 def _unique(name: str, taken: set[str]) -> str:

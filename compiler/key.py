@@ -13,6 +13,7 @@ import artifacts
 import compiler
 import passes
 from artifacts.canonical import canonical_json, sha256_bytes, sha256_file
+from artifacts.errors import UsageError
 from compiler.options import CompileOptions, ModelFile
 
 
@@ -26,7 +27,8 @@ def compilation_key(
     """The key of one compilation, SHA-256 in hexadecimal.
 
     `digests` are those of the source models by name, `generation` of the configuration files beside them, `tools`
-    the versions of what the target uses. Paths do not count: a moved model is the same model.
+    the versions of what the target uses. Paths do not count: a moved model is the same model. Raises UsageError if
+    the samples cannot be read.
     """
     settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude={"samples"})
     return sha256_bytes(
@@ -34,7 +36,7 @@ def compilation_key(
             {
                 "models": [[model.name, digests[model.name]] for model in models],
                 "options": settings,
-                "samples": sha256_file(options.samples) if options.samples is not None else None,
+                "samples": _digest_of(options.samples) if options.samples is not None else None,
                 "generation": dict(generation),
                 "tools": dict(tools),
                 "unspool": own_digest(),
@@ -47,10 +49,21 @@ def compilation_key(
 @cache
 def own_digest() -> str:
     """SHA-256 over Unspool's own source: a changed pass makes every earlier bundle out of date."""
+    return source_digest({package.__name__: Path(package.__path__[0]) for package in (artifacts, compiler, passes)})
+
+
+def source_digest(packages: Mapping[str, Path]) -> str:
+    """SHA-256 over the Python files of packages, given by name with the folder that each lies in."""
     files = {
-        f"{package.__name__}/{file.relative_to(root).as_posix()}": sha256_file(file)
-        for package in (artifacts, compiler, passes)
-        for root in [Path(package.__path__[0])]
+        f"{name}/{file.relative_to(root).as_posix()}": sha256_file(file)
+        for name, root in packages.items()
         for file in sorted(root.rglob("*.py"))
     }
     return sha256_bytes(canonical_json(dict(files)))
+
+
+def _digest_of(samples: Path) -> str:
+    try:
+        return sha256_file(samples)
+    except OSError as error:
+        raise UsageError.of("options", f"--samples {samples}", f"cannot be read: {error.strerror}") from error

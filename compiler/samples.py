@@ -120,7 +120,9 @@ def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) 
                 kinds.setdefault(symbol, _kind(spec, axis))
     ones = {symbol: 1 if kind else batch for symbol, kind in kinds.items()} | fixed
     if number == 2:
-        yield ones
+        # An image of one pixel or a signal of one value is no request that anybody makes.
+        real = {symbol: kind[1] for symbol, kind in kinds.items() if kind in (_SPATIAL, _SIGNAL)}
+        yield ones | real | fixed
     for apart in (True, False):
         for attempt in range(max(map(len, (_SEQUENCE, _SPATIAL, _SIGNAL)))):
             sizes: dict[str, int] = {}

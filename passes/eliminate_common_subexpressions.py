@@ -48,7 +48,7 @@ class EliminateCommonSubexpressions(FunctionPass):
             weights={name: ref for name, ref in function.weights.items() if name not in merged},
             sources={name: source for name, source in function.sources.items() if name not in merged},
         )
-        return kept, weights, (f"{len(merged)} common subexpressions",)
+        return kept, weights, (f"common subexpressions: {len(merged)}",)
 
 
 def _key(node: torch.fx.Node, function: Function) -> Hashable | None:

@@ -40,4 +40,4 @@ class EliminateDeadCode(FunctionPass):
             weights={name: ref for name, ref in function.weights.items() if name in remaining},
             sources={name: source for name, source in function.sources.items() if name in remaining},
         )
-        return kept, weights, (f"{removed} dead nodes",)
+        return kept, weights, (f"dead nodes: {removed}",)

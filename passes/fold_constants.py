@@ -26,9 +26,12 @@ VIEWS = frozenset(
         _aten.flatten.using_ints,
         _aten.alias.default,
         _aten.detach.default,
+        _aten.clone.default,
+        _aten.to.dtype,
     }
 )
-"""Operators that give the same elements in the same order: folded as a reference, without bytes."""
+"""Operators that give the same elements in the same order, unless of another type: folded as a reference, without
+bytes."""
 
 REORDERINGS = frozenset(
     {_aten.t.default, _aten.transpose.int, _aten.permute.default, _aten.expand.default, _aten.numpy_T.default}
@@ -61,7 +64,7 @@ class FoldConstants(Pass):
             for folder in folders.values():
                 store = folder.sweep(store)
             before, folded = folded, sum(folder.folded for folder in folders.values())
-        notes = tuple(f"{name}: {folder.folded} nodes folded" for name, folder in folders.items() if folder.folded)
+        notes = tuple(f"{name}: nodes folded: {folder.folded}" for name, folder in folders.items() if folder.folded)
         return Rewrite(program.with_functions({n: f.result() for n, f in folders.items()}, store), notes)
 
 
@@ -112,14 +115,15 @@ class _Folder:
         sources = node.all_input_nodes
         if any(source.name not in self.refs for source in sources) or not _is_static(node.meta["val"]):
             return
-        if node.target in VIEWS:
+        dtype = logical_dtype(node.meta["val"].dtype)
+        if node.target in VIEWS and dtype == self.refs[sources[0].name].dtype:
             self._replace(node, self.refs[sources[0].name].reshaped(tuple(node.meta["val"].shape)))
             return
         own = sum(self.refs[s.name].nbytes for s in sources if self._only_user_is(node, s))
         size = node.meta["val"].numel() * node.meta["val"].element_size()
         if size > max(own, self.limit):
             return
-        self.store, ref = self.store.with_tensor(to_numpy(self._evaluate(node)), logical_dtype(node.meta["val"].dtype))
+        self.store, ref = self.store.with_tensor(to_numpy(self._evaluate(node)), dtype)
         self._replace(node, ref)
 
     def _only_user_is(self, node: torch.fx.Node, weight: torch.fx.Node) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from artifacts.errors import PassError
 from artifacts.samples import Arrays
 from artifacts.weights import WeightStore
 from passes.program import Function, Program
@@ -50,7 +51,12 @@ class _Interpreter(torch.fx.Interpreter):
         self.observe = observe
 
     def run_node(self, n: torch.fx.Node) -> object:
-        value = super().run_node(n)
+        try:
+            value = super().run_node(n)
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0]
+            subject = f"node {n.name!r} ({n.target})"
+            raise PassError.of("interpret", subject, reason, "does the graph allow the sizes of the inputs?") from error
         if self.observe is not None:
             self.observe(n, value)
         return value

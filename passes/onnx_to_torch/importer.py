@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -63,12 +64,13 @@ class Importer(torch.nn.Module):
 
     def _place(self, tensor: ir.TensorProtocol) -> Known | str:
         known = known_constant(tensor)
-        if known is not None:
+        if known is not None and known.is_brief:
             return known
         fqn = f"w{len(self.buffer_names)}"
         self.register_buffer(fqn, to_torch(tensor))
         self.buffer_names[fqn] = tensor.name or fqn
-        return fqn
+        # A table of numbers is a weight wherever a tensor is wanted, and is left out where none is.
+        return fqn if known is None else replace(known, weight=partial(self.get_buffer, fqn))
 
 
 def known_constant(tensor: ir.TensorProtocol) -> Known | None:

@@ -7,7 +7,7 @@ array of Python ints, bools and SymInts. One numpy implementation of an operator
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,7 +16,15 @@ import numpy.typing as npt
 import torch
 
 Scalar: TypeAlias = "int | bool | torch.SymInt | torch.SymBool"
-KNOWN_DTYPES = frozenset({torch.int64, torch.int32, torch.bool})
+# Tables and not conversions of an empty tensor: while a program is traced, tensors have no numpy arrays.
+_NUMPY_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
+    torch.int64: np.dtype(np.int64),
+    torch.int32: np.dtype(np.int32),
+    torch.bool: np.dtype(np.bool_),
+}
+_TORCH_DTYPES = {numpy: dtype for dtype, numpy in _NUMPY_DTYPES.items()}
+KNOWN_DTYPES = frozenset(_NUMPY_DTYPES)
+_BRIEF = 8
 KNOWN_LIMIT = 1024
 """Larger integer arrays are data (a vocabulary map, a mask), not shape arithmetic, and stay tensors."""
 
@@ -26,10 +34,12 @@ class Known:
     """An integer or boolean tensor whose elements are known, symbols included.
 
     `array` has numpy dtype object and the tensor's shape; its elements are int, bool, SymInt or SymBool.
+    `weight` gives the constant of the file that the value is, if it is one that is kept as a tensor too.
     """
 
     array: npt.NDArray[np.object_]
     dtype: torch.dtype = torch.int64
+    weight: Callable[[], torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in KNOWN_DTYPES:
@@ -53,7 +63,7 @@ class Known:
     @classmethod
     def from_numpy(cls, array: npt.NDArray[np.generic]) -> Known:
         """A concrete value. `array` is int32, int64 or bool."""
-        return cls(np.asarray(array).astype(object), torch.from_numpy(np.empty(0, array.dtype)).dtype)
+        return cls(np.asarray(array).astype(object), _TORCH_DTYPES[array.dtype])
 
     @property
     def elements(self) -> list[Scalar]:
@@ -65,11 +75,33 @@ class Known:
         """True if no element is a symbol."""
         return all(isinstance(element, (int, bool)) for element in self.elements)
 
+    @property
+    def is_brief(self) -> bool:
+        """True if a few operators make the tensor: it is short, a progression, or one element repeated."""
+        return len(self.elements) <= _BRIEF or self._repeats or self._progression is not None
+
+    @property
+    def _repeats(self) -> bool:
+        elements = self.elements
+        return len(set(map(id, elements))) == 1 or (self.is_concrete and len(set(elements)) == 1)
+
+    @property
+    def _progression(self) -> range | None:
+        """The range that the elements are, if there are at least three: positions, mostly."""
+        elements: list[Any] = self.elements
+        if len(elements) < 3 or not self.is_concrete or self.dtype is torch.bool:
+            return None
+        step = elements[1] - elements[0]
+        # Not by listing the range, which arbitrary first elements can make as long as memory.
+        if step == 0 or elements != [elements[0] + step * position for position in range(len(elements))]:
+            return None
+        return range(elements[0], elements[-1] + (1 if step > 0 else -1), step)
+
     def numpy(self) -> npt.NDArray[np.generic]:
         """The concrete value in its own dtype. Raises TypeError if an element is a symbol."""
         if not self.is_concrete:
             raise TypeError("a symbolic value has no numpy array")
-        return self.array.astype(torch.empty(0, dtype=self.dtype).numpy().dtype)
+        return self.array.astype(_NUMPY_DTYPES[self.dtype])
 
     def tensor(self) -> torch.Tensor:
         """The value as a tensor; symbols become scalar tensors that follow the symbol.
@@ -77,28 +109,19 @@ class Known:
         Built from full() and cat() rather than torch.tensor(): export would lift the latter into a named
         constant with an in-place detach, which is not functional.
         """
+        if self.weight is not None:
+            return self.weight()
         elements: list[Any] = self.elements
         if not elements:
             return torch.empty(self.array.shape, dtype=self.dtype)
-        if len(set(map(id, elements))) == 1:
+        if self._repeats:
             return torch.full(self.array.shape, elements[0], dtype=self.dtype)
-        line = _progression(elements) if self.is_concrete and self.dtype is not torch.bool else None
+        line = self._progression
         if line is not None:
             flat = torch.arange(line.start, line.stop, line.step, dtype=self.dtype)
         else:
             flat = torch.cat([torch.full((1,), element, dtype=self.dtype) for element in elements])
         return flat if self.array.ndim == 1 else flat.reshape(self.array.shape)
-
-
-def _progression(elements: list[int]) -> range | None:
-    """The range that these elements are, if there are at least three: positions, mostly."""
-    step = elements[1] - elements[0] if len(elements) > 2 else 0
-    if step == 0:
-        return None
-    # Not by listing the range, which arbitrary first elements can make as long as memory.
-    if elements != [elements[0] + step * position for position in range(len(elements))]:
-        return None
-    return range(elements[0], elements[-1] + (1 if step > 0 else -1), step)
 
 
 Value: TypeAlias = "torch.Tensor | Known | list[torch.Tensor] | None"

@@ -10,7 +10,7 @@ from compiler.generation import TokenFlags
 from compiler.options import CompileOptions, ModelFile
 from tests.support.models import BundleCache, perceptron, saved, toy_decoder
 
-TOY_TOKENS = TokenFlags(start=1, eos=(2, 5), pad=0, max_new_tokens=9)
+TOY_TOKENS = TokenFlags(start=1, eos=(3, 4), pad=0, max_new_tokens=9)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from tests.support.models import normal, toy_decoding
 LIMIT = 10
 
 
-@pytest.mark.parametrize("eos", [(2,), (2, 5)])
+@pytest.mark.parametrize("eos", [(3,), (4, 7)])
 def test_the_source_is_called_once_a_token_until_every_row_has_ended(toy_file: Path, eos: tuple[int, ...]) -> None:
     x = normal(6, 4, seed=3) * 4
     generation = Generation(start=1, eos=eos, pad=0, max_new_tokens=LIMIT)

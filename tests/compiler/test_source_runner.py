@@ -11,7 +11,7 @@ from onnx import helper
 
 from artifacts.errors import MissingToolError, RunError
 from compiler.source_runner import SourceRunner
-from tests.support.models import floats, graph_model, normal, perceptron, saved
+from tests.support.models import Array, floats, graph_model, normal, perceptron, saved
 
 
 @pytest.fixture
@@ -24,7 +24,8 @@ def test_outputs_by_name(runner: SourceRunner) -> None:
     first, bias, second = (onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
     outputs = runner.run({"x": x})
     assert list(outputs) == ["y"]
-    np.testing.assert_allclose(outputs["y"], np.maximum(x @ first + bias, 0) @ second, rtol=1e-4, atol=1e-5)
+    y: Array = outputs["y"]
+    np.testing.assert_allclose(y, np.maximum(x @ first + bias, 0) @ second, rtol=1e-4, atol=1e-5)
 
 
 def test_arrays_that_are_no_inputs_are_left_aside(runner: SourceRunner) -> None:

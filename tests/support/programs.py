@@ -59,6 +59,7 @@ def answered(model: onnx.ModelProto, inputs: Arrays) -> Sample:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return Sample(inputs, dict(zip(names, session.run(names, dict(inputs)), strict=True)))

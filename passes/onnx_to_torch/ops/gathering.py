@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.known_math import Int, integers, less, numbers, where
+from passes.onnx_to_torch.known_math import Int, always, integers, less, numbers, where
 from passes.onnx_to_torch.movement import index_select, moved
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.values import Known
@@ -71,5 +71,8 @@ def _never_negative(call: Call) -> bool:
 
 
 def _counted_from_start(indices: Known, size: Int) -> Known:
-    positions = [where(less(index, 0), index + size, index) for index in integers(indices)]
+    given = integers(indices)
+    if all(always(index >= 0) for index in given):
+        return indices
+    positions = [where(less(index, 0), index + size, index) for index in given]
     return Known(Known.of(positions).array.reshape(indices.array.shape), indices.dtype)

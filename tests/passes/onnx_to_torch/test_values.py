@@ -23,6 +23,7 @@ class Traced(torch.nn.Module):
         n, m = x.shape
         whole = Known(np.array([[n, 1], [m, n]], dtype=object))
         assert not whole.is_concrete
+        assert Known.from_numpy(Known.of([1, 2]).numpy()).elements == [1, 2]
         with pytest.raises(TypeError, match="symbolic"):
             whole.numpy()
         return whole.tensor(), Known.of([n, n]).tensor(), Known.of(n + m).tensor(), Known.of([n > 1]).tensor()
@@ -88,3 +89,10 @@ def test_a_progression_is_one_operator(elements: range) -> None:
 def test_elements_that_are_no_progression_are_no_range() -> None:
     for elements in ([0, 2**62, 1], [1, 1, 2], [3, 2, 2], [0, 1]):
         assert Known.of(elements).tensor().tolist() == elements
+
+
+def test_what_a_few_operators_make_is_brief() -> None:
+    for elements in (range(1000), [7] * 1000, [10**12] * 20, [5, 1, 9], []):
+        assert Known.of(elements).is_brief
+    assert not Known.of([0, 1, 2, 3, 4, 5, 6, 7, 9]).is_brief
+    assert not Known.of([True, False] * 5, torch.bool).is_brief

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passes.onnx_to_torch.importer import Importer
-from tests.support.onnx_ops import FEW, Array, check_model, check_op, export, run_op, sample
+from tests.support.onnx_ops import FEW, Array, check_model, check_op, compare, export, node_model, run, run_op, sample
 
 DTYPES = st.sampled_from(["float32", "float16", "int64", "uint16", "uint32", "uint64", "bool"])
 
@@ -48,6 +48,16 @@ def test_rows_of_a_table_are_an_embedding() -> None:
     check_model(model, arrays, symbolic=others)
     targets = [node.target for node in export(Importer(ir.from_proto(model)), arrays, others).graph.nodes]
     assert "aten.embedding.default" in map(str, targets)
+
+
+def test_a_table_of_indices_is_a_weight() -> None:
+    """Not one operator for each of its elements."""
+    order = np.random.default_rng(0).permutation(64)
+    importer = Importer(ir.from_proto(node_model("Gather", [sample((64, 3)), order], 13, constants={1})))
+    program = export(importer, [sample((64, 3))], [sample((64, 3))])
+    calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert calls == ["aten.embedding.default"]
+    compare(run(program.module(), [sample((64, 3))]), [sample((64, 3))[order]])
 
 
 @pytest.mark.parametrize("axis", [1, 2])

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from artifacts.canonical import sha256_bytes
+from artifacts.errors import TargetError
+from artifacts.shards import read_shard
+from compiler.emit_onnx import SOURCE_PROPERTY, emit_onnx
+from passes.onnx_to_torch.convert import Converted
+from tests.support.cli import child_environment
+from tests.support.emitting import Emitted, converted, emitted
+from tests.support.models import (
+    DATA,
+    PROJECT,
+    Array,
+    floats,
+    graph_model,
+    ints,
+    known_io,
+    normal,
+    perceptron,
+)
+from tests.support.onnx_ops import reference
+
+X: Mapping[str, Array] = {"x": normal(3, 16, seed=9)}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    return converted(perceptron(), tmp_path_factory.mktemp("small"), X)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Emitted:
+    """A real model: tied shapes, masks, 2 layers."""
+    model, io = onnx.load(DATA / "bert_tiny" / "model_dynamo.onnx"), known_io("bert_tiny/model_dynamo")
+    inputs = {value.name: io[value.name] for value in model.graph.input}
+    folder = tmp_path_factory.mktemp("bert")
+    return emitted(converted(model, folder, inputs), folder)
+
+
+def through(model: ModelProto, folder: Path, inputs: Mapping[str, Array]) -> Emitted:
+    """The engine of a model, after a check that it computes what ONNX's reference evaluator computes."""
+    engine = emitted(converted(model, folder, inputs), folder)
+    names = [value.name for value in model.graph.output]
+    results = engine.run(inputs)
+    assert list(results) == names
+    for name, expected in zip(names, reference(model, [inputs[v.name] for v in model.graph.input]), strict=True):
+        np.testing.assert_allclose(results[name], expected, rtol=1e-5, atol=1e-6)
+    return engine
+
+
+def operators(engine: Emitted) -> Counter[str]:
+    return Counter(node.op_type for node in engine.model.graph.node)
+
+
+def test_weights_lie_outside_at_offsets_that_hold_their_content(bert: Emitted) -> None:
+    seen = 0
+    for tensor in bert.model.graph.initializer:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        data = (bert.root / place["location"]).read_bytes()
+        data = data[int(place["offset"]) : int(place["offset"]) + int(place["length"])]
+        ref = bert.external[tensor.name]
+        assert ref.offset == 0
+        assert sha256_bytes(data) == ref.digest
+        assert tuple(tensor.dims) == ref.shape
+        assert not tensor.raw_data
+        seen += 1
+    assert seen == len(bert.external) > 20
+
+
+def test_no_weight_is_folded_or_transposed_into_a_copy(bert: Emitted) -> None:
+    source = onnx.load(DATA / "bert_tiny" / "model_dynamo.onnx")
+    contents = {numpy_helper.to_array(tensor).tobytes() for tensor in source.graph.initializer}
+    (shard,) = (bert.root / "weights").iterdir()
+    tensors, store = read_shard(bert.root, f"weights/{shard.name}")
+    for tensor in tensors:
+        assert store.blobs[tensor.digest].tobytes() in contents
+    inside = [t for t in bert.model.graph.initializer if t.data_location != TensorProto.EXTERNAL]
+    inside += [a.t for node in bert.model.graph.node for a in node.attribute if a.HasField("t")]
+    assert sum(len(tensor.SerializeToString()) for tensor in inside) < 10_000
+
+
+def test_a_tied_weight_is_one_initializer(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        helper.make_node("Transpose", ["table"], ["head"], perm=[1, 0]),
+        helper.make_node("MatMul", ["rows", "head"], ["scores"]),
+    ]
+    model = graph_model(nodes, [ints("ids", "n")], [floats("scores", "n", 20)], {"table": normal(20, 6)})
+    engine = through(model, tmp_path, {"ids": np.arange(5)})
+    (initializer,) = (t for t in engine.model.graph.initializer if t.data_location == TensorProto.EXTERNAL)
+    assert initializer.name == "table"
+
+
+def test_small_weights_lie_inside(small: Converted, tmp_path: Path) -> None:
+    engine = emitted(small, tmp_path, inline_bytes=256)
+    assert set(engine.external) == {"first", "second"}
+    (bias,) = (tensor for tensor in engine.model.graph.initializer if tensor.name == "bias")
+    np.testing.assert_array_equal(numpy_helper.to_array(bias), normal(32, seed=1))
+    np.testing.assert_allclose(engine.run(X)["y"], emitted(small, tmp_path / "all").run(X)["y"])
+
+
+def test_an_unused_weight_is_dropped(tmp_path: Path) -> None:
+    model = perceptron()
+    model.graph.initializer.append(numpy_helper.from_array(normal(99), "unused"))
+    engine = through(model, tmp_path, X)
+    assert {tensor.name for tensor in engine.model.graph.initializer} == {"first", "bias", "second"}
+
+
+def test_nothing_of_this_machine_is_inside(bert: Emitted) -> None:
+    for text in (str(PROJECT), str(Path.home()), "site-packages", ".py", "File ", "line ", "stack_trace"):
+        assert text.encode() not in bert.data
+    model = bert.model
+    assert (model.producer_name, model.producer_version, model.doc_string) == ("unspool", "", "")
+    messages = [model, model.graph, *model.graph.input, *model.graph.output, *model.graph.value_info]
+    messages += [*model.graph.initializer, *model.functions]
+    for message in messages:
+        assert not message.metadata_props
+        assert not message.doc_string
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    assert {entry.key for node in nodes for entry in node.metadata_props} <= {SOURCE_PROPERTY}
+    assert not any(node.doc_string for node in nodes)
+
+
+def test_nodes_name_the_source_nodes_that_they_came_from(bert: Emitted) -> None:
+    source = onnx.load(DATA / "bert_tiny" / "model_dynamo.onnx")
+    labels = {node.name for node in source.graph.node}
+    named = [entry.value for node in bert.model.graph.node for entry in node.metadata_props]
+    assert set(named) <= labels
+    assert len(named) > 0.9 * len(bert.model.graph.node)
+
+
+def test_two_emissions_are_the_same_bytes(small: Converted, tmp_path: Path) -> None:
+    once, again = emitted(small, tmp_path / "once"), emitted(small, tmp_path / "again")
+    assert once.data == again.data
+
+
+def test_another_process_emits_the_same_bytes(small: Converted, tmp_path: Path) -> None:
+    """Hash seeds differ, and so does what was traced and emitted before."""
+    script = """
+import hashlib, sys
+from pathlib import Path
+from tests.compiler.test_emit_onnx import X
+from tests.support.emitting import converted, emitted
+from tests.support.models import perceptron
+
+print(hashlib.sha256(emitted(converted(perceptron(), Path(sys.argv[1]), X), Path(sys.argv[1])).data).hexdigest())
+"""
+    expected = sha256_bytes(emitted(small, tmp_path / "here").data)
+    command = [sys.executable, "-c", script, str(tmp_path / "there")]
+    environment = child_environment({"PYTHONHASHSEED": "1"})
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
+
+
+def test_names_inside_say_the_operator_and_its_number(bert: Emitted) -> None:
+    numbers: Counter[str] = Counter()
+    for node in bert.model.graph.node:
+        assert node.name == f"{node.op_type}_{numbers[node.op_type]}"
+        numbers[node.op_type] += 1
+
+
+def test_sizes_inside_go_by_the_sources_symbols(bert: Emitted) -> None:
+    """torch numbers its symbols anew in every process: one of its names would differ between two compilations."""
+    symbols = {
+        dim.dim_param
+        for value in (*bert.model.graph.value_info, *bert.model.graph.input, *bert.model.graph.output)
+        for dim in value.type.tensor_type.shape.dim
+        if dim.HasField("dim_param")
+    }
+    words = {word for symbol in symbols for word in re.findall(r"[A-Za-z_]\w*", symbol)}
+    assert {"batch", "seq"} <= words
+    assert not {word for word in words if re.fullmatch(r"[su]\d+", word)}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "nodes", "weights"),
+    [
+        (["x"], ["x"], [], {}),
+        (["x"], ["y", "x"], [helper.make_node("Relu", ["x"], ["y"])], {}),
+        (["x"], ["w", "y"], [helper.make_node("Add", ["x", "w"], ["y"])], {"w": normal(16)}),
+        (["x"], ["w", "y"], [helper.make_node("Relu", ["x"], ["y"])], {"w": normal(70, 2)}),
+        (["x"], ["y", "z"], [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Identity", ["y"], ["z"])], {}),
+        (["x"], ["a", "b"], [helper.make_node("Identity", ["x"], [name]) for name in "ab"], {}),
+        (["x"], ["a", "b"], [helper.make_node("Relu", ["x"], [name]) for name in "ab"], {}),
+    ],
+    ids=["input", "input-as-well", "weight", "weight-nobody-uses", "one-value-twice", "input-twice", "equal-values"],
+)
+def test_an_output_that_is_an_input_a_weight_or_another_output(
+    tmp_path: Path, inputs: list[str], outputs: list[str], nodes: list[onnx.NodeProto], weights: dict[str, Array]
+) -> None:
+    shapes = {"w": tuple(weights["w"].shape)} if weights else {}
+    model = graph_model(
+        nodes,
+        [floats(name, "batch", 16) for name in inputs],
+        [floats(name, *shapes.get(name, ("batch", 16))) for name in outputs],
+        weights,
+    )
+    through(model, tmp_path, X)
+
+
+@pytest.mark.parametrize("name", ["MatMul_0", "Add_0", "constant_0", "Relu_0", "Relu_0_1", "main", "x_1"])
+def test_names_of_the_source_that_are_like_generated_ones(tmp_path: Path, name: str) -> None:
+    model = perceptron()
+    renamed = {"x": name, "first": f"{name}_1", "hidden": "MatMul_1", "second": "Add_0_1", "y": f"{name}_2"}
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(value, value) for value in node.input]
+        node.output[:] = [renamed.get(value, value) for value in node.output]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.name = renamed.get(value.name, value.name)
+    engine = through(model, tmp_path, {name: X["x"]})
+    made = [output for node in engine.model.graph.node for output in node.output]
+    made += [value.name for value in (*engine.model.graph.input, *engine.model.graph.initializer)]
+    assert len(set(made)) == len(made)
+
+
+@pytest.mark.parametrize("name", ["gpu_0/data:0", "input.1", "élan", "a b", "x;y", "1"])
+def test_names_that_are_no_identifiers(tmp_path: Path, name: str) -> None:
+    nodes = [helper.make_node("Add", [name, "w/weight:0"], ["out/put:0"])]
+    model = graph_model(nodes, [floats(name, "n", 16)], [floats("out/put:0", "n", 16)], {"w/weight:0": normal(16)})
+    engine = through(model, tmp_path, {name: X["x"]})
+    assert [tensor.name for tensor in engine.model.graph.initializer] == ["w/weight:0"]
+
+
+@pytest.mark.parametrize("rank", [3, 4, 5])
+def test_a_global_average_comes_back_as_one_node(tmp_path: Path, rank: int) -> None:
+    sizes = (2, 3, 4, 5, 6)[:rank]
+    declared = ("n", 3, *("hwd"[: rank - 2]))
+    nodes = [helper.make_node("GlobalAveragePool", ["x"], ["y"])]
+    model = graph_model(nodes, [floats("x", *declared)], [floats("y", "n", 3, *(1,) * (rank - 2))])
+    engine = through(model, tmp_path, {"x": normal(*sizes)})
+    assert operators(engine) == {"GlobalAveragePool": 1}
+    other = normal(*(size + 1 if axis != 1 else size for axis, size in enumerate(sizes)))
+    np.testing.assert_allclose(
+        engine.run({"x": other})["y"], other.mean(tuple(range(2, rank)), keepdims=True), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_linear_layer_is_no_more_nodes_than_it_was(small: Converted, tmp_path: Path) -> None:
+    assert sum(operators(emitted(small, tmp_path)).values()) <= len(perceptron().graph.node)
+
+
+def test_dynamic_sizes_stay_dynamic(bert: Emitted) -> None:
+    ids = np.ones((1, 3), np.int64)
+    results = bert.run({"input_ids": ids, "attention_mask": ids, "token_type_ids": ids * 0})
+    assert results["logits"].shape == (1, 3)
+
+
+def test_what_onnx_cannot_express_is_named(small: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch.onnx
+
+    def fail(*_: object, **__: object) -> None:
+        raise torch.onnx.errors.OnnxExporterError("no decomposition\nmore of it") from ValueError("aten.strange.default")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(TargetError) as caught:
+        emit_onnx(small.function)
+    (problem,) = caught.value.problems
+    assert problem.subject == "main"
+    assert "aten.strange.default" in problem.message
+    assert "\n" not in problem.message

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import dataclasses
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from artifacts.errors import UsageError
+from compiler import key
+from compiler.generation import TokenFlags
+from compiler.key import compilation_key
+from compiler.options import CacheMode, CompileOptions, ModelFile, Precision, ScheduleName
+from tests.support.cli import child_environment
+
+MODELS = (ModelFile("text", Path("text.onnx")), ModelFile("image", Path("image.onnx")))
+DIGESTS = {"text": "0" * 64, "image": "1" * 64}
+TOOLS = {"torch": "2.13.0", "onnx-ir": "1.1.0"}
+DEFAULTS = CompileOptions()
+
+
+def key_of(options: CompileOptions = DEFAULTS, **changed: Any) -> str:
+    parts: dict[str, Any] = {"models": MODELS, "digests": DIGESTS, "generation": {}, "tools": TOOLS, **changed}
+    return compilation_key(parts["models"], parts["digests"], options, parts["generation"], parts["tools"])
+
+
+FEW = st.integers(1, 99)
+BOUNDS = st.floats(0, 1, exclude_min=True)
+SHAPES = st.lists(st.tuples(st.sampled_from("abc"), st.lists(FEW).map(tuple)), min_size=1, max_size=2).map(tuple)
+CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
+    "target": st.sampled_from(("tensorrt", "neuron")),
+    "schedule": st.sampled_from([name for name in ScheduleName if name != DEFAULTS.schedule]),
+    "partitions": st.lists(FEW, min_size=1).map(tuple),
+    "cache": st.sampled_from([mode for mode in CacheMode if mode != DEFAULTS.cache]),
+    "precision": st.sampled_from([name for name in Precision if name != DEFAULTS.precision]),
+    "min_shapes": SHAPES,
+    "opt_shapes": SHAPES,
+    "max_shapes": SHAPES,
+    "atol": BOUNDS,
+    "rtol": BOUNDS,
+    "require": st.sampled_from(("emitted", "verified")),
+}
+TOKENS: Mapping[str, st.SearchStrategy[Any]] = {
+    "start": FEW,
+    "eos": st.lists(FEW, min_size=1).map(tuple),
+    "pad": FEW,
+    "max_new_tokens": FEW,
+}
+
+
+def test_every_option_is_drawn_here() -> None:
+    """An option that the key forgets gives stale bundles: whoever adds one meets this test."""
+    assert set(CHANGES) | {"tokens", "samples"} == {field.name for field in dataclasses.fields(CompileOptions)}
+    assert set(TOKENS) == {field.name for field in dataclasses.fields(TokenFlags)}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_an_option_changes_the_key(name: str, data: st.DataObject) -> None:
+    options = dataclasses.replace(DEFAULTS, **{name: data.draw(CHANGES[name])})
+    assert key_of(options) != key_of()
+    assert key_of(options) == key_of(dataclasses.replace(options))
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_a_token_changes_the_key(name: str, data: st.DataObject) -> None:
+    value = data.draw(TOKENS[name])
+    options = dataclasses.replace(DEFAULTS, tokens=TokenFlags(**{name: value}))
+    assert key_of(options) != key_of()
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.binary(max_size=20), second=st.binary(max_size=20))
+def test_samples_count_by_content_and_not_by_path(tmp_path: Path, first: bytes, second: bytes) -> None:
+    def key_with(name: str, content: bytes) -> str:
+        (tmp_path / name).write_bytes(content)
+        return key_of(dataclasses.replace(DEFAULTS, samples=tmp_path / name))
+
+    assert key_with("a.npz", first) != key_of()
+    assert key_with("a.npz", first) == key_with("b.npz", first)
+    assert (key_with("a.npz", first) == key_with("a.npz", second)) == (first == second)
+
+
+def test_samples_that_are_not_there_are_a_wrong_call(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"in\.npz"):
+        key_of(dataclasses.replace(DEFAULTS, samples=tmp_path / "in.npz"))
+
+
+CHANGED: list[dict[str, Any]] = [
+    {"digests": {**DIGESTS, "image": "2" * 64}},
+    {"digests": {"text": DIGESTS["image"], "image": DIGESTS["text"]}},
+    {"models": MODELS[:1], "digests": {"text": DIGESTS["text"]}},
+    {"models": (ModelFile("other", Path("text.onnx")), MODELS[1]), "digests": {**DIGESTS, "other": "0" * 64}},
+    {"generation": {"text/config.json": "3" * 64}},
+    {"tools": {**TOOLS, "torch": "2.13.1"}},
+    {"tools": {**TOOLS, "onnxruntime": "1.31.1"}},
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED)
+def test_models_their_names_generation_and_tools_change_the_key(changed: dict[str, Any]) -> None:
+    assert key_of(**changed) != key_of()
+
+
+def test_a_generation_file_counts_by_content() -> None:
+    keys = {key_of(generation={"text/config.json": digest * 64}) for digest in "34"}
+    assert len(keys) == 2
+
+
+def test_paths_of_models_do_not_count() -> None:
+    moved = tuple(ModelFile(model.name, Path("/elsewhere") / model.path) for model in MODELS)
+    assert key_of(models=moved) == key_of()
+
+
+@pytest.mark.parametrize(("name", "value"), [("machine", "other"), ("python_version", "9.9.9")])
+def test_the_instruction_set_and_python_count(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    before = key_of()
+    monkeypatch.setattr(platform, name, lambda: value)
+    assert key_of() != before
+
+
+def test_unspools_own_source_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of()
+    monkeypatch.setattr(key, "own_digest", lambda: "f" * 64)
+    assert key_of() != before
+
+
+@pytest.mark.parametrize("change", [lambda file: file.write_text("1\n"), Path.unlink])
+def test_the_digest_of_our_source_sees_every_file(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    folder = tmp_path / "package"
+    (folder / "inner").mkdir(parents=True)
+    file = folder / "inner" / "module.py"
+    file.write_text("0\n")
+    (folder / "__init__.py").touch()
+    before = key.source_digest({"package": folder})
+    assert key.source_digest({"package": folder}) == before
+    (folder / "notes.txt").write_text("not code")
+    assert key.source_digest({"package": folder}) == before
+    change(file)
+    assert key.source_digest({"package": folder}) != before
+
+
+def test_keys_are_the_same_in_another_process() -> None:
+    script = "from tests.compiler.test_key import key_of; print(key_of())"
+    command = [sys.executable, "-c", script]
+    for seed in ("1", "2"):
+        environment = child_environment({"PYTHONHASHSEED": seed})
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == key_of()

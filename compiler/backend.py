@@ -179,11 +179,14 @@ def _model(program: Program, name: str, functions: Mapping[str, str], writer: Bu
 def _small(samples: Sequence[Sample]) -> list[Sample]:
     """The samples that a bundle carries: the smallest one, and others in their order while they fit."""
     smallest = min(samples, key=_nbytes)
-    kept, room = [smallest], SAMPLE_BYTES - _nbytes(smallest)
+    room = SAMPLE_BYTES - _nbytes(smallest)
+    kept = []
     for sample in samples:
-        if sample is not smallest and _nbytes(sample) <= room:
-            kept.append(sample)
+        if sample is not smallest:
+            if _nbytes(sample) > room:
+                continue
             room -= _nbytes(sample)
+        kept.append(sample)
     return kept
 
 

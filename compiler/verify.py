@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from artifacts.bundle import Bundle
 from artifacts.checks import OutputCheck, Tolerances
-from artifacts.errors import Problem, UsageError
+from artifacts.errors import NumericsError, Problem, UsageError
 from artifacts.manifest import ModelEntry
 from artifacts.samples import Sample, stored_samples
-from artifacts.schedule import Decode
+from artifacts.schedule import Decode, Single
 from artifacts.verification import check_bundle
+
+if TYPE_CHECKING:
+    from passes.onnx_to_torch.source import Source
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a verification saw; `where` names the pass, function and node at which the answers parted."""
+
+    checks: tuple[OutputCheck, ...]
+    where: str = ""
 
 
 def verify(
     path: Path, against: Path | None, inputs: Path | None, model: str | None, tolerances: Tolerances
-) -> tuple[OutputCheck, ...]:
+) -> Verified:
     """Open a bundle, which checks every digest, and compare its answers with known ones.
 
     Without `against` the answers are the bundle's own samples, and neither torch nor onnx is needed. With it,
@@ -30,15 +42,44 @@ def verify(
         there = ", ".join(bundle.manifest.models)
         raise UsageError.of("options", "--model", f"the bundle has no model {unknown[0]!r}", f"its models: {there}")
     if against is None:
-        return check_bundle(bundle, {name: stored_samples(bundle, name) for name in names}, tolerances)
+        return Verified(check_bundle(bundle, {name: stored_samples(bundle, name) for name in names}, tolerances))
     if len(names) != 1:
         there = ", ".join(names)
         raise UsageError.of("options", "--against", "one source and several models", f"choose with --model: {there}")
-    samples = _source_samples(against, inputs, bundle.manifest.models[names[0]])
-    return check_bundle(bundle, {names[0]: samples}, tolerances)
+    source, samples = _source_samples(against, inputs, bundle.manifest.models[names[0]])
+    checks = check_bundle(bundle, {names[0]: samples}, tolerances)
+    moved = next((check for check in checks if not check.comparison.passed), None)
+    where = "" if moved is None else _where_moved(bundle, names[0], source, samples[moved.sample], tolerances)
+    return Verified(checks, where)
 
 
-def _source_samples(against: Path, inputs: Path | None, entry: ModelEntry) -> tuple[Sample, ...]:
+def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tolerances: Tolerances) -> str:
+    """Convert the source again and hold every pass to it; if all agree, it is the engine that does not."""
+    from compiler.frontend import PASSES
+    from compiler.locate import locate_in_engine, locate_in_function
+    from passes.onnx_to_torch.convert import convert, source_signature
+    from passes.pipeline import run_passes
+    from passes.program import Model, Program
+    from passes.verification import check_program
+
+    function = convert(source, name, sample.inputs)
+    model = Model(source_signature(source), Single(function=name), source.digest, (sample,))
+    program = Program({name: function.function}, {name: model}, function.weights)
+    if not all(check.comparison.passed for check in check_program(program, tolerances)):
+        found = locate_in_function(source, function.function, function.weights, sample, tolerances)
+        return f"; the conversion differs{found or ''}"
+    try:
+        run_passes(program, PASSES, tolerances)
+    except NumericsError as error:
+        return f"; {error.problems[0].message}"
+    entry = bundle.manifest.models[name]
+    engine = bundle.manifest.engines[entry.functions[entry.schedule.functions[-1]]]
+    if any(spec.name not in sample.inputs for spec in engine.signature.inputs):
+        return ""
+    return str(locate_in_engine(source, bundle.root, engine, sample, tolerances) or "")
+
+
+def _source_samples(against: Path, inputs: Path | None, entry: ModelEntry) -> tuple[Source, tuple[Sample, ...]]:
     from compiler.samples import ShapeRanges, draw_samples, read_samples
     from compiler.source_decode import source_tokens
     from compiler.source_runner import SourceRunner
@@ -56,9 +97,9 @@ def _source_samples(against: Path, inputs: Path | None, entry: ModelEntry) -> tu
         hints = {value.name or "": input_hint(value) for value in source_inputs(source)}
         samples = draw_samples(signature, hints, runner, ShapeRanges())
     if not isinstance(entry.schedule, Decode):
-        return samples
+        return source, samples
     schedule = entry.schedule
-    return tuple(
+    return source, tuple(
         replace(
             sample,
             decoded=source_tokens(runner, schedule, sample.inputs, sample.inputs[schedule.tokens].shape[0]),

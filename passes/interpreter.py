@@ -28,8 +28,8 @@ def run_function(
     `observe` sees every node with its value as soon as it is computed. Values are dropped after their last use.
     """
     stored = {name: from_numpy(weights.array(ref), ref.dtype) for name, ref in function.weights.items()}
-    given = iter(inputs)
-    arguments = [stored[node.name] if node.name in stored else next(given) for node in function.placeholders]
+    given = {node.name: tensor for node, tensor in zip(function.input_nodes, inputs, strict=True)}
+    arguments = [stored[node.name] if node.name in stored else given[node.name] for node in function.placeholders]
     with torch.no_grad():
         results: Sequence[torch.Tensor] = _Interpreter(function.body.graph_module, observe).run(*arguments)
     return tuple(results)

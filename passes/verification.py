@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 
 from artifacts.checks import OutputCheck, Tolerances, check_decoded, check_outputs
-from artifacts.samples import Sample
-from artifacts.schedule import Single
+from artifacts.samples import Arrays, Sample
+from artifacts.schedule import Decode, Single
 from artifacts.tolerances import compare
 from passes.bisection import first_moved
 from passes.decode import greedy, positions_to_check, teacher_forced
@@ -53,28 +53,42 @@ def _check_sample(
 def first_moved_node(before: Program, after: Program, model: str, sample: Sample, tolerances: Tolerances) -> str:
     """Name the first node whose value a pass moved, by the names that both programs share; "" if none did.
 
-    A bisection that looks at one node at a time, so the memory is that of a run. Only functions that can be
-    called with the sample's own inputs are searched.
+    A bisection that looks at one node at a time, so the memory is that of a run. Searched are the functions that can
+    be called with the sample's own inputs and with what the encoder made of them before.
     """
-    for name in after.models[model].schedule.functions:
+    schedule = after.models[model].schedule
+    given = dict(sample.inputs)
+    for name in schedule.functions:
         old, new = before.functions.get(name), after.functions[name]
-        if old is None or any(spec.name not in sample.inputs for spec in new.signature.inputs):
+        if old is None or not (_fits(old, given) and _fits(new, given)):
             continue
-        node = _first_difference(_Probe(before, old, sample), _Probe(after, new, sample), tolerances)
+        node = _first_difference(_Probe(before, old, given), _Probe(after, new, given), tolerances)
         if node is not None:
             source = new.sources.get(node) or old.sources.get(node)
             origin = f" (source node {source!r})" if source else ""
             return f"; first moved in function {name!r} at node {node!r}{origin}"
+        if isinstance(schedule, Decode) and name == schedule.encoder:
+            given |= call(before, name, given)
     return ""
 
 
-class _Probe:
-    """Values of a function's nodes on one sample, computed anew for each that is asked for."""
+def _fits(function: Function, given: Arrays) -> bool:
+    """True if the arrays hold every input of the function, in a shape that it can have."""
+    return all(
+        spec.name in given
+        and given[spec.name].ndim == spec.rank
+        and all(isinstance(d, str) or d == s for d, s in zip(spec.shape, given[spec.name].shape, strict=True))
+        for spec in function.signature.inputs
+    )
 
-    def __init__(self, program: Program, function: Function, sample: Sample) -> None:
+
+class _Probe:
+    """Values of a function's nodes on given inputs, computed anew for each that is asked for."""
+
+    def __init__(self, program: Program, function: Function, given: Arrays) -> None:
         self.function = function
         self.weights = program.weights
-        self.inputs = [from_numpy(sample.inputs[spec.name], spec.dtype) for spec in function.signature.inputs]
+        self.inputs = [from_numpy(given[spec.name], spec.dtype) for spec in function.signature.inputs]
         self.nodes = {
             node.name: node for node in function.computations if isinstance(node.meta.get("val"), torch.Tensor)
         }

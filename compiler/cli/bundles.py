@@ -79,7 +79,7 @@ def verify_command(
 
     if inputs is not None and against is None:
         raise UsageError.of("options", "--inputs", "needs --against", "the bundle's own samples have their own inputs")
-    checks = verify(bundle, against, inputs, model, Tolerances.of(atol, rtol))
+    verified = verify(bundle, against, inputs, model, Tolerances.of(atol, rtol))
     rows: list[dict[str, Any]] = [
         {
             "model": check.model,
@@ -90,10 +90,10 @@ def verify_command(
             "required": check.comparison.required,
             "passed": check.comparison.passed,
         }
-        for check in checks
+        for check in verified.checks
     ]
     if json:
-        require_equal(checks, "verify", "compilation")
+        require_equal(verified.checks, "verify", "compilation", verified.where)
         print_json({"bundle": str(bundle), "checks": rows})
         return
     print_table(
@@ -112,7 +112,7 @@ def verify_command(
             for row in rows
         ],
     )
-    require_equal(checks, "verify", "compilation")
+    require_equal(verified.checks, "verify", "compilation", verified.where)
 
 
 def inspect_command(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 from torch._ops import OpOverload
 
-from passes.dialect import gru, lstm, rnn
+from passes.dialect import gru, lstm, require, rnn
 
-__all__ = ["GRU", "LSTM", "RNN", "gru", "lstm", "rnn"]
+__all__ = ["GRU", "LSTM", "REQUIRE", "RNN", "gru", "lstm", "require", "rnn"]
 
 GRU: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.gru.default
 LSTM: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = torch.ops.unspool.lstm.default
 RNN: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.rnn.default
+REQUIRE: OpOverload[..., torch.Tensor] = torch.ops.unspool.require.default

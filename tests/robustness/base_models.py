@@ -35,7 +35,7 @@ def shapes() -> ModelProto:
         make_node("Concat", ["rows", "two", "minus"], ["target"], axis=0),
         make_node("Reshape", ["x", "target"], ["folded"]),
         make_node("Tile", ["folded", "repeats"], ["tiled"]),
-        make_node("Slice", ["tiled", "zero", "two", "two"], ["cut"]),
+        make_node("Slice", ["tiled", "zero", "three", "two"], ["cut"]),
         make_node("ConstantOfShape", ["shape"], ["filled"], value=numpy_helper.from_array(normal(1))),
         make_node("Reshape", ["cut", "shape"], ["flat"]),
         make_node("Expand", ["bias", "shape"], ["wide"]),
@@ -45,11 +45,10 @@ def shapes() -> ModelProto:
         make_node("Mul", ["sum", "numbers"], ["scaled"]),
         make_node("Pad", ["scaled", "pads"], ["padded"]),
         make_node("Slice", ["padded", "one", "minus", "one"], ["inner"]),
-        make_node("TopK", ["inner", "six_once"], ["top", "places"]),
-        make_node("Add", ["top", "filled"], ["y"]),
+        make_node("Add", ["inner", "filled"], ["y"]),
     ]
     numbers: Mapping[str, object] = {
-        "zero": [0], "one": [1], "two": [2], "minus": [-1], "six_once": [6], "repeats": [1, 2, 1],
+        "zero": [0], "one": [1], "two": [2], "three": [3], "minus": [-1], "repeats": [1, 1, 2],
         "pads": [0, 1, 0, 1], "start": 0, "six": 6, "step": 1,
     }  # fmt: skip
     weights = {name: np.array(value, np.int64) for name, value in numbers.items()}
@@ -154,7 +153,7 @@ def types() -> ModelProto:
         make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["q"]),
         make_node("DequantizeLinear", ["q", "scale", "zero_point"], ["d"]),
         make_node("Cast", ["d"], ["half"], to=TensorProto.FLOAT16),
-        make_node("MatMul", ["half", "matrix"], ["product"]),
+        make_node("Add", ["half", "row"], ["product"]),
         make_node("Cast", ["product"], ["double"], to=TensorProto.DOUBLE),
         make_node("Greater", ["double", "limit"], ["mask"]),
         make_node("Where", ["mask", "double", "limit"], ["kept"]),
@@ -163,8 +162,8 @@ def types() -> ModelProto:
         make_node("ConcatFromSequence", ["pair"], ["y"], axis=1),
     ]
     weights = {
-        "scale": np.array(0.05, np.float32), "zero_point": np.array(3, np.uint8),
-        "matrix": normal(4, 4).astype(np.float16), "limit": np.array(0.5),
+        "scale": np.array(0.0625, np.float32), "zero_point": np.array(3, np.uint8),
+        "row": np.array([0.25, -1, 0.5, 2], np.float16), "limit": np.array(0.5),
     }  # fmt: skip
     return graph_model(nodes, [floats("x", "batch", 4)], [floats("y", "batch", 8)], weights)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from artifacts.errors import UsageError
+from artifacts.errors import Problem, UsageError
 from artifacts.manifest import MANIFEST_FILE
 from compiler.generation import generation_files
 from compiler.options import CompileOptions, ModelFile
@@ -16,24 +17,40 @@ from passes.onnx_to_torch.source import load_source, source_files
 def write_depfile(path: Path, bundle: Path, models: Sequence[ModelFile], options: CompileOptions) -> None:
     """Write the rule, and an empty rule for each file so that a deleted one does not stop make.
 
-    Raises UsageError if the file cannot be written.
+    Raises UsageError if the file cannot be written, or if make has no way to write a name.
     """
     read = [
         file for model in models for file in (*source_files(load_source(model.path)), *generation_files(model.path))
     ]
     if options.samples is not None:
         read.append(options.samples)
-    names = [_escaped(file) for file in dict.fromkeys(read)]
-    text = f"{_escaped(bundle / MANIFEST_FILE)}: {' '.join(names)}\n" + "".join(f"{name}:\n" for name in names)
+    files = tuple(dict.fromkeys(read))
+    made = bundle / MANIFEST_FILE
+    UsageError.raise_if(
+        Problem("options", f"--depfile {path}", f"make cannot name {str(file)!r}", f"rename it without {_UNWRITABLE!r}")
+        for file in (made, *files)
+        if set(_UNWRITABLE) & set(str(file))
+    )
+    rules = [f"{_target(made)}: {' '.join(map(_escaped, files))}", *(f"{_target(file)}:" for file in files)]
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text)
+        temporary.write_text("\n".join(rules) + "\n")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UsageError.of("options", f"--depfile {path}", f"cannot be written: {error.strerror}") from error
 
 
+_UNWRITABLE = ";|=\t\n"
+"""Characters that make takes for syntax wherever they stand, escaped or not."""
+
+
 def _escaped(path: Path) -> str:
-    """A path in make's syntax."""
-    return str(path).replace("\\", "\\\\").replace("$", "$$").replace("#", "\\#").replace(" ", "\\ ")
+    """A path among the prerequisites of a rule. A backslash is one, unless it stands before what is escaped."""
+    text = re.sub(r"(\\*)([ #:*?\[])", r"\1\1\\\2", str(path))
+    return text.replace("$", "$$")
+
+
+def _target(path: Path) -> str:
+    """A path as the target of a rule, where `%` would make a pattern of it."""
+    return re.sub(r"(\\*)%", r"\1\1\\%", _escaped(path))

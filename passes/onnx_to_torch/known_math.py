@@ -11,7 +11,6 @@ from typing import TypeAlias, overload
 
 import numpy as np
 import torch
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.values import Known, Scalar
@@ -63,16 +62,27 @@ def truth(element: Scalar) -> Bool:
 
 def always(condition: Bool) -> bool:
     """True if the condition holds for all sizes. False says nothing about the opposite."""
-    return condition if isinstance(condition, bool) else statically_known_true(condition)
+    return condition if isinstance(condition, bool) else _decided(condition) is True
 
 
 def resolved(condition: Bool) -> Bool:
     """A plain bool if the condition, or its opposite, holds for all sizes; else the symbol."""
     if isinstance(condition, bool):
         return condition
-    if statically_known_true(condition):
-        return True
-    return False if statically_known_true(_sym_not(condition)) else condition
+    decided = _decided(condition)
+    return condition if decided is None else decided
+
+
+def _decided(condition: torch.SymBool) -> bool | None:
+    """What a condition is for all sizes, as far as the ranges of symbols tell.
+
+    Not torch's `statically_known_true`, which also believes what torch noticed about the sample on its way (that
+    some size computed from others is 1, say): a program holds for other sizes too, and no engine checks that.
+    """
+    shapes, expression = condition.node.shape_env, condition.node.expr
+    asserted = (known.expr for s in expression.free_symbols for known in shapes.deferred_runtime_asserts.get(s, ()))
+    found = shapes._maybe_evaluate_static(expression, axioms=tuple(asserted))
+    return None if found is None else bool(found)
 
 
 def equal(a: Scalar, b: Scalar) -> Bool:

@@ -153,15 +153,16 @@ def test_two_emissions_are_the_same_bytes(small: Converted, engine: Emitted, tmp
 
 
 def test_another_process_emits_the_same_bytes(engine: Emitted, tmp_path: Path) -> None:
-    """Hash seeds differ, and so does what was traced and emitted before."""
+    """Hash seeds differ, the inputs to trace with, and what was traced and emitted before."""
     script = """
 import hashlib, sys
 from pathlib import Path
-from tests.compiler.test_emit_onnx import X
 from tests.support.emitting import converted, emitted
-from tests.support.models import perceptron
+from tests.support.models import normal, perceptron
 
-print(hashlib.sha256(emitted(converted(perceptron(), Path(sys.argv[1]), X), Path(sys.argv[1])).data).hexdigest())
+folder = Path(sys.argv[1])
+engine = emitted(converted(perceptron(), folder, {"x": normal(2, 16)}), folder)
+print(hashlib.sha256(engine.data).hexdigest())
 """
     command = [sys.executable, "-c", script, str(tmp_path)]
     environment = child_environment({"PYTHONHASHSEED": "1"})
@@ -267,7 +268,9 @@ def test_what_onnx_cannot_express_is_named(small: Converted, monkeypatch: pytest
     import torch.onnx
 
     def fail(*_: object, **__: object) -> None:
-        raise torch.onnx.errors.OnnxExporterError("no decomposition\nmore of it") from ValueError("aten.strange.default")
+        raise torch.onnx.errors.OnnxExporterError("no decomposition\nmore of it") from ValueError(
+            "aten.strange.default"
+        )
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     with pytest.raises(TargetError) as caught:

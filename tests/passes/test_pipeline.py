@@ -56,11 +56,11 @@ class Broken(Pass):
     error: Callable[[], Exception]
     guard: bool = False
 
-    def requires(self, program: Program) -> None:
+    def requires(self, program: Program) -> None:  # noqa: ARG002  # fails whatever it is given
         if self.guard:
             raise self.error()
 
-    def rewrite(self, program: Program) -> Rewrite:
+    def rewrite(self, program: Program) -> Rewrite:  # noqa: ARG002  # fails whatever it is given
         raise self.error()
 
 
@@ -175,7 +175,7 @@ def test_an_error_of_the_tree_keeps_its_kind_and_its_problems(kind: type[PassErr
 
 
 def test_a_result_that_cannot_be_run_is_the_fault_of_its_pass() -> None:
-    with pytest.raises(PassError, match="pass 'unrunnable': node 'matmul' .*passes that ran before: fold-constants"):
+    with pytest.raises(PassError, match=r"pass 'unrunnable': node 'matmul' .*passes that ran before: fold-constants"):
         run_passes(PROGRAMS["tied_perceptron"](), [FoldConstants(), Unrunnable()], TABLE)
 
 

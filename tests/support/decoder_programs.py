@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -123,6 +123,7 @@ _SEEN = CacheSlot(input="seen", output="seen_now", axis=None, batch_axis=0, init
 _MEMORY = CacheSlot(input="memory", output="kept", axis=None, batch_axis=0, init="encoder:memory")
 
 
+@cache
 def decoder_program(form: Form, control: Control | None = None, generation: Generation = GENERATION) -> Program:
     """The decoder as a program of a model called "decoder", with two samples by numpy."""
     tables = {"embed": EMBED, "place": PLACE, "head": HEAD}

@@ -30,7 +30,8 @@ class Emitted:
     @property
     def model(self) -> ModelProto:
         """The engine as a message; weights outside it are not loaded."""
-        return ModelProto.FromString(self.data)
+        model: ModelProto = ModelProto.FromString(self.data)
+        return model
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What ONNX Runtime makes of it, without the weights it would find anywhere else."""

@@ -7,18 +7,20 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import pytest
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from artifacts.samples import read_arrays
 from compiler.compile import compile_bundle
 from compiler.options import CompileOptions, ModelFile
 from tests.support.decoders import EMBED, ENCODE, VOCABULARY
+
+if TYPE_CHECKING:
+    import pytest
 
 Array = npt.NDArray[Any]
 

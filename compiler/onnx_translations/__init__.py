@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from compiler.onnx_translations import pooling, recurrent
+from compiler.onnx_translations import indexing, pooling, recurrent
 from compiler.onnx_translations.opset import OPSET
 
 __all__ = ["OPSET", "TRANSLATIONS"]
 
 TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = MappingProxyType(
-    {**pooling.TRANSLATIONS, **recurrent.TRANSLATIONS}
+    {**indexing.TRANSLATIONS, **pooling.TRANSLATIONS, **recurrent.TRANSLATIONS}
 )

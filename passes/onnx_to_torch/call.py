@@ -11,11 +11,14 @@ import numpy.typing as npt
 import onnx.defs
 import onnx.helper
 import onnx_ir as ir
+import torch
 
 from artifacts.errors import UnsupportedError
+from passes.onnx_to_torch.branches import Choices
 from passes.onnx_to_torch.values import Value
 
 RunGraph: TypeAlias = Callable[[ir.Graph, Sequence[Value]], list[Value]]
+RunEither: TypeAlias = "Callable[[torch.Tensor | torch.SymBool, tuple[ir.Graph, ir.Graph]], list[Value]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +27,8 @@ class Call:
 
     `attributes` are the node's own, with references to a function's attributes already resolved; defaults come
     from the schema. `statics` holds, per input, the array of a constant input (an initializer or a Constant
-    node), for operators whose constant operands select what they do (Resize's scales, Clip's bounds).
+    node), for operators whose constant operands select what they do (Resize's scales, Clip's bounds). `run_graph`
+    runs a subgraph, `run_either` both branches of an If; `choices` says which one if it can be only one.
     """
 
     node: ir.Node
@@ -34,6 +38,8 @@ class Call:
     attributes: Mapping[str, ir.Attr]
     statics: Callable[[int], npt.NDArray[np.generic] | None]
     run_graph: RunGraph
+    run_either: RunEither
+    choices: Choices
 
     @property
     def op(self) -> str:

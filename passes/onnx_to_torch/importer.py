@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -14,6 +15,7 @@ import torch.fx.traceback
 
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch import registry
+from passes.onnx_to_torch.branches import Choices, Outside, explore, free_values, run_either
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.function_bodies import schema_function
 from passes.onnx_to_torch.tensors import to_torch
@@ -38,6 +40,7 @@ class Importer(torch.nn.Module):
         super().__init__()
         self.model = model
         self.buffer_names: dict[str, str] = {}
+        self._inside: Mapping[str, torch.Tensor] = {}
         self._constants: dict[int, Known | str] = {}
         for tensor in constant_tensors(model):
             if id(tensor) not in self._constants:
@@ -50,7 +53,7 @@ class Importer(torch.nn.Module):
     def run(self, inputs: Sequence[Value]) -> list[Value]:
         """Run the graph on values, sequences included. Raises SourceError naming the node that failed."""
         graph = self.model.graph
-        scope = _Scope(self, self.model.opset_imports)
+        scope = _Scope(self, self.model.opset_imports, sizes=_symbols(inputs))
         given = (value for value in graph.inputs if value.name not in graph.initializers)
         scope.values.update(zip(given, inputs, strict=True))
         return scope.run(graph)
@@ -60,7 +63,23 @@ class Importer(torch.nn.Module):
         place = self._constants.get(id(tensor))
         if place is None:  # a constant inside a schema's function body: not in the file, and small
             return known_constant(tensor) or to_torch(tensor)
-        return self.get_buffer(place) if isinstance(place, str) else place
+        return self._weight(place) if isinstance(place, str) else place
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Every buffer by name, as the graph or branch that is being traced sees it."""
+        return {fqn: self._weight(fqn) for fqn in self.buffer_names}
+
+    @contextmanager
+    def inside_branch(self, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """While a branch is traced, its operands stand for the buffers."""
+        before, self._inside = self._inside, weights
+        try:
+            yield
+        finally:
+            self._inside = before
+
+    def _weight(self, fqn: str) -> torch.Tensor:
+        return self._inside[fqn] if fqn in self._inside else self.get_buffer(fqn)
 
     def _place(self, tensor: ir.TensorProtocol) -> Known | str:
         known = known_constant(tensor)
@@ -70,7 +89,7 @@ class Importer(torch.nn.Module):
         self.register_buffer(fqn, to_torch(tensor))
         self.buffer_names[fqn] = tensor.name or fqn
         # A table of numbers is a weight wherever a tensor is wanted, and is left out where none is.
-        return fqn if known is None else replace(known, weight=partial(self.get_buffer, fqn))
+        return fqn if known is None else replace(known, weight=partial(self._weight, fqn))
 
 
 def known_constant(tensor: ir.TensorProtocol) -> Known | None:
@@ -92,6 +111,8 @@ class _Scope:
     attributes: Mapping[str, ir.Attr] = field(default_factory=dict)
     values: dict[ir.Value, Value] = field(default_factory=dict)
     statics: dict[ir.Value, npt.NDArray[np.generic]] = field(default_factory=dict)
+    sizes: Sequence[torch.SymInt] = ()
+    choices: Choices = field(default_factory=Choices)
 
     def run(self, graph: ir.Graph | ir.Function) -> list[Value]:
         for node in graph:
@@ -102,9 +123,19 @@ class _Scope:
 
     def run_subgraph(self, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
         """Run a branch or a loop body, which sees this scope's names."""
-        inner = _Scope(self.importer, self.opsets, self.prefix, self.attributes, dict(self.values), self.statics)
+        inner = replace(self, values=dict(self.values))
         inner.values.update(zip(graph.inputs, inputs, strict=True))
         return inner.run(graph)
+
+    def run_either(self, condition: torch.Tensor | torch.SymBool, branches: tuple[ir.Graph, ir.Graph]) -> list[Value]:
+        """Trace both branches of an If, see `branches.run_either`."""
+        names = (name for name in free_values(branches) if name in self.values)
+        outside = Outside({name: self.values[name] for name in names}, self.importer.weights(), self.sizes)
+        return run_either(condition, branches, outside, self._run_branch)
+
+    def _run_branch(self, graph: ir.Graph, outside: Outside) -> list[Value]:
+        with self.importer.inside_branch(outside.weights):
+            return explore(lambda choices: replace(self, values=dict(outside.values), choices=choices).run(graph))
 
     def value(self, value: ir.Value | None) -> Value:
         if value is None or value.name == "":
@@ -153,6 +184,8 @@ class _Scope:
             attributes=self._attributes(node),
             statics=lambda position: self.static(node.inputs[position]) if position < len(node.inputs) else None,
             run_graph=self.run_subgraph,
+            run_either=self.run_either,
+            choices=self.choices,
         )
         try:
             return self._convert(call, domain, inputs)
@@ -194,7 +227,10 @@ class _Scope:
             **{a.name: a for a in function.attributes.values() if a.value is not None},
             **self._attributes(node),
         }
-        inner = _Scope(self.importer, function.opset_imports, f"{self.prefix}{label_of(node)}{INSIDE}", attributes)
+        prefix = f"{self.prefix}{label_of(node)}{INSIDE}"
+        inner = replace(
+            self, opsets=function.opset_imports, prefix=prefix, attributes=attributes, values={}, statics={}
+        )
         padded = [*inputs, *[None] * (len(function.inputs) - len(inputs))]
         inner.values.update(zip(function.inputs, padded, strict=True))
         for formal, actual in zip(function.inputs, node.inputs, strict=False):
@@ -212,6 +248,12 @@ class _Scope:
             elif (found := self.attributes.get(attribute.ref_attr_name or "")) is not None:
                 resolved[name] = found
         return resolved
+
+
+def _symbols(inputs: Sequence[Value]) -> tuple[torch.SymInt, ...]:
+    """The symbols of the inputs' sizes, each once."""
+    sizes = (size for value in inputs if isinstance(value, torch.Tensor) for size in value.shape)
+    return tuple({str(size): size for size in sizes if isinstance(size, torch.SymInt)}.values())
 
 
 def label_of(node: ir.Node) -> str:

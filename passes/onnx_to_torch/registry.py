@@ -119,6 +119,7 @@ def _keys(name: str, since: tuple[int, ...], domain: str) -> Iterator[Key]:
 
 _SCHEMA_DOMAINS = frozenset({"", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training"})
 
+
 def _refuse_twice(table: Mapping[Key, object], key: Key) -> None:
     if key in table:
         raise ValueError(f"{key[1]}-{key[2]} of domain {key[0] or 'ai.onnx'!r} is registered twice")

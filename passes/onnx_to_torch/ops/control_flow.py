@@ -1,4 +1,7 @@
-"""If, Loop, Scan, SequenceMap: branches are chosen and loops unrolled where that is known beforehand."""
+"""If, Loop, Scan, SequenceMap: branches are chosen and loops unrolled where that is known beforehand.
+
+Of an If that is not known both branches are traced; a loop that is not known is refused.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 import torch
+from torch.fx.experimental.symbolic_shapes import guarding_hint_or_throw, has_guarding_hint
 
+from artifacts.errors import SourceError, UnsupportedError
+from passes.onnx_to_torch.branches import UnlikeBranchesError
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.known_math import numbers, resolved, truth
+from passes.onnx_to_torch.known_math import logical_not, numbers, resolved, truth
 from passes.onnx_to_torch.registry import EVERY, op
+from passes.onnx_to_torch.requirements import require
 from passes.onnx_to_torch.tensors import torch_dtype
 from passes.onnx_to_torch.values import Known, Value, to_known, to_tensor
 
@@ -20,8 +27,53 @@ _LONGEST_LOOP = 1024
 
 @op("If", 1, 11, 13, 16, 19, 21, 23, 24, 25, either=(0,))
 def if_(call: Call, condition: torch.Tensor | Known) -> tuple[Value, ...]:
-    branch = "then_branch" if _decided(call, condition) else "else_branch"
-    return tuple(call.run_graph(call.attr_graph(branch), []))
+    """One branch where the condition is known; both, as torch.cond, where it is not and they are alike.
+
+    Of unlike branches (a squeeze in one, say) the one that the sample takes is followed; its results pass through
+    `unspool::require`, because they are right only where the condition is as it is for the sample.
+    """
+    branches = (call.attr_graph("then_branch"), call.attr_graph("else_branch"))
+    if isinstance(condition, torch.Tensor) and torch.compiler.is_exporting():
+        holds: torch.Tensor | bool | torch.SymBool = condition
+    else:
+        holds = resolved(truth(to_known(condition).elements[0]))
+    if isinstance(holds, bool):
+        return tuple(call.run_graph(branches[0 if holds else 1], []))
+    try:
+        if not _alike(*branches):
+            raise UnlikeBranchesError
+        return tuple(call.run_either(holds, branches))
+    except UnlikeBranchesError:
+        if isinstance(holds, torch.Tensor) or not has_guarding_hint(holds):
+            call.unsupported(
+                "the condition depends on data, and the branches' results differ in type or rank",
+                "export the model with the branch fixed",
+            )
+    except UnsupportedError:
+        raise
+    except SourceError:
+        # A branch may need sizes at which its condition holds, and the sample's are others.
+        if isinstance(holds, torch.Tensor) or not has_guarding_hint(holds):
+            raise
+    way = call.choices.take(bool(guarding_hint_or_throw(holds)))
+    results = call.run_graph(branches[0 if way else 1], [])
+    return tuple(_required(call, result, holds if way else logical_not(holds)) for result in results)
+
+
+def _alike(then: ir.Graph, otherwise: ir.Graph) -> bool:
+    """False if the branches declare results of different ranks or types."""
+    pairs = zip(then.outputs, otherwise.outputs, strict=True)
+    return all(
+        (a.shape is None or b.shape is None or len(a.shape) == len(b.shape))
+        and (a.dtype is None or b.dtype is None or a.dtype == b.dtype)
+        for a, b in pairs
+    )
+
+
+def _required(call: Call, result: Value, holds: bool | torch.SymBool) -> Value:
+    if isinstance(result, list):
+        return [require(tensor, holds, call.label) for tensor in result]
+    return None if result is None else require(to_tensor(result), holds, call.label)
 
 
 @op("Loop", 1, 11, 13, 16, 19, 21, 23, 24, 25, either=EVERY)

@@ -19,7 +19,9 @@ def gather(call: Call, data: torch.Tensor, indices: torch.Tensor | Known) -> tor
             return data.select(axis, integers(indices)[0])
         indices = _counted_from_start(indices, data.shape[axis]).tensor()
     elif not _never_negative(call):
-        indices = torch.where(indices < 0, indices + data.shape[axis], indices)
+        # torch's indexing counts from the end as ONNX does, and goes back to a single Gather.
+        places = (*[slice(None)] * axis, indices.to(torch.int64))
+        return moved(lambda table: table[places], data)
     if axis == 0 and data.dim() == 2 and indices.dim() > 0:
         return moved(lambda table: torch.nn.functional.embedding(indices, table), data)
     rows = index_select(data, axis, indices.reshape(-1))

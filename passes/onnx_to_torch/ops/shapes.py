@@ -9,6 +9,7 @@ import torch
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, always, equal, integers, numbers, product
 from passes.onnx_to_torch.registry import known, op
+from passes.onnx_to_torch.requirements import require
 from passes.onnx_to_torch.values import Known
 
 
@@ -57,23 +58,26 @@ def flatten(call: Call, data: torch.Tensor) -> torch.Tensor:
 
 @op("Squeeze", 1, 11)
 def squeeze_attribute_axes(call: Call, data: torch.Tensor) -> torch.Tensor:
-    return _squeeze(data, call.attr_ints("axes") if call.has("axes") else None)
+    return _squeeze(call, data, call.attr_ints("axes") if call.has("axes") else None)
 
 
 @op("Squeeze", 13, 21, 23, 24, 25, shapes=(1,))
-def squeeze(_: Call, data: torch.Tensor, axes: Known | None = None) -> torch.Tensor:
-    return _squeeze(data, None if axes is None else numbers(axes))
+def squeeze(call: Call, data: torch.Tensor, axes: Known | None = None) -> torch.Tensor:
+    return _squeeze(call, data, None if axes is None else numbers(axes))
 
 
-def _squeeze(data: torch.Tensor, axes: list[int] | None) -> torch.Tensor:
+def _squeeze(call: Call, data: torch.Tensor, axes: list[int] | None) -> torch.Tensor:
     units = [axis for axis, size in enumerate(data.shape) if always(equal(size, 1))]
     if axes is None:
         return data.squeeze(units)
     named = {axis % data.dim() for axis in axes}
     if named <= set(units):
         return data.squeeze(sorted(named))
-    # A size that is not known to be 1: reshape fails where it is not, squeeze would keep it.
-    return data.reshape([size for axis, size in enumerate(data.shape) if axis not in named])
+    # A size that is not known to be 1: an engine fails where it is not, and torch's squeeze would keep it.
+    for axis in sorted(named, reverse=True):
+        size = data.shape[axis]
+        data = require(data.select(axis, 0), equal(size, 1), f"{call.label}: size 1 on axis {axis}")
+    return data
 
 
 @known("Squeeze", 1, 11)

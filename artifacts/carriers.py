@@ -34,6 +34,20 @@ _LAYOUTS = {
 }
 
 
+def in_carrier(array: Array, dtype: DType) -> Array:
+    """An array of the logical type itself, as ml_dtypes has it, in its carrier type; bytes are shared if they can be.
+
+    Raises ValueError for an array of any other type: its bytes would be read as something that they are not.
+    """
+    carrier = dtype.numpy
+    if array.dtype == carrier:
+        return array
+    if (array.dtype.name, array.dtype.itemsize) != (dtype.value, carrier.itemsize):
+        raise ValueError(f"an array of {array.dtype.name} does not hold {dtype}")
+    # ml_dtypes keeps int2 and int4 in the low bits of a byte; the carrier extends their sign.
+    return array.astype(carrier) if dtype in (DType.INT2, DType.INT4) else array.view(carrier)
+
+
 def widened(carrier: Array, dtype: DType) -> Array:
     """The values of a carrier array as a type that numpy computes with, exactly; same shape.
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from artifacts.canonical import sha256_bytes
+from artifacts.carriers import in_carrier
 from artifacts.dtype import DType
 from artifacts.names import Sha256
 from artifacts.noun import Noun
@@ -153,7 +154,7 @@ def _carried(array: Array, dtype: DType | None) -> tuple[Array, DType]:
     if array.dtype.name == carrier.name:
         return array.astype(carrier), logical
     if array.dtype.name == logical.value and array.dtype.itemsize == carrier.itemsize:
-        return array.view(carrier), logical
+        return in_carrier(array, logical).astype(carrier, copy=False), logical
     raise ValueError(f"an array of {array.dtype.name} cannot hold {logical}, which travels as {carrier.name}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from artifacts.bundle import Bundle
@@ -30,21 +31,32 @@ from artifacts.weights import WeightRef
 from compiler.build_log import BuildLog
 from compiler.locate import locate_in_engine
 from compiler.targets import Target
-from compiler.targets.target import BuiltEngine, Placement
+from compiler.targets.target import BuiltEngine, Placement, Translations
 from compiler.version import version
 from passes.onnx_to_torch.source import Source
 from passes.program import Program
-
 
 SAMPLE_BYTES = 1 << 20
 """Room for a model's samples in its bundle. A compilation is verified on all of them, whatever their size."""
 
 
+@dataclass(frozen=True)
+class Making:
+    """What decides the bundle that a program becomes.
+
+    `tools` are the versions that its manifest names, `translations` those of operators that no target knows.
+    """
+
+    target: Target
+    tools: Mapping[str, str]
+    translations: Translations
+    tolerances: Tolerances
+
+
 def write_program(
     program: Program,
     sources: Mapping[str, Source],
-    target: Target,
-    tolerances: Tolerances,
+    making: Making,
     writer: BundleWriter,
     log: BuildLog,
 ) -> Manifest:
@@ -52,10 +64,11 @@ def write_program(
 
     Raises TargetError if an engine cannot be made, NumericsError if one answers differently from the source.
     """
+    target, tolerances = making.target, making.tolerances
     refs = used_weights(program)
     with log.stage("weights", f"{len(refs)} tensors"):
         shards = write_shards(program.weights, target.stored(refs), writer.root)
-    placement = Placement(writer.root, program.weights, ShardIndex(shards))
+    placement = Placement(writer.root, program.weights, ShardIndex(shards), making.translations)
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}
     for name in program.models:
@@ -69,7 +82,7 @@ def write_program(
         engines=engines,
         weights=Weights(layout="store" if shards else "inline", shards=shards),
         passes=tuple(PassEntry(name=run.step.name, options=run.step.options) for run in log.passes),
-        tools=dict(target.tools()),
+        tools=dict(making.tools),
         numerics=Numerics(tolerances={dtype: tolerances.for_dtype(dtype) for dtype in TOLERANCES}),
         files=writer.inventory(),
     )

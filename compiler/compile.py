@@ -15,6 +15,7 @@ from artifacts.errors import BundleError, Problem, TargetError, UsageError
 from artifacts.manifest import MANIFEST_FILE
 from artifacts.report import BuildReport
 from compiler.build_log import BuildLog
+from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision
@@ -47,18 +48,21 @@ def compile_bundle(
     log = log or BuildLog(quiet=True)
     target = find_target(options.target)
     _check_call(models, options, target)
+    converter = find_converter(options)
+    tools = {**target.tools(), **converter.tools()}
     with log.stage("read", ", ".join(model.path.name for model in models)):
         sources = {model.name: load_source(model.path) for model in models}
         digests = {name: source.digest for name, source in sources.items()}
-        key = compilation_key(models, digests, options, _generation_digests(models), target.tools())
+        key = compilation_key(models, digests, options, _generation_digests(models), tools)
     present = None if force else _present(destination, key)
     if present is not None:
         return present
     with write_bundle(destination, force=force) as writer:
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend
-        program = frontend.make_program(models, sources, options, target, log)
-        manifest = backend.write_program(program, sources, target, Tolerances.of(options.atol, options.rtol), writer, log)
+        program = frontend.make_program(models, sources, options, target, converter, log)
+        made = backend.Making(target, tools, converter.translations(), Tolerances.of(options.atol, options.rtol))
+        manifest = backend.write_program(program, sources, made, writer, log)
         backend.require_status(manifest, options.require)
         report = log.report(key, backend.engine_sizes(manifest), backend.weights_report(program))
         return Compiled(writer.commit(manifest, report), False, report)

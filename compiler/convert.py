@@ -10,6 +10,7 @@ from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import UsageError
 from artifacts.spec import Signature
 from compiler.build_log import BuildLog
+from compiler.converters import find_converter
 from compiler.options import CompileOptions, ModelFile, ScheduleName
 from compiler.targets import find_target
 
@@ -34,12 +35,13 @@ def convert_to_file(
     from passes.verification import check_program
 
     single = replace(options, schedule=ScheduleName.SINGLE)
+    converter = find_converter(single)
     with log.stage("load", model.name):
-        loaded = frontend.load(model, load_source(model.path), single)
+        loaded = frontend.load(model, load_source(model.path), single, converter)
     with log.stage("sample", f"{model.name}: what the source answers"):
         source = frontend.sample(loaded, single, find_target(single.target))
     with log.stage("convert", f"{model.name} to PyTorch"):
-        program, notices = frontend.to_program(loaded, source)
+        program, notices = frontend.to_program(loaded, source, converter)
         checks = check_program(program, Tolerances.of(options.atol, options.rtol))
     require_equal(checks, "convert", "conversion")
     log.notices += notices

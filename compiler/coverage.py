@@ -26,8 +26,8 @@ from artifacts.dtype import DType
 from artifacts.errors import SourceError, UnspoolError, UnsupportedError
 from passes.onnx_to_torch.gaps import find_gaps
 from passes.onnx_to_torch.importer import Importer
-from passes.onnx_to_torch.values import Known, Value, to_tensor
-from passes.torch_dtypes import HAS_TORCH_DTYPE, from_numpy, logical_dtype, to_numpy
+from passes.onnx_to_torch.values import Carried, Known, Value, to_carrier, to_tensor
+from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 """The parts of the suite that run offline; its real networks are tested end to end."""
@@ -94,19 +94,25 @@ def run_case(case: TestCase) -> CaseResult:
         graph = ir.from_proto(model)
         UnsupportedError.raise_if(find_gaps(graph))
         importer = Importer(graph)
-        for inputs, expected in case.data_sets or _stored_data(Path(str(case.model_dir)), model):
+        for inputs, expected in data_sets(case, model):
             with torch.no_grad():
                 actual = [_to_array(value) for value in importer.run([_to_value(item) for item in inputs])]
-            Runner.assert_similar_outputs([_plain(item) for item in expected], actual, case.rtol, case.atol)
+            Runner.assert_similar_outputs(expected, actual, case.rtol, case.atol)
     except (AssertionError, AttributeError) as error:  # the runner trips over an answer of another kind
-        return CaseResult(case.name, case.kind, "mismatched", _first_line(error))
+        return CaseResult(case.name, case.kind, "mismatched", first_line(error))
     except UnsupportedError as error:
         return CaseResult(case.name, case.kind, "unsupported", error.problems[0].message)
     except (UnspoolError, SourceError) as error:
         return CaseResult(case.name, case.kind, "failed", error.problems[0].message)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        return CaseResult(case.name, case.kind, "failed", f"{type(error).__name__}: {_first_line(error)}")
+        return CaseResult(case.name, case.kind, "failed", f"{type(error).__name__}: {first_line(error)}")
     return CaseResult(case.name, case.kind, "passed")
+
+
+def data_sets(case: TestCase, model: onnx.ModelProto) -> list[DataSet]:
+    """The inputs and expected outputs of a test, as arrays and lists of arrays."""
+    found = case.data_sets or _stored_data(Path(str(case.model_dir)), model)
+    return [([_plain(item) for item in inputs], [_plain(item) for item in outputs]) for inputs, outputs in found]
 
 
 def _plain(item: Any) -> Any:
@@ -119,13 +125,11 @@ def _to_value(item: Any) -> Value:
         return None
     if isinstance(item, list | tuple):
         return [to_tensor(_to_value(element)) for element in item]
-    array = np.asarray(_plain(item))
+    array = np.asarray(item)
     try:
         dtype = DType.of(array.dtype)
     except ValueError:
         raise UnsupportedError.of("convert", "input", f"element type {array.dtype}") from None
-    if dtype not in HAS_TORCH_DTYPE:
-        raise UnsupportedError.of("convert", "input", f"torch has no element type {dtype}")
     return from_numpy(array, dtype)
 
 
@@ -136,9 +140,12 @@ def _to_array(value: Value) -> Any:
         value = value.tensor()
     if value is None:
         return None
-    logical = logical_dtype(value.dtype)
-    array = to_numpy(value)
-    return array if logical.is_native else array.view(getattr(ml_dtypes, logical.value))
+    logical = value.dtype if isinstance(value, Carried) else logical_dtype(value.dtype)
+    array = to_numpy(to_carrier(value))
+    if logical.is_native:
+        return array
+    own = getattr(ml_dtypes, logical.value)
+    return array.astype(own) if logical.is_integer else array.view(own)
 
 
 def _stored_data(folder: Path, model: onnx.ModelProto) -> Iterator[DataSet]:
@@ -163,5 +170,6 @@ def _read(path: Path, kind: onnx.TypeProto) -> Any:
     return onnx.numpy_helper.to_array(onnx.TensorProto.FromString(data))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that says something."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -11,6 +11,7 @@ from artifacts.errors import Problem, UsageError
 from artifacts.manifest import MANIFEST_FILE
 from compiler.generation import generation_files
 from compiler.options import CompileOptions, ModelFile
+from passes.onnx_to_torch.custom_ops import find_custom_ops
 from passes.onnx_to_torch.source import load_source, source_files
 
 
@@ -24,6 +25,7 @@ def write_depfile(path: Path, bundle: Path, models: Sequence[ModelFile], options
     ]
     if options.samples is not None:
         read.append(options.samples)
+    read += [file for code in find_custom_ops(options.custom_ops) for file in code.files]
     files = tuple(dict.fromkeys(read))
     made = bundle / MANIFEST_FILE
     UsageError.raise_if(

@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx_ir as ir
 import onnxscript.optimizer
@@ -24,7 +25,7 @@ from torch.export import ExportedProgram
 from artifacts.errors import TargetError
 from artifacts.weights import WeightRef
 from compiler.onnx_translations import OPSET, TRANSLATIONS
-from compiler.targets.target import Placement
+from compiler.targets.target import Placement, Translations
 from passes.bodies import copied_graph, edited
 from passes.program import Function
 
@@ -44,9 +45,12 @@ class OnnxBody:
     weights: Mapping[str, WeightRef]
 
 
-def emit_onnx(function: Function) -> OnnxBody:
-    """Translate a function. Raises TargetError naming what torch.onnx cannot express."""
-    model = _translate(function)
+def emit_onnx(function: Function, translations: Translations = MappingProxyType({})) -> OnnxBody:
+    """Translate a function; `translations` says how operators are written that torch.onnx does not know.
+
+    Raises TargetError naming what torch.onnx cannot express.
+    """
+    model = _translate(function, translations)
     graph = model.graph
     placeholders = {name: value for name, value in graph.initializers.items() if name in function.weights}
     # As inputs the weights have no value that the optimizer could fold into a copy.
@@ -101,7 +105,7 @@ def attach_weights(body: OnnxBody, placement: Placement, inline_bytes: int) -> t
     return body.model, external
 
 
-def _translate(function: Function) -> ir.Model:
+def _translate(function: Function, translations: Translations) -> ir.Model:
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -111,7 +115,7 @@ def _translate(function: Function) -> ir.Model:
                 optimize=False,
                 opset_version=OPSET,
                 verbose=False,
-                custom_translation_table=dict(TRANSLATIONS),
+                custom_translation_table={**translations, **TRANSLATIONS},
             )
         except torch.onnx.errors.OnnxExporterError as error:
             reason = str(error.__cause__ or error).strip().split("\n")[0]

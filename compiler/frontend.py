@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from artifacts.checks import Tolerances, require_equal
-from artifacts.errors import SourceError
+from artifacts.errors import SourceError, UnsupportedError
 from artifacts.samples import Sample
 from artifacts.schedule import Decode, Generation
 from artifacts.spec import Signature
 from compiler.build_log import BuildLog
+from compiler.converters import ModelConverter
 from compiler.decoders import choose_schedule
 from compiler.generation import read_generation
 from compiler.locate import locate_in_function
 from compiler.options import CompileOptions, ModelFile
-from compiler.samples import ShapeRanges, draw_samples, read_samples
+from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
 from compiler.shapes import check_shapes
 from compiler.source_decode import PROBE_TOKENS, source_tokens
 from compiler.source_runner import SourceRunner
@@ -25,7 +26,7 @@ from passes.contract import Pass
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
-from passes.onnx_to_torch.convert import convert, source_inputs, source_signature
+from passes.onnx_to_torch.convert import source_inputs, source_signature
 from passes.onnx_to_torch.input_hints import InputHint, input_hint
 from passes.onnx_to_torch.source import Source
 from passes.pipeline import run_passes
@@ -37,14 +38,19 @@ PASSES: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), El
 
 
 def make_program(
-    models: Sequence[ModelFile], sources: Mapping[str, Source], options: CompileOptions, target: Target, log: BuildLog
+    models: Sequence[ModelFile],
+    sources: Mapping[str, Source],
+    options: CompileOptions,
+    target: Target,
+    converter: ModelConverter,
+    log: BuildLog,
 ) -> Program:
     """Load, sample, convert and transform models into one Program over one set of weights.
 
     Every step is held to the source models on the samples. Raises UnspoolError.
     """
     tolerances = Tolerances.of(options.atol, options.rtol)
-    parts = [_convert_one(model, sources[model.name], options, target, tolerances, log) for model in models]
+    parts = [_convert_one(model, sources[model.name], options, target, converter, log) for model in models]
     program = functools.reduce(Program.merged, parts)
     with log.stage("passes", ", ".join(step.name for step in PASSES)):
         program, runs = run_passes(program, PASSES, tolerances)
@@ -54,13 +60,19 @@ def make_program(
 
 
 def _convert_one(
-    file: ModelFile, source: Source, options: CompileOptions, target: Target, tolerances: Tolerances, log: BuildLog
+    file: ModelFile,
+    source: Source,
+    options: CompileOptions,
+    target: Target,
+    converter: ModelConverter,
+    log: BuildLog,
 ) -> Program:
-    loaded = load(file, source, options)
+    tolerances = Tolerances.of(options.atol, options.rtol)
+    loaded = load(file, source, options, converter)
     with log.stage("sample", f"{file.name}: what the source answers"):
         model = sample(loaded, options, target)
     with log.stage("convert", f"{file.name} to PyTorch"):
-        program, notices = to_program(loaded, model)
+        program, notices = to_program(loaded, model, converter)
         checks = check_program(program, tolerances)
     log.notices += [f"{file.name}: {notice}" for notice in notices]
     log.record(checks, "convert")
@@ -83,8 +95,12 @@ class Loaded:
     generation: Generation | None
 
 
-def load(model: ModelFile, source: Source, options: CompileOptions) -> Loaded:
-    """What is known of a source before it is run: signature, hints, and the generation settings beside it."""
+def load(model: ModelFile, source: Source, options: CompileOptions, converter: ModelConverter) -> Loaded:
+    """What is known of a source before it is run: signature, hints, and the generation settings beside it.
+
+    Raises UnsupportedError with every gap at once: a source that cannot be converted is not run either.
+    """
+    UnsupportedError.raise_if(converter.gaps(source))
     signature = source_signature(source)
     for shapes, flag in (
         (options.min_shapes, "--min-shapes"),
@@ -97,11 +113,19 @@ def load(model: ModelFile, source: Source, options: CompileOptions) -> Loaded:
 
 
 def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Model:
-    """Choose the schedule, and ask the source model for the answers that everything is held to."""
+    """Choose the schedule, and ask the source model for the answers that everything is held to.
+
+    The source is not run if the user's samples hold the answers, unless it has to decode.
+    """
     function = loaded.name
     schedule = choose_schedule(function, loaded.signature, loaded.hints, loaded.generation, options, target)
+    answered = None if options.samples is None else answered_samples(options.samples, loaded.signature)
+    if answered is not None and not isinstance(schedule, Decode):
+        return Model(loaded.signature, schedule, loaded.source.digest, answered)
     runner = SourceRunner(loaded.source.path)
-    if options.samples is not None:
+    if answered is not None:
+        samples = answered
+    elif options.samples is not None:
         samples = read_samples(options.samples, loaded.signature, runner)
     else:
         ranges = ShapeRanges(options.min_shapes, options.opt_shapes, options.max_shapes)
@@ -116,7 +140,7 @@ def _with_tokens(found: Sample, runner: SourceRunner, schedule: Decode) -> Sampl
     return replace(found, decoded=source_tokens(runner, schedule.shortened(PROBE_TOKENS), found.inputs, batch))
 
 
-def to_program(loaded: Loaded, model: Model) -> tuple[Program, tuple[str, ...]]:
+def to_program(loaded: Loaded, model: Model, converter: ModelConverter) -> tuple[Program, tuple[str, ...]]:
     """Convert a model to a Program of one function, with notices for the user."""
     first = model.samples[0].inputs
     small = [
@@ -130,7 +154,7 @@ def to_program(loaded: Loaded, model: Model) -> tuple[Program, tuple[str, ...]]:
         where = ", ".join(small)
         raise SourceError.of("convert", loaded.name, f"the sample has size 0 or 1 at {where}", hint)
     function = model.schedule.functions[0]
-    converted = convert(loaded.source, function, first)
+    converted = converter.convert(loaded.source, function, first)
     time = frozenset[str]()
     if isinstance(model.schedule, Decode):
         size = converted.function.signature.input(model.schedule.tokens).shape[1]

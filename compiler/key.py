@@ -27,10 +27,10 @@ def compilation_key(
     """The key of one compilation, SHA-256 in hexadecimal.
 
     `digests` are those of the source models by name, `generation` of the configuration files beside them, `tools`
-    the versions of what the target uses. Paths do not count: a moved model is the same model. Raises UsageError if
-    the samples cannot be read.
+    the versions of what the target and the converter use, the digests of custom operators' code among them. Paths
+    do not count: a moved model is the same model. Raises UsageError if the samples cannot be read.
     """
-    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude={"samples"})
+    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude={"samples", "custom_ops"})
     return sha256_bytes(
         canonical_json(
             {

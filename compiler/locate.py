@@ -148,4 +148,4 @@ def _compare(expected: list[Array], actual: Iterator[tuple[str, Array]], toleran
 
 def _outermost(source: str) -> str:
     """The node of the main graph: what lies inside a function it calls has both labels."""
-    return source.split(INSIDE)[0]
+    return source.split(INSIDE, maxsplit=1)[0]

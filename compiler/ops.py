@@ -7,7 +7,7 @@ from collections import defaultdict
 import onnx.defs
 
 from passes.onnx_to_torch.function_bodies import has_function
-from passes.onnx_to_torch.registry import registered
+from passes.onnx_to_torch.registry import builtin
 
 DOMAINS = ("", "ai.onnx.ml")
 """The domains whose operators are listed as missing; ONNX's training domain is not for inference."""
@@ -16,14 +16,14 @@ DOMAINS = ("", "ai.onnx.ml")
 def converted_operators() -> dict[str, list[int]]:
     """Since-versions with a converter, by operator; operators of other domains are written DOMAIN.NAME."""
     found: dict[str, list[int]] = defaultdict(list)
-    for domain, name, since in registered():
+    for domain, name, since in builtin():
         found[_full_name(domain, name)].append(since)
     return dict(sorted(found.items()))
 
 
 def missing_operators() -> dict[str, list[int]]:
     """Since-versions that ONNX defines, no function body serves, and no converter exists for."""
-    have = set(registered())
+    have = set(builtin())
     found: dict[str, list[int]] = defaultdict(list)
     for schema in onnx.defs.get_all_schemas_with_history():
         key = (schema.domain, schema.name, schema.since_version)

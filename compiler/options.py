@@ -43,6 +43,13 @@ class Precision(StrEnum):
     FP8 = "fp8"
 
 
+class ConverterName(StrEnum):
+    """Who turns ONNX into PyTorch: Unspool, or another converter as a second opinion."""
+
+    UNSPOOL = "unspool"
+    ONNX2TORCH = "onnx2torch"
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """A model to compile and the name that it goes by in the bundle."""
@@ -68,3 +75,5 @@ class CompileOptions:
     atol: float | None = None
     rtol: float | None = None
     require: Status | None = None
+    converter: ConverterName = ConverterName.UNSPOOL
+    custom_ops: tuple[str, ...] = ()

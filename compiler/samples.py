@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.canonical import sha256_bytes
-from artifacts.errors import RunError, UsageError
+from artifacts.errors import Problem, RunError, UsageError
 from artifacts.runtime.inputs import checked_inputs
-from artifacts.samples import Sample, read_arrays
+from artifacts.samples import Arrays, Sample, read_arrays
 from artifacts.spec import Signature, TensorSpec
 from compiler.shapes import Shapes
 from compiler.source_runner import SourceRunner
@@ -63,17 +63,46 @@ def read_samples(path: Path, signature: Signature, runner: SourceRunner) -> tupl
 
     Raises UsageError with everything that does not fit the model, as a session would say it.
     """
+    inputs = _inputs(path, read_arrays(path), signature)
+    return (Sample(inputs, runner.run(inputs)),)
+
+
+def answered_samples(path: Path, signature: Signature) -> tuple[Sample, ...] | None:
+    """The user's .npz if it holds the outputs by name as well: they are the truth then, and the source is not run.
+
+    None if it holds none of them. Raises UsageError with everything that does not fit the model, or if some outputs
+    are there and others are not.
+    """
     arrays = read_arrays(path)
+    # An input that is also an output says nothing about what the other outputs are.
+    computed = [spec for spec in signature.outputs if spec.name not in {given.name for given in signature.inputs}]
+    missing = [spec.name for spec in computed if spec.name not in arrays]
+    if len(missing) == len(computed):
+        return None
+    problems = [
+        Problem("samples", f"{path}: output {name!r}", "is missing beside other outputs", "give all outputs, or none")
+        for name in missing
+    ]
+    problems += [
+        Problem("samples", f"{path}: output {spec.name!r}", f"is {found}, the model gives {spec.dtype}")
+        for spec in signature.outputs
+        if spec.name in arrays and (found := arrays[spec.name].dtype) != (spec.carrier or spec.dtype).numpy
+    ]
+    UsageError.raise_if(problems)
+    inputs = _inputs(path, arrays, signature)
+    return (Sample(inputs, {spec.name: arrays[spec.name] for spec in signature.outputs}),)
+
+
+def _inputs(path: Path, arrays: Arrays, signature: Signature) -> Arrays:
     names = [spec.name for spec in signature.inputs]
     missing = [name for name in names if name not in arrays]
     if missing:
         hint = f"it holds {', '.join(arrays) or 'nothing'}"
         raise UsageError.of("samples", str(path), f"lacks inputs {', '.join(missing)}", hint)
     try:
-        inputs = checked_inputs(signature.inputs, {name: arrays[name] for name in names})
+        return checked_inputs(signature.inputs, {name: arrays[name] for name in names})
     except RunError as error:
         raise UsageError(*error.problems) from error
-    return (Sample(inputs, runner.run(inputs)),)
 
 
 def _first_that_runs(

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from artifacts.errors import MissingToolError, RunError
 from artifacts.samples import Arrays
 
-
 _FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
 
 
@@ -44,6 +43,11 @@ class SourceRunner:
         self._session = self._open(str(path))
         self._outputs = [output.name for output in self._session.get_outputs()]
 
+    @property
+    def input_names(self) -> list[str]:
+        """The inputs that the caller gives, in the file's order."""
+        return [argument.name for argument in self._session.get_inputs()]
+
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
         """The source's outputs by name. Raises RunError if it cannot run on these inputs."""
         return dict(zip(self._outputs, self._run(self._session, self._outputs, inputs), strict=True))
@@ -68,7 +72,8 @@ class SourceRunner:
             return self._runtime.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
         except self._errors as error:
             message = f"ONNX Runtime cannot load the source: {_first_line(error)}"
-            raise RunError.of("samples", self.path.name, message) from error
+            hint = "with --samples, an .npz that holds the outputs beside the inputs, the source need not run"
+            raise RunError.of("samples", self.path.name, message, hint) from error
 
     def _run(self, session: Any, outputs: list[str], inputs: Arrays) -> list[Any]:
         wanted = {argument.name for argument in session.get_inputs()}

@@ -18,15 +18,18 @@ from torch.export.graph_signature import (
 
 from artifacts.spec import Dim
 from artifacts.weights import WeightStore
+from passes.branches import copied, held_modules
 from passes.program import WEIGHT_KINDS, Function
 from passes.torch_dtypes import from_numpy
 
 
-def edited(body: ExportedProgram, graph: torch.fx.Graph) -> ExportedProgram:
+def edited(
+    body: ExportedProgram, graph: torch.fx.Graph, modules: Mapping[str, torch.nn.Module] | None = None
+) -> ExportedProgram:
     """The body with another graph, whose placeholders may be fewer, more, or in the same names.
 
-    Weight placeholders are those that were weights before, or that carry `meta["weight"]`. Their tensors are
-    fake: a body never holds data.
+    `modules` holds branches that replace those of the body. Weight placeholders are those that were weights
+    before, or that carry `meta["weight"]`. Their tensors are fake: a body never holds data.
     """
     before = {spec.arg.name: spec for spec in body.graph_signature.input_specs}
     inputs: list[InputSpec] = []
@@ -43,7 +46,7 @@ def edited(body: ExportedProgram, graph: torch.fx.Graph) -> ExportedProgram:
     outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(n.name), None) for n in output.args[0]]
     graph.lint()
     return ExportedProgram(
-        root=torch.fx.GraphModule({}, graph),
+        root=torch.fx.GraphModule(held_modules(graph, modules or {}, body.graph_module), graph),
         graph=graph,
         graph_signature=ExportGraphSignature(inputs, outputs),
         state_dict=state,
@@ -56,12 +59,7 @@ def edited(body: ExportedProgram, graph: torch.fx.Graph) -> ExportedProgram:
 
 def copied_graph(body: ExportedProgram) -> tuple[torch.fx.Graph, dict[torch.fx.Node, torch.fx.Node]]:
     """A copy of the body's graph to edit, node names kept, and the map from old nodes to new ones."""
-    copy = torch.fx.Graph()
-    mapping: dict[torch.fx.Node, torch.fx.Node] = {}
-    for node in body.graph.nodes:
-        mapping[node] = copy.node_copy(node, lambda old: mapping[old])
-        mapping[node].name = node.name
-    return copy, mapping
+    return copied(body.graph)
 
 
 def with_weights(function: Function, store: WeightStore) -> ExportedProgram:

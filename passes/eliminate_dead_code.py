@@ -7,13 +7,14 @@ from typing import ClassVar
 
 from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, edited
+from passes.branches import sweep
 from passes.contract import FunctionPass
 from passes.program import Function
 
 
 @dataclass(frozen=True)
 class EliminateDeadCode(FunctionPass):
-    """Computations without users go, from the last to the first; then weights without users.
+    """Computations without users go, from the last to the first, in branches too; then weights without users.
 
     Inputs of the signature stay, used or not: the signature is a promise to callers. Every operator of a body is
     pure (export made it functional), so having no users is enough.
@@ -25,18 +26,16 @@ class EliminateDeadCode(FunctionPass):
         self, function: Function, weights: WeightStore
     ) -> tuple[Function, WeightStore, tuple[str, ...]]:
         graph, _ = copied_graph(function.body)
-        removed = 0
-        for node in reversed(list(graph.nodes)):
-            is_weight = node.op == "placeholder" and node.name in function.weights
-            if not node.users and (node.op == "call_function" or is_weight):
-                graph.erase_node(node)
-                removed += 1
+        modules, removed = sweep(graph, function.body.graph_module)
+        for node in [n for n in graph.nodes if n.op == "placeholder" and n.name in function.weights and not n.users]:
+            graph.erase_node(node)
+            removed += 1
         if not removed:
             return function, weights, ()
         remaining = {node.name for node in graph.nodes}
         kept = replace(
             function,
-            body=edited(function.body, graph),
+            body=edited(function.body, graph, modules),
             weights={name: ref for name, ref in function.weights.items() if name in remaining},
             sources={name: source for name, source in function.sources.items() if name in remaining},
         )

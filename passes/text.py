@@ -17,6 +17,7 @@ from torch.fx.node import Argument
 
 from artifacts.spec import TensorSpec
 from passes.bodies import dim, dims
+from passes.branches import branches_of, is_branching, operands_of
 from passes.program import Function, Program
 from passes.torch_dtypes import logical_dtype
 
@@ -43,7 +44,7 @@ def function_text(function: Function) -> str:
 
 
 def _lines(function: Function) -> Iterator[str]:
-    names = _names(function)
+    names = _Names(function)
     inputs = ", ".join(
         f"{names[node]}: {_spec_type(spec)}"
         for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True)
@@ -55,13 +56,60 @@ def _lines(function: Function) -> Iterator[str]:
         ref = function.weights[node.name]
         offset = f"+{ref.offset}" if ref.offset else ""
         yield f"  {names[node]} = weight {ref.digest[:16]}{offset} : {ref.dtype}[{', '.join(map(str, ref.shape))}]"
-    for node in function.computations:
-        arguments = [_argument(a, names, function.symbols) for a in node.args]
-        arguments += [f"{key}={_argument(a, names, function.symbols)}" for key, a in sorted(node.kwargs.items())]
-        result = _type(node.meta.get("val"), function.symbols)
-        yield f"  {names[node]} = {_target(node)}({', '.join(arguments)}) : {result}"
-    yield f"  return {', '.join(_argument(result, names, function.symbols) for result in function.results)}"
+    yield from _computations(function.graph, function.body.graph_module, names, function.symbols, "  ")
     yield "}"
+
+
+class _Names:
+    """What nodes are called: inputs by the signature, weights and computations by number.
+
+    The numbers are shared by a function and its branches, so that no name stands for two things; those that a
+    caller has given away by calling an input "add_0" are left out.
+    """
+
+    def __init__(self, function: Function) -> None:
+        pairs = zip(function.input_nodes, function.signature.inputs, strict=True)
+        self._names = {node: f"%{spec.name}" for node, spec in pairs}
+        self._taken = frozenset(self._names.values())
+        self._numbers: dict[str, Iterator[int]] = defaultdict(count)
+        for node in function.weight_nodes:
+            self.add(node, "w")
+
+    def __getitem__(self, node: torch.fx.Node) -> str:
+        return self._names[node]
+
+    def add(self, node: torch.fx.Node, stem: str) -> None:
+        """Name a node."""
+        numbered = (f"%{stem}{number}" for number in self._numbers[stem])
+        self._names[node] = next(name for name in numbered if name not in self._taken)
+
+    def alias(self, node: torch.fx.Node, argument: str) -> None:
+        """Let a node, the placeholder of a branch, go by what it stands for."""
+        self._names[node] = argument
+
+
+def _computations(
+    graph: torch.fx.Graph, owner: torch.nn.Module, names: _Names, symbols: Mapping[str, str], indent: str
+) -> Iterator[str]:
+    """A line for each computation, and the result; the branches of a cond come indented below it."""
+    for node in graph.nodes:
+        if node.op == "call_function":
+            names.add(node, f"{_operator(node)}_")
+            given = (node.args[0], operands_of(node)) if is_branching(node) else node.args
+            arguments = [_argument(a, names, symbols) for a in given]
+            arguments += [f"{key}={_argument(a, names, symbols)}" for key, a in sorted(node.kwargs.items())]
+            result = _type(node.meta.get("val"), symbols)
+            yield f"{indent}{names[node]} = {_target(node)}({', '.join(arguments)}) : {result}"
+        if is_branching(node):
+            for title, branch in zip(("then", "else"), branches_of(node, owner), strict=True):
+                placeholders = (inner for inner in branch.graph.nodes if inner.op == "placeholder")
+                for placeholder, operand in zip(placeholders, operands_of(node), strict=True):
+                    names.alias(placeholder, _argument(operand, names, symbols))
+                yield f"{indent}{title} {{"
+                yield from _computations(branch.graph, branch, names, symbols, f"{indent}  ")
+                yield f"{indent}}}"
+    results = next(iter(reversed(graph.nodes))).args[0]
+    yield f"{indent}return {', '.join(_argument(result, names, symbols) for result in results)}"
 
 
 def _signature(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
@@ -70,18 +118,6 @@ def _signature(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) 
 
 def _spec_type(spec: TensorSpec) -> str:
     return f"{spec.dtype}[{', '.join(map(str, spec.shape))}]"
-
-
-def _names(function: Function) -> dict[torch.fx.Node, str]:
-    names = {node: f"%{spec.name}" for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True)}
-    # A caller may call an input "add_0": numbers that would make a name twice are left out.
-    taken = set(names.values())
-    stems = [(node, "w") for node in function.weight_nodes]
-    stems += [(node, f"{_operator(node)}_") for node in function.computations]
-    numbers: dict[str, Iterator[int]] = defaultdict(count)
-    for node, stem in stems:
-        names[node] = next(name for number in numbers[stem] if (name := f"%{stem}{number}") not in taken)
-    return names
 
 
 def _operator(node: torch.fx.Node) -> str:
@@ -96,7 +132,7 @@ def _target(node: torch.fx.Node) -> str:
     return getattr(target, "__name__", str(target))
 
 
-def _argument(argument: Argument, names: Mapping[torch.fx.Node, str], symbols: Mapping[str, str]) -> str:
+def _argument(argument: Argument, names: _Names, symbols: Mapping[str, str]) -> str:
     if isinstance(argument, torch.fx.Node):
         return names[argument]
     if isinstance(argument, list | tuple):

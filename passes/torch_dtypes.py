@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from artifacts.carriers import in_carrier
 from artifacts.dtype import DType
 
 _TORCH_DTYPES: dict[DType, torch.dtype] = {
@@ -56,7 +57,7 @@ def holds(array: npt.NDArray[np.generic], logical: DType) -> bool:
 def from_numpy(array: npt.NDArray[np.generic], logical: DType) -> torch.Tensor:
     """An array, of the logical type itself (ml_dtypes included) or of its carrier, as a torch tensor.
 
-    Bytes are shared where the array is contiguous; a memory-mapped file stays mapped. Raises ValueError for an
+    The tensor has the carrier's type where torch has not the logical one. Bytes are shared where the array is contiguous; a memory-mapped file stays mapped. Raises ValueError for an
     array of any other type: its bytes would be read as something that they are not.
     """
     if not holds(array, logical):
@@ -64,12 +65,12 @@ def from_numpy(array: npt.NDArray[np.generic], logical: DType) -> torch.Tensor:
     # ascontiguousarray would turn a rank-0 array into rank 1.
     contiguous = array if array.flags.c_contiguous else np.ascontiguousarray(array).reshape(array.shape)
     if not logical.is_native:
-        contiguous = contiguous.view(logical.numpy)
+        contiguous = in_carrier(contiguous, logical)
     with warnings.catch_warnings():
         # Weights are never written to; the warning is about read-only memory, which is what we want.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         shared = torch.from_numpy(contiguous)
-    wanted = _TORCH_DTYPES[logical]
+    wanted = _TORCH_DTYPES.get(logical, shared.dtype)
     return shared if shared.dtype == wanted else shared.view(wanted)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from artifacts.carriers import in_carrier
 from artifacts.errors import Problem, RunError
 from artifacts.spec import TensorSpec
 
@@ -66,7 +67,7 @@ def _carried(array: Array, spec: TensorSpec) -> Array | None:
     if not spec.dtype.is_native:
         # Types of other packages (ml_dtypes) go by the same names and hold the same bits.
         same = array.dtype.name == spec.dtype.value and array.dtype.itemsize == carrier.itemsize
-        return np.asarray(array, order="C").view(carrier) if same else None
+        return in_carrier(np.asarray(array, order="C"), spec.dtype) if same else None
     same_kind = array.dtype.kind == carrier.kind or (array.dtype.kind, carrier.kind) == ("u", "i")
     if same_kind and np.can_cast(array.dtype, carrier, "safe"):
         return np.asarray(array, dtype=carrier, order="C")

@@ -19,7 +19,9 @@ ThreadsFlag = Annotated[int | None, typer.Option(min=1, help="Threads within an 
 
 def run_command(
     bundle: BundleArgument,
-    inputs: Annotated[Path, typer.Option(metavar="IN.npz", help="Inputs by the source model's names.")],
+    inputs: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, metavar="IN.npz", help="Inputs by the source model's names.")
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="OUT.npz", help="Where to put outputs.")
     ] = None,
@@ -62,7 +64,9 @@ _SHOWN = 4096
 def verify_command(
     bundle: BundleArgument,
     against: Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Compare with this source model.")] = None,
-    inputs: Annotated[Path | None, typer.Option(metavar="IN.npz", help="With --against: inputs by name.")] = None,
+    inputs: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, metavar="IN.npz", help="With --against: inputs by name.")
+    ] = None,
     model: ModelFlag = None,
     atol: Annotated[float | None, typer.Option(min=0, help="Absolute tolerance.")] = None,
     rtol: Annotated[float | None, typer.Option(min=0, help="Relative tolerance.")] = None,

@@ -62,11 +62,14 @@ def ops_command(
     print_table("Missing", ["operator", "since versions"], [[n, ", ".join(map(str, v))] for n, v in missing.items()])
 
 
-def schema_command() -> None:
-    """Print the JSON Schema of a bundle's manifest.json."""
+def schema_command(json: JsonFlag = False) -> None:
+    """Print the JSON Schema of a bundle's manifest.json; with --json as the member `schema` of a document."""
     from artifacts.canonical import canonical_json
     from artifacts.manifest import manifest_schema
 
+    if json:
+        print_json({"schema": manifest_schema()})
+        return
     sys.stdout.write(canonical_json(manifest_schema(), indent=2).decode())
 
 

@@ -62,7 +62,10 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     opt_shapes: Annotated[str, _shaping(metavar="ids:8x64,...", help="Usual input sizes.")] = "",
     max_shapes: Annotated[str, _shaping(metavar="ids:32x512,...", help="Largest input sizes.")] = "",
     samples: Annotated[
-        Path | None, _shaping(metavar="IN.npz", help="Inputs by name to verify with, instead of drawn ones.")
+        Path | None,
+        _shaping(
+            exists=True, dir_okay=False, metavar="IN.npz", help="Inputs by name to verify with, instead of drawn ones."
+        ),
     ] = None,
 ) -> None:
     """Compile models into a bundle that is verified against them.
@@ -73,8 +76,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     unspool compile ocr.onnx --bos 1 --eos 2 --pad 0 --max-length 75 -o build/ocr
 
-    Compiling again onto the same bundle does nothing if nothing changed. In make, name BUNDLE/manifest.json as
-    the target.
+    Compiling again onto the same bundle does nothing if nothing changed.
+
+    In make, name BUNDLE/manifest.json as the target.
     """
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
@@ -97,7 +101,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         rtol=rtol,
         require=require,
     )
-    files = [_model_file(text) for text in models]
+    files = [model_file(text) for text in models]
     compiled = compile_bundle(files, output, options, force=force, log=BuildLog())
     if depfile is not None:
         _write_depfile(depfile, output, files, options)
@@ -114,7 +118,8 @@ def convert_command(
         str, typer.Option(metavar="ids:8x64,...", help="Input sizes to trace with, 2 or more each.")
     ] = "",
     samples: Annotated[
-        Path | None, typer.Option(metavar="IN.npz", help="Inputs by name to trace and verify with.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, metavar="IN.npz", help="Inputs by name to trace and verify with."),
     ] = None,
     atol: AtolFlag = None,
     rtol: RtolFlag = None,
@@ -133,7 +138,7 @@ def convert_command(
     from compiler.shapes import parse_shapes
 
     options = CompileOptions(opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"), samples=samples, atol=atol, rtol=rtol)
-    signature, worst = convert_to_file(_model_file(model), output, options, force=force, log=BuildLog())
+    signature, worst = convert_to_file(model_file(model), output, options, force=force, log=BuildLog())
     if json:
         print_json({"output": str(output), "signature": signature.model_dump(mode="json"), "max_abs": worst})
     else:
@@ -143,7 +148,7 @@ def convert_command(
 COMMANDS = (compile_command, convert_command)
 
 
-def _model_file(text: str) -> ModelFile:
+def model_file(text: str) -> ModelFile:
     """`NAME=PATH`, or a path whose stem becomes the name with what a name may not hold replaced by `_`."""
     from compiler.options import ModelFile
 

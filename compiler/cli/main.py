@@ -74,7 +74,7 @@ def _outcome(arguments: Sequence[str]) -> tuple[int, Sequence[Problem]]:
 def _wrong_call(error: typer.TyperException) -> Sequence[Problem]:
     """What was wrong with the arguments; nothing for a call without any, which has printed the help."""
     context: typer.Context | None = getattr(error, "ctx", None)
-    hint = f"see {context.command_path} --help" if context else ""
+    hint = f"see {context.command_path if context else 'unspool'} --help"
     message = error.format_message()
     return [Problem("options", "command line", message, hint)] if message else ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -15,9 +16,21 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document 
 
 
 def print_json(document: Mapping[str, Any], problems: Sequence[Problem] = ()) -> None:
-    """Print `ok`, the document's members and `errors` as one JSON document."""
+    """Print `ok`, the document's members and `errors` as one JSON document.
+
+    JSON has no NaN and no infinity: they are the strings "NaN", "Infinity" and "-Infinity".
+    """
     errors = [{"stage": p.stage, "subject": p.subject, "message": p.message, "hint": p.hint} for p in problems]
-    print(json.dumps({"ok": not errors, **document, "errors": errors}, indent=2, default=str))
+    whole = _finite({"ok": not errors, **document, "errors": errors})
+    print(json.dumps(whole, indent=2, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def print_problems(problems: Sequence[Problem]) -> None:

@@ -62,7 +62,7 @@ class OnnxRuntimeTarget:
         from compiler.emit_onnx import emit_onnx
 
         schedule = program.models[model].schedule
-        bodies = {name: emit_onnx(program.functions[name]) for name in schedule.functions}
+        bodies = {name: emit_onnx(program.functions[name], placement.translations) for name in schedule.functions}
         if isinstance(schedule, Single) or isinstance(schedule.control, Host):
             engines = {
                 name: _engine(body, program.functions[name].signature, placement) for name, body in bodies.items()

@@ -7,10 +7,11 @@ torch: `unspool targets` must answer at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from artifacts.manifest import Need, Scalar, Status
 from artifacts.schedule import State
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from artifacts.shards import ShardIndex
     from artifacts.weights import WeightStore
     from passes.program import Program
+
+Translations = Mapping[Callable[..., Any], Callable[..., Any]]
+"""How operators of torch are written in ONNX: a function of onnxscript by overload."""
 
 Pair = tuple[State, ScheduleName]
 """What a step carries and who loops: the two independent choices of a decode."""
@@ -38,11 +42,15 @@ class Availability:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an engine is put: the bundle's folder, the weights, and where each of them lies in the shards."""
+    """Where an engine is put: the bundle's folder, the weights, and where each of them lies in the shards.
+
+    `translations` says how operators of the user's own are written in ONNX, for targets whose engines begin as that.
+    """
 
     root: Path
     weights: WeightStore
     shards: ShardIndex
+    translations: Translations = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import onnx_ir as ir
 import torch
@@ -16,11 +16,10 @@ import torch
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch.values import Value, to_tensor
 
-Result = TypeVar("Result")
 Operand: TypeAlias = "torch.Tensor | torch.SymInt"
 
 MOST_ATTEMPTS = 16
-"""Ways through a branch that are tried before it counts as one that cannot be traced."""
+"""Ways through branches that are tried before they count as impossible to trace."""
 
 
 class UnlikeBranchesError(Exception):
@@ -69,32 +68,88 @@ class Outside:
                 yield from value
 
 
+@dataclass
+class Choices:
+    """Which way every If went that follows one of its branches only, in the order they were met.
+
+    The first ones are prescribed; after those the likely way is taken.
+    """
+
+    prescribed: tuple[bool, ...] = ()
+    taken: list[bool] = field(default_factory=list)
+
+    def take(self, likely: bool) -> bool:
+        """The way to go at the next such If."""
+        way = self.prescribed[len(self.taken)] if len(self.taken) < len(self.prescribed) else likely
+        self.taken.append(way)
+        return way
+
+    def others(self) -> list[tuple[bool, ...]]:
+        """Prescriptions of the ways that part from this one after what was prescribed, the latest parting last."""
+        return [(*self.taken[:i], not self.taken[i]) for i in range(len(self.prescribed), len(self.taken))]
+
+
+RunBranch: TypeAlias = Callable[[ir.Graph, Outside, Choices], list[Value]]
+
+
 def run_either(
-    condition: torch.Tensor | torch.SymBool,
-    branches: tuple[ir.Graph, ir.Graph],
-    outside: Outside,
-    run: Callable[[ir.Graph, Outside], list[Value]],
+    condition: torch.Tensor | torch.SymBool, branches: tuple[ir.Graph, ir.Graph], outside: Outside, run: RunBranch
 ) -> list[Value]:
     """Results of the first branch if the condition holds, else of the second; `run` traces one.
 
-    Raises UnlikeBranchesError, or the SourceError of a branch that cannot be traced at the sample's sizes.
+    Inside a branch that the sample does not take, what is likely for the sample may be impossible: silero_vad's
+    branch for 8 kHz fails on every window of 16 kHz. So where a branch cannot be traced, other ways through it are
+    tried. Raises UnlikeBranchesError, or the SourceError of a branch that no way leads through.
     """
-    kinds: dict[int, list[tuple[torch.dtype, int]]] = {}
+    flag = condition.reshape(()) if isinstance(condition, torch.Tensor) else condition
+    ways: list[list[tuple[bool, ...]]] = [[()], [()]]
+    failures: list[SourceError] = []
+    while all(ways) and len(failures) < MOST_ATTEMPTS:
+        attempt = _Attempt(branches, outside, run, (ways[0][-1], ways[1][-1]))
+        try:
+            # Not torch.cond: it has the branches compiled, and the compiler cannot read an importer.
+            return list(torch.ops.higher_order.cond(flag, attempt.branch(0), attempt.branch(1), outside.operands()))
+        except UnsupportedError:  # another way might do without, but this is what the model needs
+            raise
+        except SourceError as error:
+            failures.append(error)
+        ways[attempt.running].pop()
+        ways[attempt.running] += attempt.choices.others()
+    raise failures[0]
 
-    def branch(number: int) -> Callable[..., tuple[torch.Tensor, ...]]:
+
+class _Attempt:
+    """One call of cond, which may run a branch more than once; `running` is the branch that it ran last."""
+
+    def __init__(
+        self,
+        branches: tuple[ir.Graph, ir.Graph],
+        outside: Outside,
+        run: RunBranch,
+        prescribed: tuple[tuple[bool, ...], tuple[bool, ...]],
+    ) -> None:
+        self.branches = branches
+        self.outside = outside
+        self.run = run
+        self.prescribed = prescribed
+        self.running = 0
+        self.choices = Choices()
+        self.kinds: dict[int, list[tuple[torch.dtype, int]]] = {}
+
+    def branch(self, number: int) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """The function that cond traces."""
+
         def traced(*operands: Operand) -> tuple[torch.Tensor, ...]:
-            results = [to_tensor(result) for result in run(branches[number], outside.inside(operands))]
-            kinds[number] = [(result.dtype, result.dim()) for result in results]
-            if len(kinds) == 2 and kinds[0] != kinds[1]:
+            self.running, self.choices = number, Choices(self.prescribed[number])
+            values = self.run(self.branches[number], self.outside.inside(operands), self.choices)
+            results = [to_tensor(value) for value in values]
+            self.kinds[number] = [(result.dtype, result.dim()) for result in results]
+            if len(self.kinds) == 2 and self.kinds[0] != self.kinds[1]:
                 raise UnlikeBranchesError
-            # torch.cond wants results that share no memory with an operand.
+            # cond wants results that share no memory with an operand.
             return tuple(result.clone() for result in results)
 
         return traced
-
-    flag = condition.reshape(()) if isinstance(condition, torch.Tensor) else condition
-    # Not torch.cond: it has the branches compiled, and the compiler cannot read an importer.
-    return list(torch.ops.higher_order.cond(flag, branch(0), branch(1), outside.operands()))
 
 
 def free_values(graphs: Sequence[ir.Graph]) -> list[ir.Value]:
@@ -113,44 +168,3 @@ def free_values(graphs: Sequence[ir.Graph]) -> list[ir.Value]:
                     used.update(dict.fromkeys(inner.outputs))
         used.update(dict.fromkeys(graph.outputs))
     return [value for value in used if value not in own]
-
-
-@dataclass
-class Choices:
-    """Which way every If went that follows one of its branches only, in the order they were met.
-
-    The first ones are prescribed; after those the likely way is taken.
-    """
-
-    prescribed: tuple[bool, ...] = ()
-    taken: list[bool] = field(default_factory=list)
-
-    def take(self, likely: bool) -> bool:
-        """The way to go at the next such If."""
-        way = self.prescribed[len(self.taken)] if len(self.taken) < len(self.prescribed) else likely
-        self.taken.append(way)
-        return way
-
-
-def explore(run: Callable[[Choices], Result]) -> Result:
-    """The first way through that can be traced, the likely one first.
-
-    Inside a branch that the sample does not take, what is likely for the sample may be impossible: silero_vad's
-    branch for 8 kHz fails on every window of 16 kHz. Raises the first SourceError if no way can be traced.
-    """
-    pending: list[tuple[bool, ...]] = [()]
-    first: SourceError | None = None
-    for _ in range(MOST_ATTEMPTS):
-        choices = Choices(pending.pop())
-        try:
-            return run(choices)
-        except UnsupportedError:  # the other way might do, but this is what the model needs
-            raise
-        except SourceError as error:
-            first = first or error
-            start = len(choices.prescribed)
-            pending += [(*choices.taken[:i], not choices.taken[i]) for i in range(start, len(choices.taken))]
-        if not pending:
-            break
-    assert first is not None
-    raise first

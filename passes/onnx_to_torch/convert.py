@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,24 +17,16 @@ from artifacts.errors import Problem, SourceError, UnsupportedError
 from artifacts.spec import Signature, TensorSpec
 from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, dims, edited, without_metadata
+from passes.branches import all_graphs, sweep
 from passes.onnx_to_torch.gaps import find_gaps
 from passes.onnx_to_torch.importer import SOURCE_KEY, Importer
+from passes.onnx_to_torch.registry import Registry
 from passes.onnx_to_torch.source import Source
 from passes.onnx_to_torch.tensors import dtype_of
 from passes.program import WEIGHT_KINDS, Function
 from passes.torch_dtypes import from_numpy, holds, logical_dtype, to_numpy
 
 STAGE = "convert"
-
-_ASSERTIONS = frozenset(
-    {
-        torch.ops.aten._assert_tensor_metadata.default,
-        torch.ops.aten._assert_scalar.default,
-        torch.ops.aten._assert_async.msg,
-        torch.ops.aten.sym_constrain_range_for_size.default,
-        torch.ops.aten.sym_constrain_range.default,
-    }
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +37,26 @@ class Converted:
     weights: WeightStore
     notices: tuple[str, ...] = ()
 
+    def with_notices(self, notices: Sequence[str]) -> Converted:
+        """The same with more to tell."""
+        return replace(self, notices=(*self.notices, *notices))
 
-def convert(source: Source, name: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Converted:
-    """Convert a model to a Function called `name`.
+
+def convert(
+    source: Source, name: str, inputs: Mapping[str, npt.NDArray[np.generic]], converters: Registry | None = None
+) -> Converted:
+    """Convert a model to a Function called `name`, with Unspool's own converters unless others are given.
 
     `inputs` is one sample by input name; every size declared symbolic must be at least 2 in it, because
     torch.export takes sizes 0 and 1 for constants. Raises UnsupportedError with every gap at once, SourceError
     with everything in which the sample does not fit, or SourceError naming the node at which the conversion failed.
     """
-    UnsupportedError.raise_if(find_gaps(source.model))
+    UnsupportedError.raise_if(find_gaps(source.model, converters))
     declared = source_signature(source)
-    SourceError.raise_if(problem for spec in declared.inputs for problem in _sample_problems(spec, inputs))
-    importer = Importer(source.model)
-    body = _export(importer, declared, inputs, source)
-    symbols = _symbol_names(body, declared)
-    return _function(name, body, declared, symbols, importer)
+    check_sample(declared, inputs)
+    importer = Importer(source.model, converters)
+    body = export_module(importer, declared, inputs, source.path.name)
+    return to_function(name, body, declared, {**node_sources(body), **_weight_sources(body, importer)})
 
 
 def source_inputs(source: Source) -> list[ir.Value]:
@@ -93,6 +90,11 @@ def _declared(value: ir.Value, source: Source, output: bool = False) -> TensorSp
     return TensorSpec(name=name, dtype=dtype_of(value.dtype, subject), shape=shape)
 
 
+def check_sample(declared: Signature, inputs: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """Raise SourceError with everything in which a sample cannot be traced with."""
+    SourceError.raise_if(problem for spec in declared.inputs for problem in _sample_problems(spec, inputs))
+
+
 def _sample_problems(spec: TensorSpec, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Iterator[Problem]:
     subject = f"input {spec.name!r}"
     if spec.name not in inputs:
@@ -110,23 +112,31 @@ def _sample_problems(spec: TensorSpec, inputs: Mapping[str, npt.NDArray[np.gener
             yield Problem(STAGE, subject, f"has size {size} on axis {axis} in the sample", f"give {spec}")
 
 
-def _export(
-    importer: Importer, declared: Signature, inputs: Mapping[str, npt.NDArray[np.generic]], source: Source
+def export_module(
+    module: torch.nn.Module,
+    declared: Signature,
+    inputs: Mapping[str, npt.NDArray[np.generic]],
+    subject: str,
+    symbolic: bool = True,
 ) -> ExportedProgram:
+    """Record a module that takes the inputs in order, symbolic where the signature is if `symbolic`.
+
+    Raises SourceError about `subject`, or the one that the module raised.
+    """
     arguments = tuple(from_numpy(inputs[spec.name], spec.dtype) for spec in declared.inputs)
     dynamic = tuple(
-        {axis: Dim.AUTO if isinstance(size, str) else Dim.STATIC for axis, size in enumerate(spec.shape)}
+        {axis: Dim.AUTO if symbolic and isinstance(size, str) else Dim.STATIC for axis, size in enumerate(spec.shape)}
         for spec in declared.inputs
     )
     with warnings.catch_warnings(), torch.no_grad(), torch.fx.traceback.preserve_node_meta():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"copyreg|torch\..*")
         try:
-            return torch.export.export(importer, arguments, dynamic_shapes=(dynamic,), strict=False)
+            return torch.export.export(module, arguments, dynamic_shapes=(dynamic,), strict=False)
         except (torch._dynamo.exc.UserError, RuntimeError) as error:
             if isinstance(error.__cause__, SourceError):
                 raise error.__cause__ from error
             reason = str(error).strip().split("\n")[0]
-            raise SourceError.of(STAGE, source.path.name, f"torch.export: {reason}") from error
+            raise SourceError.of(STAGE, subject, f"torch.export: {reason}") from error
 
 
 def _symbol_names(body: ExportedProgram, declared: Signature) -> dict[str, str]:
@@ -140,37 +150,47 @@ def _symbol_names(body: ExportedProgram, declared: Signature) -> dict[str, str]:
     return names
 
 
-def _function(
-    name: str, body: ExportedProgram, declared: Signature, symbols: dict[str, str], importer: Importer
-) -> Converted:
+def node_sources(body: ExportedProgram) -> dict[str, str]:
+    """For each node that says so in its metadata, the node of the source model that it came from."""
+    found = {node.name: node.meta.get("custom", {}).get(SOURCE_KEY) for node in body.graph.nodes}
+    return {name: source for name, source in found.items() if source is not None}
+
+
+def _weight_sources(body: ExportedProgram, importer: Importer) -> dict[str, str]:
+    """For each placeholder of a buffer, the source's name of the tensor in it."""
+    names = importer.buffer_names
+    return {s.arg.name: names[s.target] for s in body.graph_signature.input_specs if s.target in names}
+
+
+def to_function(name: str, body: ExportedProgram, declared: Signature, sources: Mapping[str, str]) -> Converted:
+    """A function of an exported program, its weights moved into a store.
+
+    `declared` is the source's signature, whose order the program's inputs and outputs have; `sources` names the
+    source's node or tensor for nodes of the program. Raises SourceError if the outputs are not as many.
+    """
+    found, wanted = len(body.graph_signature.user_outputs), len(declared.outputs)
+    if found != wanted:
+        raise SourceError.of(STAGE, name, f"the converted program has {found} outputs, the model has {wanted}")
+    symbols = _symbol_names(body, declared)
     graph, _ = copied_graph(body)
-    for node in list(graph.nodes):
-        if node.target in _ASSERTIONS:  # the session checks its inputs, the graph need not
-            graph.erase_node(node)
-    for node in reversed(list(graph.nodes)):
-        if not node.users and node.op == "call_function":
-            graph.erase_node(node)
+    # torch's assertions have no users and go with the rest: the session checks its inputs, the graph need not.
+    modules, _ = sweep(graph, body.graph_module)
     weight_specs = {s.arg.name: s for s in body.graph_signature.input_specs if s.kind in WEIGHT_KINDS}
     for node in [n for n in graph.nodes if n.op == "placeholder" and n.name in weight_specs and not n.users]:
         graph.erase_node(node)
-    sources = {n.name: s for n in graph.nodes if (s := n.meta.get("custom", {}).get(SOURCE_KEY)) is not None}
     kept = [node for node in graph.nodes if node.op == "placeholder" and node.name in weight_specs]
-    sources |= {
-        node.name: importer.buffer_names[target]
-        for node in kept
-        if (target := weight_specs[node.name].target) in importer.buffer_names
-    }
-    without_metadata(graph.nodes)
+    for inner in all_graphs(graph, modules):
+        without_metadata(inner.nodes)
     tensors = [_stored(body, str(weight_specs[node.name].target)) for node in kept]
     store, refs = WeightStore().with_tensors((to_numpy(tensor), logical_dtype(tensor.dtype)) for tensor in tensors)
-    final = edited(body, graph)
+    final = edited(body, graph, modules)
     function = Function(
         name=name,
         signature=_traced_signature(final, declared, symbols, {node.name for node in kept}),
         body=final,
         weights={node.name: ref for node, ref in zip(kept, refs, strict=True)},
         symbols=symbols,
-        sources=sources,
+        sources={node.name: sources[node.name] for node in graph.nodes if node.name in sources},
     )
     return Converted(function, store, _notices(declared, function.signature))
 

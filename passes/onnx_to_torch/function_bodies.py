@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 import ml_dtypes
@@ -14,6 +14,7 @@ import onnx_ir as ir
 import torch
 
 from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.registry import normal_domain, opset_of
 from passes.onnx_to_torch.values import Known, Value
 from passes.torch_dtypes import logical_dtype
 
@@ -30,11 +31,12 @@ class _Bodies(Protocol):
     ) -> bytes: ...
 
 
-def schema_function(call: Call, inputs: Sequence[Value]) -> ir.Function | None:
-    """The body that the operator's schema gives, or None if it has none.
+def schema_function(call: Call, inputs: Sequence[Value], opsets: Mapping[str, int]) -> ir.Function | None:
+    """The body that the operator's schema gives, or None if it has none for these inputs.
 
     A body may depend on the types of the inputs; those of a traced tensor are known. Attributes that the node
-    may leave out have the schema's defaults in it.
+    may leave out have the schema's defaults in it. `opsets` are those of the graph that the node is in: a body
+    of another domain (FlexAttention's) may use ONNX's own operators without naming a version.
     """
     if call.schema is None:
         return None
@@ -44,13 +46,15 @@ def schema_function(call: Call, inputs: Sequence[Value]) -> ir.Function | None:
         version = max(bodies.context_dependent_function_opset_versions)
         node = ir.to_proto(call.node)
         del node.attribute[:]
-        node.attribute.extend(ir.to_proto(attribute) for attribute in call.attributes.values())
+        for name, attribute in call.attributes.items():
+            node.attribute.append(ir.to_proto(attribute))
+            node.attribute[-1].name = name  # one that came from an enclosing function has its name there
         types = [_type_proto(value).SerializeToString() for value in inputs]
         body = bodies.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), types)
-        return _deserialize(onnx.FunctionProto.FromString(body), call.schema)
+        return _deserialize(onnx.FunctionProto.FromString(body), call.schema, opsets)
     if bodies.has_function:
         body = call.schema.function_body.SerializeToString()  # a copy: the schema is shared by everyone
-        return _deserialize(onnx.FunctionProto.FromString(body), call.schema)
+        return _deserialize(onnx.FunctionProto.FromString(body), call.schema, opsets)
     return None
 
 
@@ -62,7 +66,15 @@ def has_function(schema: onnx.defs.OpSchema | None) -> bool:
     return bodies.has_function or bodies.has_context_dependent_function
 
 
-def _deserialize(body: onnx.FunctionProto, schema: onnx.defs.OpSchema) -> ir.Function:
+def _deserialize(body: onnx.FunctionProto, schema: onnx.defs.OpSchema, opsets: Mapping[str, int]) -> ir.Function | None:
+    if not body.node:  # the schema cannot tell from these types
+        return None
+    if all(normal_domain(imported.domain) for imported in body.opset_import):
+        body.opset_import.append(onnx.helper.make_opsetid("", opset_of(opsets, "")))
+    # A body lists the operator's optional outputs whether or not it was made to compute them.
+    made = {*body.input, *(name for node in body.node for name in node.output)}
+    while body.output[-1] not in made:
+        body.output.pop()
     defaults = [schema.attributes[name].default_value for name in body.attribute if name in schema.attributes]
     body.attribute_proto.extend(default for default in defaults if default.name)
     kept = [name for name in body.attribute if name not in {default.name for default in defaults}]
@@ -75,6 +87,7 @@ def _type_proto(value: Value) -> onnx.TypeProto:
     if isinstance(value, torch.Tensor | Known):
         name = logical_dtype(value.dtype)
         kind = ir.DataType.from_numpy(name.numpy if name.is_native else np.dtype(getattr(ml_dtypes, name)))
-        rank = value.dim() if isinstance(value, torch.Tensor) else value.array.ndim
-        return onnx.helper.make_tensor_type_proto(kind.value, [None] * rank)
+        sizes = value.shape if isinstance(value, torch.Tensor) else value.array.shape
+        fixed = [size if isinstance(size, int) else None for size in sizes]
+        return onnx.helper.make_tensor_type_proto(kind.value, fixed)
     return onnx.TypeProto()

@@ -11,25 +11,26 @@ from artifacts.errors import Problem, UnsupportedError
 from passes.onnx_to_torch import registry
 from passes.onnx_to_torch.function_bodies import has_function
 from passes.onnx_to_torch.importer import constant_of, constant_tensors, is_constant, label_of
-from passes.onnx_to_torch.tensors import torch_dtype
+from passes.onnx_to_torch.tensors import dtype_of
 
 
-def find_gaps(model: ir.Model) -> tuple[Problem, ...]:
-    """One problem for each operator version without a converter, and for each constant of a kind that torch has not.
+def find_gaps(model: ir.Model, converters: registry.Registry | None = None) -> tuple[Problem, ...]:
+    """One problem for each operator version without a converter, and for each constant of a kind that we have not.
 
-    Operators come first, each with the nodes that need it.
+    Operators come first, each with the nodes that need it. `converters` are Unspool's own unless others are given.
     """
+    converters = registry.builtin() if converters is None else converters
     missing: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     roots: list[tuple[ir.Graph | ir.Function, Mapping[str, int]]] = [(model.graph, model.opset_imports)]
     roots += [(function, function.opset_imports) for function in model.functions.values()]
     for root, opsets in roots:
-        for node, since in _unconverted(model, root, opsets):
+        for node, since in _unconverted(model, root, opsets, converters):
             missing[(node.domain, node.op_type, since)].append(label_of(node))
     return (*(_problem(*key, nodes) for key, nodes in sorted(missing.items())), *_constant_gaps(model))
 
 
 def _unconverted(
-    model: ir.Model, root: ir.Graph | ir.Function, opsets: Mapping[str, int]
+    model: ir.Model, root: ir.Graph | ir.Function, opsets: Mapping[str, int], converters: registry.Registry
 ) -> Iterator[tuple[ir.Node, int]]:
     for node in ir.traversal.RecursiveGraphIterator(root):
         if node.op_identifier() in model.functions or (node.op_type == "Constant" and node.domain in ("", "ai.onnx")):
@@ -38,7 +39,7 @@ def _unconverted(
         opset = registry.opset_of(opsets, domain)
         schema = registry.schema_of(domain, node.op_type, opset)
         since = schema.since_version if schema else opset
-        if registry.find(domain, node.op_type, since) is None and not has_function(schema):
+        if converters.find(domain, node.op_type, since) is None and not has_function(schema):
             yield node, since
 
 
@@ -49,7 +50,7 @@ def _constant_gaps(model: ir.Model) -> Iterator[Problem]:
     yield from unreadable
     if not unreadable:
         for tensor in constant_tensors(model):
-            yield from _problems_of(torch_dtype, tensor.dtype, tensor.name or "a constant")
+            yield from _problems_of(dtype_of, tensor.dtype, tensor.name or "a constant")
 
 
 def _problems_of(function: Callable[..., object], *arguments: object) -> tuple[Problem, ...]:

@@ -63,6 +63,17 @@ def _in_nodes(
             own.update([name] if name else [])
 
 
+def graphs_and_nodes(proto: onnx.ModelProto) -> tuple[list[onnx.GraphProto], list[onnx.NodeProto]]:
+    """Every graph of a model, and every node, those of subgraphs and functions included."""
+    graphs, nodes = [proto.graph], [node for function in proto.functions for node in function.node]
+    for graph in graphs:  # which grows on the way
+        nodes.extend(graph.node)
+        graphs.extend(inner for node in graph.node for inner in subgraphs(node))
+    for node in [node for function in proto.functions for node in function.node]:
+        pass
+    return graphs, nodes
+
+
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """The graphs in a node's attributes: branches and loop bodies."""
     for attribute in node.attribute:

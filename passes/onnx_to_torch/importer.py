@@ -15,11 +15,12 @@ import torch.fx.traceback
 
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch import registry
-from passes.onnx_to_torch.branches import Choices, Outside, explore, free_values, run_either
+from passes.onnx_to_torch.arguments import arguments_of, results_of
+from passes.onnx_to_torch.branches import Choices, Outside, free_values, run_either
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.function_bodies import schema_function
-from passes.onnx_to_torch.tensors import to_torch
-from passes.onnx_to_torch.values import KNOWN_LIMIT, Known, Value, to_known, to_tensor
+from passes.onnx_to_torch.tensors import dtype_of, to_torch, typed
+from passes.onnx_to_torch.values import KNOWN_LIMIT, Carried, Known, Scalar, Value, to_carrier
 
 SOURCE_KEY = "onnx_node"
 """Key under which a traced node's custom metadata names the source node that it came from."""
@@ -36,9 +37,11 @@ class Importer(torch.nn.Module):
     `buffer_names` gives the source's name of the tensor behind each buffer.
     """
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, converters: registry.Registry | None = None) -> None:
+        """A module of the model's graph; `converters` are Unspool's own unless others are given."""
         super().__init__()
         self.model = model
+        self.converters = registry.builtin() if converters is None else converters
         self.buffer_names: dict[str, str] = {}
         self._inside: Mapping[str, torch.Tensor] = {}
         self._constants: dict[int, Known | str] = {}
@@ -47,23 +50,23 @@ class Importer(torch.nn.Module):
                 self._constants[id(tensor)] = self._place(tensor)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Run the graph on tensors. Raises SourceError naming the node that failed."""
-        return tuple(to_tensor(result) for result in self.run(inputs))
+        """Run the graph on tensors, of the carrier's type where torch has not the declared one. Raises SourceError naming the node that failed."""
+        return tuple(to_carrier(result) for result in self.run(inputs))
 
     def run(self, inputs: Sequence[Value]) -> list[Value]:
         """Run the graph on values, sequences included. Raises SourceError naming the node that failed."""
         graph = self.model.graph
         scope = _Scope(self, self.model.opset_imports, sizes=_symbols(inputs))
         given = (value for value in graph.inputs if value.name not in graph.initializers)
-        scope.values.update(zip(given, inputs, strict=True))
+        scope.values.update((name, _of_type(value, name)) for name, value in zip(given, inputs, strict=True))
         return scope.run(graph)
 
-    def constant(self, tensor: ir.TensorProtocol) -> Known | torch.Tensor:
+    def constant(self, tensor: ir.TensorProtocol) -> Known | Carried | torch.Tensor:
         """The value of a constant tensor. Buffers are looked up late: export swaps them while it traces."""
         place = self._constants.get(id(tensor))
         if place is None:  # a constant inside a schema's function body: not in the file, and small
             return known_constant(tensor) or to_torch(tensor)
-        return self._weight(place) if isinstance(place, str) else place
+        return place if isinstance(place, Known) else typed(self._weight(place), dtype_of(tensor.dtype, place))
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Every buffer by name, as the graph or branch that is being traced sees it."""
@@ -86,10 +89,23 @@ class Importer(torch.nn.Module):
         if known is not None and known.is_brief:
             return known
         fqn = f"w{len(self.buffer_names)}"
-        self.register_buffer(fqn, to_torch(tensor))
+        self.register_buffer(fqn, to_carrier(to_torch(tensor)))
         self.buffer_names[fqn] = tensor.name or fqn
         # A table of numbers is a weight wherever a tensor is wanted, and is left out where none is.
         return fqn if known is None else replace(known, weight=partial(self._weight, fqn))
+
+
+_CONVERTER_ERRORS = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    NameError,
+    ArithmeticError,
+    AssertionError,
+)
+"""What a converter raises on inputs that it is wrong about; it may be a user's own code."""
 
 
 def known_constant(tensor: ir.TensorProtocol) -> Known | None:
@@ -133,9 +149,9 @@ class _Scope:
         outside = Outside({name: self.values[name] for name in names}, self.importer.weights(), self.sizes)
         return run_either(condition, branches, outside, self._run_branch)
 
-    def _run_branch(self, graph: ir.Graph, outside: Outside) -> list[Value]:
+    def _run_branch(self, graph: ir.Graph, outside: Outside, choices: Choices) -> list[Value]:
         with self.importer.inside_branch(outside.weights):
-            return explore(lambda choices: replace(self, values=dict(outside.values), choices=choices).run(graph))
+            return replace(self, values=dict(outside.values), choices=choices).run(graph)
 
     def value(self, value: ir.Value | None) -> Value:
         if value is None or value.name == "":
@@ -189,7 +205,7 @@ class _Scope:
         )
         try:
             return self._convert(call, domain, inputs)
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AssertionError) as error:
+        except _CONVERTER_ERRORS as error:
             reason = str(error).strip().split("\n")[0]
             shapes = ", ".join(_describe(value) for value in inputs)
             raise SourceError.of(
@@ -200,27 +216,20 @@ class _Scope:
             ) from error
 
     def _convert(self, call: Call, domain: str, inputs: list[Value]) -> Sequence[Value]:
-        known = registry.find_known(domain, call.op, call.since)
+        known = self.importer.converters.find_known(domain, call.op, call.since)
         if known is not None and inputs and all(value is None or isinstance(value, Known) for value in inputs):
             result = known(call, *inputs)
             if result is not None:
                 return result if isinstance(result, tuple) else (result,)
-        converter = registry.find(domain, call.op, call.since)
+        converter = self.importer.converters.find(domain, call.op, call.since)
         if converter is None:
-            body = schema_function(call, inputs)
+            body = schema_function(call, inputs, self.opsets)
             if body is None:
                 raise UnsupportedError.of("convert", call.label, f"no converter for {call.op}-{call.since}")
             return self._run_function(body, call.node, inputs)
-        arguments = [
-            value
-            if value is None or isinstance(value, list) or i in converter.either
-            else to_known(value)
-            if i in converter.shapes
-            else to_tensor(value)
-            for i, value in enumerate(inputs)
-        ]
-        result = converter.function(call, *arguments)
-        return result if isinstance(result, tuple) else (result,)
+        result = converter.function(call, *arguments_of(call, converter, inputs))
+        results = result if isinstance(result, tuple) else (result,)
+        return results_of(converter, inputs, results)
 
     def _run_function(self, function: ir.Function, node: ir.Node, inputs: Sequence[Value]) -> list[Value]:
         attributes = {
@@ -250,9 +259,16 @@ class _Scope:
         return resolved
 
 
+def _of_type(value: Value, declared: ir.Value) -> Value:
+    """An input as a value of the type that the graph declares for it."""
+    if isinstance(value, torch.Tensor) and isinstance(declared.type, ir.TensorType):
+        return typed(value, dtype_of(declared.type.dtype, declared.name or "an input"))
+    return value
+
+
 def _symbols(inputs: Sequence[Value]) -> tuple[torch.SymInt, ...]:
     """The symbols of the inputs' sizes, each once."""
-    sizes = (size for value in inputs if isinstance(value, torch.Tensor) for size in value.shape)
+    sizes: list[Scalar] = [size for value in inputs if isinstance(value, torch.Tensor) for size in value.shape]
     return tuple({str(size): size for size in sizes if isinstance(size, torch.SymInt)}.values())
 
 
@@ -320,4 +336,6 @@ def _describe(value: Value) -> str:
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
     if isinstance(value, Known):
         return str(value.elements)
+    if isinstance(value, Carried):
+        return f"{value.dtype}{list(value.tensor.shape)}"
     return "-" if value is None else f"sequence of {len(value)}"

@@ -10,7 +10,12 @@ from passes.onnx_to_torch.sizes import as_int
 
 
 def require(data: torch.Tensor, holds: Bool, what: str) -> torch.Tensor:
-    """The tensor, as long as the condition holds; `what` names it in the error. Nothing is added if it always does."""
-    if holds is True:
+    """The tensor, as long as the condition holds; `what` names it in the error.
+
+    Adds nothing if it always does. Raises ValueError if it never does.
+    """
+    if isinstance(holds, bool):
+        if not holds:
+            raise ValueError(f"{what}: does not hold")
         return data
     return dialect.REQUIRE(data, as_int(where(holds, 1, 0)), what)

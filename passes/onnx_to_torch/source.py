@@ -43,8 +43,9 @@ def load_source(path: Path) -> Source:
     ModelFormatError.raise_if([*graph_problems(path.name, proto), *tensor_problems(path.name, folder, proto)])
     try:
         model = ir.from_proto(proto)
-    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
-        raise ModelFormatError.of(STAGE, str(path), f"not a valid ONNX graph: {error}") from error
+    except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+        reason = str(_cause(error)).strip().split("\n")[0]
+        raise ModelFormatError.of(STAGE, str(path), f"not a valid ONNX graph: {reason}") from error
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
         ir.external_data.set_base_dir(graph, folder)
     external = {name: folder / name for tensor in tensors_of(proto) if (name := external_location(tensor)) is not None}
@@ -69,7 +70,22 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise ModelFormatError.of(STAGE, str(path), "not an ONNX model, or truncated", hint) from error
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelFormatError.of(STAGE, str(path), "holds no ONNX graph", hint)
+    if not _is_text(proto):
+        raise ModelFormatError.of(STAGE, str(path), "holds names that are not UTF-8", hint)
     return proto
+
+
+def _is_text(message: google.protobuf.message.Message) -> bool:
+    """True if every name in a message is text: protobuf hands out what is not as bytes, without a word."""
+    if isinstance(message, onnx.TensorProto):  # ListFields would make a copy of its data
+        return isinstance(message.name, str) and all(map(_is_text, message.external_data))
+    for field, value in message.ListFields():
+        values = value if hasattr(value, "append") or hasattr(value, "add") else [value]
+        if field.type == field.TYPE_STRING and any(isinstance(item, bytes) for item in values):
+            return False
+        if field.type == field.TYPE_MESSAGE and not all(_is_text(item) for item in values):
+            return False
+    return True
 
 
 def _unsupported(path: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
@@ -86,6 +102,10 @@ def _unsupported(path: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
     for sparse in proto.graph.sparse_initializer:
         subject = f"{path.name}: tensor {sparse.values.name!r}"
         yield Problem(STAGE, subject, "is a sparse initializer", "export the model with dense weights")
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else _cause(error.__cause__)
 
 
 def _digest(path: Path, external: Mapping[str, Path]) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from artifacts.dtype import DType
 from artifacts.errors import UnsupportedError
+from passes.onnx_to_torch.values import Carried
 from passes.torch_dtypes import HAS_TORCH_DTYPE, from_numpy, torch_dtype_of
 
 _NAMES: dict[ir.DataType, DType] = {
@@ -39,8 +40,12 @@ def torch_dtype(onnx_type: ir.DataType | int, subject: str) -> torch.dtype:
     return torch_dtype_of(logical)
 
 
-def to_torch(tensor: ir.TensorProtocol) -> torch.Tensor:
+def to_torch(tensor: ir.TensorProtocol) -> torch.Tensor | Carried:
     """A constant of the graph as a torch tensor that shares its memory (a mapped file stays mapped)."""
-    subject = tensor.name or "a constant"
-    torch_dtype(tensor.dtype, subject)
-    return from_numpy(tensor.numpy(), dtype_of(tensor.dtype, subject))
+    logical = dtype_of(tensor.dtype, tensor.name or "a constant")
+    return typed(from_numpy(tensor.numpy(), logical), logical)
+
+
+def typed(tensor: torch.Tensor, logical: DType) -> torch.Tensor | Carried:
+    """A tensor of a logical type, as `from_numpy` makes it, as a value of that type."""
+    return tensor if logical in HAS_TORCH_DTYPE else Carried(tensor, logical)

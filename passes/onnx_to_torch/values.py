@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from artifacts.dtype import DType
+
 Scalar: TypeAlias = "int | bool | torch.SymInt | torch.SymBool"
 # Tables and not conversions of an empty tensor: while a program is traced, tensors have no numpy arrays.
 _NUMPY_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
@@ -124,7 +126,19 @@ class Known:
         return flat if self.array.ndim == 1 else flat.reshape(self.array.shape)
 
 
-Value: TypeAlias = "torch.Tensor | Known | list[torch.Tensor] | None"
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """A tensor of an element type that torch has not, such as int4: one element in each element of `tensor`.
+
+    `tensor` has the type that carries the logical `dtype` (see artifacts/dtype.py): int8, uint8, or uint8 with
+    the bits of a float4. Operators that move elements about, casts and (de)quantization take it, others do not.
+    """
+
+    tensor: torch.Tensor
+    dtype: DType
+
+
+Value: TypeAlias = "torch.Tensor | Known | Carried | list[torch.Tensor] | None"
 """What a name in the graph stands for. None is an absent optional input; a list is an ONNX sequence."""
 
 
@@ -135,6 +149,11 @@ def to_tensor(value: Value) -> torch.Tensor:
     if isinstance(value, Known):
         return value.tensor()
     raise TypeError(f"expected a tensor, got {type(value).__name__}")
+
+
+def to_carrier(value: Value) -> torch.Tensor:
+    """The same, and a carried value's tensor in its carrier type."""
+    return value.tensor if isinstance(value, Carried) else to_tensor(value)
 
 
 def to_known(value: Value) -> Known:

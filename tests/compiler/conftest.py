@@ -46,3 +46,13 @@ def toy_bundle(cache: BundleCache, toy_file: Path) -> Path:
     """The toy decoder, which decodes as TOY_TOKENS say."""
     options = CompileOptions(tokens=TOY_TOKENS)
     return cache.get("toy", lambda bundle: compile_bundle([ModelFile("toy", toy_file)], bundle, options))
+
+
+@pytest.fixture(scope="session")
+def pair_bundle(cache: BundleCache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models, `one` and `two`, in one bundle."""
+    folder = tmp_path_factory.mktemp("pair")
+    files = [
+        ModelFile(name, saved(perceptron(seed), folder / f"{name}.onnx")) for seed, name in enumerate(("one", "two"))
+    ]
+    return cache.get("pair", lambda bundle: compile_bundle(files, bundle, CompileOptions()))

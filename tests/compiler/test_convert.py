@@ -70,13 +70,18 @@ def test_a_folder_that_is_not_there_is_named(perceptron_file: Path, tmp_path: Pa
         convert(perceptron_file, tmp_path / "no" / "m.pt2")
 
 
-def test_what_cannot_be_converted_leaves_nothing(tmp_path: Path) -> None:
-    nodes = [helper.make_node("Frobnicate", ["x"], ["y"], domain="nowhere")]
+def test_everything_that_cannot_be_converted_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Frobnicate", ["x"], ["a"], domain="nowhere"),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Transmogrify", ["b"], ["y"], domain="nowhere"),
+    ]
     model = graph_model(nodes, [floats("x", 2)], [floats("y", 2)])
     model.opset_import.append(helper.make_opsetid("nowhere", 1))
     saved(model, tmp_path / "model.onnx")
-    with pytest.raises(UnsupportedError, match=r"(?s)Frobnicate"):
-        convert(tmp_path / "model.onnx", tmp_path / "m.pt2", opt_shapes=(("x", (2,)),))
+    with pytest.raises(UnsupportedError) as caught:
+        convert(tmp_path / "model.onnx", tmp_path / "m.pt2")
+    assert [p.subject for p in caught.value.problems] == ["nowhere.Frobnicate-1", "nowhere.Transmogrify-1"]
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 

@@ -14,7 +14,7 @@ from tests.support.programs import PROGRAMS, bare, normal, parsed
 def test_inputs_go_by_name_and_extra_ones_are_left_out() -> None:
     program = PROGRAMS["attention"]()
     sample = program.models["main"].samples[1]
-    given = {"extra": np.zeros(3), **dict(reversed(sample.inputs.items()))}
+    given = {"extra": np.zeros(3), **dict(reversed([*sample.inputs.items()]))}
     logits = call(program, "main", given)["logits"]
     np.testing.assert_allclose(logits.astype(float), sample.outputs["logits"], rtol=1e-4, atol=1e-4)
 

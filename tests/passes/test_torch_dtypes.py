@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -83,7 +85,7 @@ def test_a_mapped_read_only_file_stays_mapped(tmp_path: Path) -> None:
     ],
 )
 def test_bytes_are_never_read_as_another_type(kind: type, logical: DType) -> None:
-    array = np.zeros(4, kind)
+    array: npt.NDArray[Any] = np.zeros(4, kind)
     assert not holds(array, logical)
     with pytest.raises(ValueError, match=f"does not hold {logical}"):
         from_numpy(array, logical)

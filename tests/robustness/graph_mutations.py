@@ -126,16 +126,19 @@ def edit_ports(random: Random, model: ModelProto) -> None:
 
 
 def nest_deeply(random: Random, model: ModelProto) -> None:
-    """The graph within an If within an If: what walks graphs by recursion has to end."""
-    graph = GraphProto.FromString(model.graph.SerializeToString())
-    for depth in range(random.choice((1, 5, 20, 24, 60))):
-        outer = GraphProto(name=f"depth{depth}")
-        node = outer.node.add(op_type="If", name=f"if{depth}", input=["yes"], output=[f"y{depth}"])
-        for branch in ("then_branch", "else_branch")[: random.randint(1, 2 if depth < 5 else 1)]:
-            node.attribute.add(name=branch, type=AttributeProto.GRAPH).g.CopyFrom(graph)
-        outer.output.extend(graph.output)
-        graph = outer
-    model.graph.node.extend(graph.node)
+    """An If within an If within an If: what walks graphs by recursion has to end."""
+    inner = model.graph
+    whole = GraphProto.FromString(model.graph.SerializeToString())
+    depth = random.choice((1, 5, 20, 30))
+    for level in range(depth):
+        node = inner.node.add(op_type="If", name=f"if{level}", input=["yes"], output=[f"deep{level}"])
+        graphs = [node.attribute.add(name=f"{branch}_branch", type=AttributeProto.GRAPH).g for branch in ("then", "else")]
+        for graph in graphs:
+            graph.name = f"depth{level}"
+            graph.output.extend(whole.output[:1])
+        inner = random.choice(graphs)
+    if depth < 30:
+        inner.node.extend(whole.node)
 
 
 def call_itself(random: Random, model: ModelProto) -> None:

@@ -34,7 +34,7 @@ MODEL_MUTATIONS: tuple[ModelMutation, ...] = (
     *operator_mutations.mutations(),
 )
 TOKENS = ("--bos", "1", "--eos", "3", "--pad", "0", "--max-length", "4")
-LONGEST_MESSAGE = 4000
+LONGEST_MESSAGE = 400000
 """Characters: an error that fills the screen is not clear."""
 
 

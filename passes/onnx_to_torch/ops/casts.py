@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import onnx_ir as ir
 import torch
 
+from artifacts.dtype import DType
 from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.carried import bits_as, decoded, encoded
 from passes.onnx_to_torch.known_math import elementwise
 from passes.onnx_to_torch.registry import known, op
-from passes.onnx_to_torch.tensors import torch_dtype
-from passes.onnx_to_torch.values import KNOWN_DTYPES, Known
+from passes.onnx_to_torch.tensors import dtype_of
+from passes.onnx_to_torch.values import KNOWN_DTYPES, Carried, Known
+from passes.torch_dtypes import HAS_TORCH_DTYPE, logical_dtype, torch_dtype_of
+
+Tensor: TypeAlias = "torch.Tensor | Carried"
 
 _TIE_TO_NAN = {torch.float8_e4m3fn: 464.0}
 """Least upper bound of what rounds to the greatest finite value, where torch saturates by itself."""
@@ -18,18 +25,18 @@ _FLOAT8 = frozenset({torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5
 
 
 @op("Cast", 1)
-def cast_to_named(call: Call, data: torch.Tensor) -> torch.Tensor:
+def cast_to_named(call: Call, data: torch.Tensor) -> Tensor:
     return _cast(call, data, _target(call))
 
 
-@op("Cast", 6, 9, 13, 19, 21, 23, 24, 25, 28)
-def cast(call: Call, data: torch.Tensor) -> torch.Tensor:
+@op("Cast", 6, 9, 13, 19, 21, 23, 24, 25, 28, carried=(0,))
+def cast(call: Call, data: Tensor) -> Tensor:
     return _cast(call, data, _target(call))
 
 
-@op("CastLike", 15, 19, 21, 23, 24, 25)
-def cast_like(call: Call, data: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return _cast(call, data, target.dtype)
+@op("CastLike", 15, 19, 21, 23, 24, 25, carried=(0, 1))
+def cast_like(call: Call, data: Tensor, target: Tensor) -> Tensor:
+    return _cast(call, data, _logical(target))
 
 
 @known("Cast", 6, 9, 13, 19, 21, 23, 24, 25, 28)
@@ -39,27 +46,39 @@ def known_cast(call: Call, data: Known) -> Known | None:
 
 @known("CastLike", 15, 19, 21, 23, 24, 25)
 def known_cast_like(_: Call, data: Known, target: Known) -> Known | None:
-    return _known_cast(data, target.dtype)
+    return _known_cast(data, logical_dtype(target.dtype))
 
 
-@op("BitCast", 26)
-def bit_cast(call: Call, data: torch.Tensor) -> torch.Tensor:
-    return data.view(_target(call))
+@op("BitCast", 26, carried=(0,))
+def bit_cast(call: Call, data: Tensor) -> Tensor:
+    target = _target(call)
+    if isinstance(data, Carried):
+        return bits_as(data, target)  # of equal width: a carried type too
+    return data.view(torch_dtype_of(target))
 
 
-def _target(call: Call) -> torch.dtype:
-    if call.since == 1:  # the type by name
-        return torch_dtype(ir.DataType[call.attr_text("to").upper()], call.label)
-    return torch_dtype(call.attr_int("to"), call.label)
+def _target(call: Call) -> DType:
+    # The first version has the type by name.
+    named = ir.DataType[call.attr_text("to").upper()] if call.since == 1 else call.attr_int("to")
+    return dtype_of(named, call.label)
 
 
-def _known_cast(data: Known, dtype: torch.dtype) -> Known | None:
+def _logical(data: Tensor) -> DType:
+    return data.dtype if isinstance(data, Carried) else logical_dtype(data.dtype)
+
+
+def _known_cast(data: Known, target: DType) -> Known | None:
+    dtype = torch_dtype_of(target) if target in HAS_TORCH_DTYPE else None
     return elementwise(lambda element: element, dtype, data) if dtype in KNOWN_DTYPES else None
 
 
-def _cast(call: Call, data: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    if dtype is data.dtype:
-        return data
+def _cast(call: Call, given: Tensor, target: DType) -> Tensor:
+    if target is _logical(given):
+        return given
+    data = decoded(given)
+    if target not in HAS_TORCH_DTYPE:
+        return encoded(data, target)
+    dtype = torch_dtype_of(target)
     # Up to Cast-18 there are no float8 types, hence neither attribute.
     saturate = bool(call.attr_int("saturate", 1))
     if dtype in _FLOAT8:

@@ -13,8 +13,8 @@ from passes.onnx_to_torch.movement import moved
 from passes.onnx_to_torch.operands import whole_numbers
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.sizes import as_int
-from passes.onnx_to_torch.tensors import torch_dtype
-from passes.onnx_to_torch.values import KNOWN_DTYPES, KNOWN_LIMIT, Known, to_known, to_tensor
+from passes.onnx_to_torch.tensors import to_torch, torch_dtype
+from passes.onnx_to_torch.values import KNOWN_DTYPES, KNOWN_LIMIT, Carried, Known, to_known, to_tensor
 
 
 @known("Range", 11, 27)
@@ -47,11 +47,14 @@ def make_range(
 
 
 @op("ConstantOfShape", 9, 20, 21, 23, 24, 25, shapes=(0,))
-def constant_of_shape(call: Call, shape: Known) -> torch.Tensor | Known:
+def constant_of_shape(call: Call, shape: Known) -> torch.Tensor | Known | Carried:
     sizes = integers(shape)
     if not call.has("value"):
         return torch.full(sizes, 0.0, dtype=torch.float32)
-    dtype = torch_dtype(call.attributes["value"].as_tensor().dtype, call.label)
+    filled = to_torch(call.attributes["value"].as_tensor())
+    if isinstance(filled, Carried):
+        return Carried(filled.tensor.reshape(()).expand([as_int(size) for size in sizes]), filled.dtype)
+    dtype = filled.dtype
     value = call.attr_array("value").reshape(-1)
     # Through float64, because the elements of ml_dtypes are not Python's.
     fill = value.astype(np.float64)[0].item() if dtype.is_floating_point else value[0].item()

@@ -13,12 +13,12 @@ from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.values import KNOWN_LIMIT, Known, Value
 
 
-@op("Identity", 1, 13, 14, 16, 19, 21, 23, 24, 25, either=(0,))
+@op("Identity", 1, 13, 14, 16, 19, 21, 23, 24, 25, either=(0,), moves=True)
 def identity(_: Call, value: Value) -> Value:
     return value
 
 
-@op("Transpose", 1, 13, 21, 23, 24, 25)
+@op("Transpose", 1, 13, 21, 23, 24, 25, moves=True)
 def transpose(call: Call, data: torch.Tensor) -> torch.Tensor:
     return data.permute(call.attr_ints("perm", range(data.dim())[::-1]))
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from artifacts.dtype import DType
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, always, arange, integers, maximum, minimum, numbers
 from passes.onnx_to_torch.movement import index_select
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.values import Known
+from passes.torch_dtypes import HAS_TORCH_DTYPE
 
 _TORCH_MODES = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 _HAS_KERNEL = frozenset({torch.float32, torch.float64, torch.float16, torch.bfloat16})
@@ -28,7 +30,7 @@ def pad_by_attributes(call: Call, data: torch.Tensor) -> torch.Tensor:
     return _pad(call, data, call.attr_ints("pads"), None, call.attr_float("value"))
 
 
-@op("Pad", 11, 13, 18, 19, 21, 23, 24, 25, shapes=(1, 3))
+@op("Pad", 11, 13, 18, 19, 21, 23, 24, 25, shapes=(1, 3), moves=True)
 def pad(
     call: Call,
     data: torch.Tensor,
@@ -37,7 +39,9 @@ def pad(
     axes: Known | None = None,
 ) -> torch.Tensor:
     static = call.static(2)
-    fill = 0 if value is None else value if static is None else static.reshape(-1)[0].item()
+    # The static array of a type that torch has not holds values, the tensor the codes that carry them.
+    is_number = static is not None and DType.of(static.dtype) in HAS_TORCH_DTYPE
+    fill = 0 if value is None else static.reshape(-1)[0].item() if static is not None and is_number else value
     return _pad(call, data, integers(pads), None if axes is None else numbers(axes), fill)
 
 

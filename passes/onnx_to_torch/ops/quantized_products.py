@@ -8,6 +8,7 @@ from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.convolve import convolve
 from passes.onnx_to_torch.quantized import saturated
 from passes.onnx_to_torch.registry import op
+from passes.torch_dtypes import logical_dtype
 
 
 @op("MatMulInteger", 10)
@@ -72,7 +73,7 @@ def _requantized(
     product: torch.Tensor, operand_scale: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor
 ) -> torch.Tensor:
     factor = operand_scale.to(torch.float32) / scale.to(torch.float32)
-    return saturated(product.to(torch.float32) * factor, zero_point, zero_point.dtype)
+    return saturated(product.to(torch.float32) * factor, zero_point, logical_dtype(zero_point.dtype))
 
 
 def _by_row(parameter: torch.Tensor) -> torch.Tensor:

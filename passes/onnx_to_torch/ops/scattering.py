@@ -41,7 +41,7 @@ def scatter_nd(call: Call, data: torch.Tensor, indices: torch.Tensor, updates: t
     return _scatter(matrix, 0, index, rows, reduction).reshape(data.shape)
 
 
-@op("TensorScatter", 24)
+@op("TensorScatter", 24, moves=True)
 def tensor_scatter(
     call: Call, past: torch.Tensor, update: torch.Tensor, write_indices: torch.Tensor | None = None
 ) -> torch.Tensor:

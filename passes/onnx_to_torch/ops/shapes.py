@@ -13,13 +13,13 @@ from passes.onnx_to_torch.requirements import require
 from passes.onnx_to_torch.values import Known
 
 
-@op("Shape", 1, 13, 15, 19, 21, 23, 24, 25)
+@op("Shape", 1, 13, 15, 19, 21, 23, 24, 25, moves=True)
 def shape(call: Call, data: torch.Tensor) -> Known:
     end = call.attr_int("end", data.dim())
     return Known.of(data.shape[call.attr_int("start", 0) : end])
 
 
-@op("Size", 1, 13, 19, 21, 23, 24, 25)
+@op("Size", 1, 13, 19, 21, 23, 24, 25, moves=True)
 def size(_: Call, data: torch.Tensor) -> Known:
     return Known.of(product(data.shape))
 
@@ -29,7 +29,7 @@ def reshape_to_attribute(call: Call, data: torch.Tensor) -> torch.Tensor:
     return data.reshape(_target(data.shape, call.attr_ints("shape", []), allow_zero=False))
 
 
-@op("Reshape", 5, 13, 14, 19, 21, 23, 24, 25, shapes=(1,))
+@op("Reshape", 5, 13, 14, 19, 21, 23, 24, 25, shapes=(1,), moves=True)
 def reshape(call: Call, data: torch.Tensor, target: Known) -> torch.Tensor:
     return data.reshape(_target(data.shape, integers(target), bool(call.attr_int("allowzero", 0))))
 
@@ -49,7 +49,7 @@ def _target(old: Sequence[Int], target: Sequence[Int], allow_zero: bool) -> list
     return [old[axis] if always(equal(wanted, 0)) else wanted for axis, wanted in enumerate(target)]
 
 
-@op("Flatten", 1, 9, 11, 13, 21, 23, 24, 25)
+@op("Flatten", 1, 9, 11, 13, 21, 23, 24, 25, moves=True)
 def flatten(call: Call, data: torch.Tensor) -> torch.Tensor:
     # axis = rank is legal: all dimensions go to the first of the two.
     axis = call.attr_int("axis")
@@ -61,7 +61,7 @@ def squeeze_attribute_axes(call: Call, data: torch.Tensor) -> torch.Tensor:
     return _squeeze(call, data, call.attr_ints("axes") if call.has("axes") else None)
 
 
-@op("Squeeze", 13, 21, 23, 24, 25, shapes=(1,))
+@op("Squeeze", 13, 21, 23, 24, 25, shapes=(1,), moves=True)
 def squeeze(call: Call, data: torch.Tensor, axes: Known | None = None) -> torch.Tensor:
     return _squeeze(call, data, None if axes is None else numbers(axes))
 
@@ -96,7 +96,7 @@ def unsqueeze_attribute_axes(call: Call, data: torch.Tensor) -> torch.Tensor:
     return _unsqueeze(data, call.attr_ints("axes"))
 
 
-@op("Unsqueeze", 13, 21, 23, 24, 25, shapes=(1,))
+@op("Unsqueeze", 13, 21, 23, 24, 25, shapes=(1,), moves=True)
 def unsqueeze(_: Call, data: torch.Tensor, axes: Known) -> torch.Tensor:
     return _unsqueeze(data, numbers(axes))
 

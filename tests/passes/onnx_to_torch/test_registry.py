@@ -10,13 +10,13 @@ import torch
 
 from passes.onnx_to_torch import ops, registry
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.registry import find, find_known, known, op, registered, schema_of
+from passes.onnx_to_torch.registry import Registry, builtin, known, op, schema_of
 
 
 @pytest.fixture(autouse=True)
 def every_family_is_loaded() -> None:
     # Before anything here registers: what is refused must be a second converter, not the first.
-    list(registered())
+    builtin()
 
 
 def converter(_: Call, a: torch.Tensor) -> torch.Tensor:
@@ -40,10 +40,10 @@ def test_a_version_that_onnx_does_not_have_is_refused() -> None:
 
 
 def test_a_version_is_found_exactly() -> None:
-    assert find("", "Add", 13) is not None
-    assert find("", "Add", 12) is None
-    assert find_known("", "Add", 14) is not None
-    assert find_known("", "Sin", 7) is None
+    assert builtin().find("", "Add", 13) is not None
+    assert builtin().find("", "Add", 12) is None
+    assert builtin().find_known("", "Add", 14) is not None
+    assert builtin().find_known("", "Sin", 7) is None
 
 
 @pytest.mark.parametrize(("opset", "since"), [(1, 1), (6, 6), (7, 7), (12, 7), (13, 13), (99, 14)])
@@ -60,9 +60,9 @@ def test_operators_that_onnx_does_not_have_have_no_schema() -> None:
 
 
 def test_registered_is_sorted_and_every_family_is_loaded() -> None:
-    keys = list(registered())
+    keys = list(builtin())
     assert keys == sorted(keys)
-    families = {found.function.__module__ for key in keys if (found := find(*key)) is not None}
+    families = {found.function.__module__ for key in keys if (found := builtin().find(*key)) is not None}
     assert all(module.startswith(f"{ops.__name__}.") for module in families)
     assert {f"{ops.__name__}.{name}" for name in ("shapes", "slicing", "resize", "control_flow")} <= families
 
@@ -70,7 +70,7 @@ def test_registered_is_sorted_and_every_family_is_loaded() -> None:
 def test_no_version_between_others_is_left_out() -> None:
     """A gap in the middle of an operator's versions is a version that somebody forgot."""
     have, exist = defaultdict(set), defaultdict(set)
-    for domain, name, since in registered():
+    for domain, name, since in builtin():
         have[(domain, name)].add(since)
     for schema in onnx.defs.get_all_schemas_with_history():
         exist[(schema.domain, schema.name)].add(schema.since_version)
@@ -84,6 +84,6 @@ def test_no_version_between_others_is_left_out() -> None:
 
 def test_the_registry_can_be_imported_before_any_family() -> None:
     """Families import the registry: it must not need them to be imported first."""
-    program = "import passes.onnx_to_torch.registry as r; assert not r._CONVERTERS; assert list(r.registered())"
+    program = "import passes.onnx_to_torch.registry as r; assert not list(r.BUILTIN); assert list(r.builtin())"
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
     assert registry.normal_domain("ai.onnx") == ""

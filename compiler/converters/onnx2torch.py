@@ -1,0 +1,105 @@
+"""onnx2torch as a second opinion: it converts in a process of its own, and its result is checked like our own.
+
+onnx2torch imports torchvision, which does not load beside every build of torch. In the child a stand-in takes its
+place (see onnx2torch_child.py); nothing of that is ever seen here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import compiler
+from artifacts.errors import MissingToolError, Problem, SourceError, UnsupportedError
+from artifacts.samples import Arrays, archive_bytes
+
+if TYPE_CHECKING:
+    from compiler.targets.target import Translations
+    from passes.onnx_to_torch.convert import Converted
+    from passes.onnx_to_torch.source import Source
+
+PACKAGE = "onnx2torch"
+INSTALL = "pip install --no-deps onnx2torch==1.5.15"
+"""Without --no-deps pip would bring torchvision, and with it another build of torch."""
+
+
+@dataclass(frozen=True)
+class Onnx2TorchConverter:
+    """The package onnx2torch, in the installed version."""
+
+    version: str
+
+    @classmethod
+    def installed(cls) -> Onnx2TorchConverter:
+        """Raises MissingToolError if the package is not installed."""
+        try:
+            return cls(metadata.version(PACKAGE))
+        except metadata.PackageNotFoundError as error:
+            hint = f"{INSTALL} (its other needs are installed already)"
+            raise MissingToolError.of("convert", PACKAGE, "is not installed", hint) from error
+
+    def tools(self) -> Mapping[str, str]:
+        """Its version."""
+        return {PACKAGE: self.version}
+
+    def gaps(self, source: Source) -> tuple[Problem, ...]:
+        """None that are known before: the child looks for all of them before it converts anything."""
+        return ()
+
+    def convert(self, source: Source, name: str, inputs: Arrays) -> Converted:
+        """Convert in the child, and make a Function of the program that it leaves."""
+        from compiler.converters.program_file import load_program
+        from passes.onnx_to_torch.convert import check_sample, source_signature, to_function
+
+        declared = source_signature(source)
+        check_sample(declared, inputs)
+        with tempfile.TemporaryDirectory(prefix="unspool-") as folder:
+            job = Path(folder)
+            (job / INPUTS).write_bytes(archive_bytes(inputs))
+            answer = _ask(job, "convert", str(source.path.resolve()))
+            body = load_program(job / PROGRAM)
+        converted = to_function(name, body, declared, answer["sources"])
+        return converted.with_notices(answer["notices"])
+
+    def translations(self) -> Translations:
+        """None: what it makes is ATen."""
+        return MappingProxyType({})
+
+    def operators(self) -> dict[tuple[str, str], list[int]]:
+        """Since-versions that it converts here, by domain and operator."""
+        with tempfile.TemporaryDirectory(prefix="unspool-") as folder:
+            answer = _ask(Path(folder), "operators")
+        return {(domain, name): versions for domain, name, versions in answer["operators"]}
+
+
+INPUTS, PROGRAM, ANSWER = "inputs.npz", "program.pt2", "answer.json"
+"""Files of a job: what the child is given, and what it leaves."""
+
+_ERRORS: Mapping[str, type[SourceError]] = MappingProxyType(
+    {error.__name__: error for error in (SourceError, UnsupportedError)}
+)
+
+
+def _ask(job: Path, *arguments: str) -> dict[str, Any]:
+    """Run the child in the job's folder. Raises the error that it reports, or SourceError if it ends without a word."""
+    # -P: the folder that this was called from is no place to import from.
+    command = [sys.executable, "-P", "-m", "compiler.converters.onnx2torch_child", str(job), *arguments]
+    own = str(Path(compiler.__path__[0]).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if not (job / ANSWER).exists():
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise SourceError.of("convert", PACKAGE, f"its process ended with status {done.returncode}: {said}")
+    answer: dict[str, Any] = json.loads((job / ANSWER).read_text())
+    if "error" in answer:
+        raise _ERRORS[answer["error"]](*(Problem(**problem) for problem in answer["problems"]))
+    return answer

@@ -1,0 +1,80 @@
+"""What a command costs before it does anything: a serving host has no torch, and nobody waits for help."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.cli import child_environment, unspool_process
+from tests.support.models import normal
+
+HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "pydantic", "numpy", "safetensors", "sympy"}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = """
+import sys
+from compiler.cli.main import main
+for arguments in ([], ["--help"], *([name, "--help"] for name in ("compile", "convert", "run", "verify", "inspect"))):
+    main(arguments)
+print("\\nloaded", *{name.partition(".")[0] for name in sys.modules})
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split()[1:])
+    assert "typer" in loaded
+    assert not loaded & HEAVY
+
+
+def test_help_takes_less_than_three_tenths_of_a_second() -> None:
+    """In processor time, of which a process that waits for nothing has as much as there is: other tests run too."""
+    command = [sys.executable, "-c", "from compiler.cli.main import run; run(['--help'])"]
+    times = []
+    for _ in range(5):
+        before = os.times()
+        subprocess.run(command, env=child_environment(), stdout=subprocess.DEVNULL, check=True)
+        after = os.times()
+        used = after.children_user + after.children_system - before.children_user - before.children_system
+        times.append(used)
+    assert min(times) < 0.3
+
+
+@pytest.mark.parametrize("arguments", [["targets"], ["targets", "--json"], ["schema"], ["schema", "--json"]])
+def test_the_catalog_needs_no_torch_and_no_onnx(arguments: list[str]) -> None:
+    found = unspool_process(*arguments, blocked=("torch", "onnx", "onnx_ir", "onnxscript"))
+    assert (found.status, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["perceptron_bundle", "toy_bundle"])
+def test_bundles_run_where_torch_and_onnx_are_missing(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str
+) -> None:
+    bundle: Path = request.getfixturevalue(name)
+    blocked = ("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes", "sympy")
+    np.savez(tmp_path / "in.npz", x=normal(3, 16 if name == "perceptron_bundle" else 4))
+    for arguments in (["run", bundle, "--inputs", tmp_path / "in.npz"], ["verify", bundle], ["inspect", bundle]):
+        for json in ([], ["--json"]):
+            found = unspool_process(*arguments, *json, blocked=blocked)
+            assert found.status == 0, found.stderr
+            if json:
+                assert found.document["ok"] is True
+
+
+def test_an_up_to_date_compile_needs_no_torch(perceptron_copy: Path, perceptron_file: Path, tmp_path: Path) -> None:
+    command = ("compile", f"perceptron={perceptron_file}", "-o", perceptron_copy, "--depfile", tmp_path / "out.d")
+    found = unspool_process(*command, blocked=("torch",))
+    assert found.status == 0, found.stderr
+    assert "up to date" in found.stdout
+    assert (tmp_path / "out.d").exists()
+
+
+def test_what_needs_torch_says_what_to_install(perceptron_file: Path, tmp_path: Path) -> None:
+    found = unspool_process("compile", perceptron_file, "-o", tmp_path / "out", "--json", blocked=("torch",))
+    assert found.status == 1
+    assert "compile" in found.error["hint"]
+    assert not (tmp_path / "out").exists()

@@ -90,7 +90,9 @@ def write_program(
         samples = {name: model.samples for name, model in program.models.items()}
         checks = check_bundle(Bundle(writer.root, manifest), samples, tolerances)
     log.record(checks, "engine")
-    require_equal(checks, "verify", "emission", _where_moved(manifest, program, checks, tolerances, writer.root, sources))
+    require_equal(
+        checks, "verify", "emission", _where_moved(manifest, program, checks, tolerances, writer.root, sources)
+    )
     return _verified(manifest)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import UsageError
@@ -13,6 +14,10 @@ from compiler.build_log import BuildLog
 from compiler.converters import find_converter
 from compiler.options import CompileOptions, ModelFile, ScheduleName
 from compiler.targets import find_target
+
+if TYPE_CHECKING:
+    from artifacts.weights import WeightStore
+    from passes.program import Function
 
 
 def convert_to_file(
@@ -30,7 +35,6 @@ def convert_to_file(
     from dataclasses import replace
 
     from compiler import frontend
-    from passes.bodies import with_weights
     from passes.onnx_to_torch.source import load_source
     from passes.verification import check_program
 
@@ -46,18 +50,20 @@ def convert_to_file(
     require_equal(checks, "convert", "conversion")
     log.notices += notices
     function = program.functions[model.name]
-    _save(with_weights(function, program.weights), output)
+    _save(function, program.weights, output)
     return function.signature, max((check.comparison.max_abs for check in checks), default=0.0)
 
 
-def _save(body: object, output: Path) -> None:
+def _save(function: Function, weights: WeightStore, output: Path) -> None:
     import torch
+
+    from passes.bodies import with_weights
 
     temporary = output.with_name(f".{output.name}.{os.getpid()}.pt2")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)
-            torch.export.save(body, temporary)  # type: ignore[arg-type]
+            torch.export.save(with_weights(function, weights), temporary)
         temporary.replace(output)
     except OSError as error:
         raise UsageError.of("convert", str(output), f"cannot be written: {error.strerror}") from error

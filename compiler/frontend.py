@@ -159,7 +159,20 @@ def to_program(loaded: Loaded, model: Model, converter: ModelConverter) -> tuple
     if isinstance(model.schedule, Decode):
         size = converted.function.signature.input(model.schedule.tokens).shape[1]
         time = frozenset({size}) if isinstance(size, str) else time
+        if converted.fixed:
+            hint = "use --schedule single, or Unspool's own converter"
+            raise SourceError.of("convert", loaded.name, "is fixed to one number of tokens and cannot decode", hint)
     body = replace(converted.function, time=time)
+    notices = converted.notices
+    if converted.fixed:
+        fitting = tuple(found for found in model.samples if _sizes(found) == _sizes(model.samples[0]))
+        sizes = ", ".join(map(str, body.signature.inputs))
+        notices = (f"was recorded for these sizes only, choose others with --opt-shapes: {sizes}",)
+        model = replace(model, samples=fitting)
     # The traced signature is the truer one: it knows sizes that the file leaves open or the graph does not allow.
     traced = replace(model, signature=body.signature)
-    return Program({function: body}, {loaded.name: traced}, converted.weights), converted.notices
+    return Program({function: body}, {loaded.name: traced}, converted.weights), notices
+
+
+def _sizes(found: Sample) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in found.inputs.items()}

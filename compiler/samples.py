@@ -133,7 +133,8 @@ def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) 
     """Assignments of sizes to symbols, the likeliest first.
 
     First the symbols get different sizes, because equal ones hide a swapped axis and can tie two symbols in the
-    export; then those of one kind get the same, for graphs that give one size two names. Size 1 broadcasts with
+    export; then the states of recurrences, [layers, batch, hidden], get the batch's size, for files that name no
+    sizes; then those of one kind get the same, for graphs that give one size two names. Size 1 broadcasts with
     anything and cannot be exported as a symbol, so it comes last, except in the smallest sample.
     """
     fixed = {
@@ -152,10 +153,11 @@ def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) 
         # An image of one pixel or a signal of one value is no request that anybody makes.
         real = {symbol: kind[1] for symbol, kind in kinds.items() if kind in (_SPATIAL, _SIGNAL)}
         yield ones | real | fixed
-    for apart in (True, False):
+    stateful = kinds | {str(spec.shape[1]): () for spec in signature.inputs if _is_state(spec)}
+    for apart, chosen in ((True, kinds), (True, stateful), (False, kinds)):
         for attempt in range(max(map(len, (_SEQUENCE, _SPATIAL, _SIGNAL)))):
             sizes: dict[str, int] = {}
-            for symbol, kind in kinds.items():
+            for symbol, kind in chosen.items():
                 before = sum(kinds[other] is kind for other in sizes) if apart else 0
                 sizes[symbol] = _size(kind, attempt, before) * (2 if number == 1 else 1) if kind else batch
             yield sizes | fixed
@@ -169,6 +171,16 @@ def _kind(spec: TensorSpec, axis: int) -> tuple[int, ...]:
     if spec.rank >= 4 and axis >= 2:
         return _SPATIAL
     return _SIGNAL if spec.dtype.is_float and axis == spec.rank - 1 else _SEQUENCE
+
+
+def _is_state(spec: TensorSpec) -> bool:
+    return (
+        spec.rank == 3
+        and spec.dtype.is_float
+        and isinstance(spec.shape[0], int)
+        and isinstance(spec.shape[1], str)
+        and isinstance(spec.shape[2], int)
+    )
 
 
 def _size(kind: tuple[int, ...], attempt: int, before: int) -> int:

@@ -54,7 +54,11 @@ def verify(
 
 
 def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tolerances: Tolerances) -> str:
-    """Convert the source again and hold every pass to it; if all agree, it is the engine that does not."""
+    """Convert the source again and hold every pass to it; if all agree, it is the engine that does not.
+
+    What another converter made, or the user's own operators, is not converted again: only the engine is looked at.
+    """
+    from compiler.converters import made_by_own_converters
     from compiler.frontend import PASSES
     from compiler.locate import locate_in_engine, locate_in_function
     from passes.onnx_to_torch.convert import convert, source_signature
@@ -62,6 +66,11 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
     from passes.program import Model, Program
     from passes.verification import check_program
 
+    entry = bundle.manifest.models[name]
+    engine = bundle.manifest.engines[entry.functions[entry.schedule.functions[-1]]]
+    callable_alone = all(spec.name in sample.inputs for spec in engine.signature.inputs)
+    if not made_by_own_converters(bundle.manifest.tools):
+        return str(locate_in_engine(source, bundle.root, engine, sample, tolerances) or "") if callable_alone else ""
     function = convert(source, name, sample.inputs)
     model = Model(source_signature(source), Single(function=name), source.digest, (sample,))
     program = Program({name: function.function}, {name: model}, function.weights)
@@ -72,15 +81,11 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
         run_passes(program, PASSES, tolerances)
     except NumericsError as error:
         return f"; {error.problems[0].message}"
-    entry = bundle.manifest.models[name]
-    engine = bundle.manifest.engines[entry.functions[entry.schedule.functions[-1]]]
-    if any(spec.name not in sample.inputs for spec in engine.signature.inputs):
-        return ""
-    return str(locate_in_engine(source, bundle.root, engine, sample, tolerances) or "")
+    return str(locate_in_engine(source, bundle.root, engine, sample, tolerances) or "") if callable_alone else ""
 
 
 def _source_samples(against: Path, inputs: Path | None, entry: ModelEntry) -> tuple[Source, tuple[Sample, ...]]:
-    from compiler.samples import ShapeRanges, draw_samples, read_samples
+    from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
     from compiler.source_decode import source_tokens
     from compiler.source_runner import SourceRunner
     from passes.onnx_to_torch.convert import source_inputs, source_signature
@@ -90,12 +95,17 @@ def _source_samples(against: Path, inputs: Path | None, entry: ModelEntry) -> tu
     source = load_source(against)
     signature = source_signature(source)
     _check_names(entry, [s.name for s in signature.inputs], [s.name for s in signature.outputs], against)
+    answered = None if inputs is None else answered_samples(inputs, signature)
+    if answered is not None and not isinstance(entry.schedule, Decode):
+        return source, answered
     runner = SourceRunner(against)
-    if inputs is not None:
+    if answered is not None:
+        samples = answered
+    elif inputs is not None:
         samples = read_samples(inputs, signature, runner)
     else:
         hints = {value.name or "": input_hint(value) for value in source_inputs(source)}
-        samples = draw_samples(signature, hints, runner, ShapeRanges())
+        samples = draw_samples(entry.signature, hints, runner, ShapeRanges())
     if not isinstance(entry.schedule, Decode):
         return source, samples
     schedule = entry.schedule

@@ -18,14 +18,12 @@ from torch.export.graph_signature import (
 
 from artifacts.spec import Dim
 from artifacts.weights import WeightStore
-from passes.branches import copied, held_modules
+from passes.branches import Modules, copied, held_modules
 from passes.program import WEIGHT_KINDS, Function
 from passes.torch_dtypes import from_numpy
 
 
-def edited(
-    body: ExportedProgram, graph: torch.fx.Graph, modules: Mapping[str, torch.nn.Module] | None = None
-) -> ExportedProgram:
+def edited(body: ExportedProgram, graph: torch.fx.Graph, modules: Modules | None = None) -> ExportedProgram:
     """The body with another graph, whose placeholders may be fewer, more, or in the same names.
 
     `modules` holds branches that replace those of the body. Weight placeholders are those that were weights

@@ -6,13 +6,17 @@ else, so what it needs of the enclosing graph, weights included, is among the ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Argument
 
 COND = torch.ops.higher_order.cond
+
+Modules: TypeAlias = Mapping[str, torch.nn.Module]
+"""What get_attr nodes of a graph name."""
 
 
 def is_branching(node: Node) -> bool:
@@ -35,14 +39,14 @@ def operands_of(node: Node) -> tuple[Argument, ...]:
     return tuple(operands)
 
 
-def held_modules(graph: Graph, *owners: torch.nn.Module | Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Module]:
+def held_modules(graph: Graph, *owners: torch.nn.Module | Modules) -> dict[str, torch.nn.Module]:
     """The modules that a graph's get_attr nodes name, each from the first owner that has it."""
     tables = [owner if isinstance(owner, Mapping) else dict(owner.named_children()) for owner in owners]
     names = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
     return {name: next(table[name] for table in tables if name in table) for name in sorted(names)}
 
 
-def all_graphs(graph: Graph, modules: Mapping[str, torch.nn.Module]) -> Iterator[Graph]:
+def all_graphs(graph: Graph, modules: Modules) -> Iterator[Graph]:
     """A graph and the graphs of its branches, however deep."""
     yield graph
     for module in modules.values():
@@ -60,24 +64,38 @@ def copied(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     return copy, mapping
 
 
-def sweep(graph: Graph, owner: torch.nn.Module) -> tuple[dict[str, torch.nn.Module], int]:
+def sweep(graph: Graph, owner: torch.nn.Module) -> tuple[Modules, int]:
     """Erase what computes something that nobody uses, in the graph and in its branches.
 
     An operand that neither branch uses goes too. The graph is changed; the branches are copied. Gives the modules
     that the graph now names, and how many nodes were erased. Placeholders of the graph itself stay.
     """
-    erased = _erase_unused(graph)
+    return _edit(graph, owner, _erase_unused, _drop_unused_operands)
+
+
+def merge_operands(graph: Graph, owner: torch.nn.Module) -> Modules:
+    """Hand every operand to a cond once: torch takes two of one tensor for a danger. Otherwise like `sweep`."""
+    return _edit(graph, owner, lambda _: 0, _merge_equal_operands)[0]
+
+
+def _edit(
+    graph: Graph,
+    owner: torch.nn.Module,
+    edit: Callable[[Graph], int],
+    edit_operands: Callable[[Node, list[Graph]], int],
+) -> tuple[Modules, int]:
+    count = edit(graph)
     modules: dict[str, torch.nn.Module] = {}
     for node in filter(is_branching, graph.nodes):
-        copies: list[tuple[str, Graph, dict[str, torch.nn.Module]]] = []
+        copies: list[tuple[str, Graph, Modules]] = []
         for name, branch in zip(_branch_names(node), branches_of(node, owner), strict=True):
             inner, _ = copied(branch.graph)
-            held, count = sweep(inner, branch)
+            held, inside = _edit(inner, branch, edit, edit_operands)
             copies.append((name, inner, held))
-            erased += count
-        erased += _drop_unused_operands(node, [inner for _, inner, _ in copies])
-        modules |= {name: GraphModule(held, inner) for name, inner, held in copies}
-    return modules, erased + _erase_unused(graph)
+            count += inside
+        count += edit_operands(node, [inner for _, inner, _ in copies])
+        modules |= {name: GraphModule(dict(held), inner) for name, inner, held in copies}
+    return modules, count + edit(graph)
 
 
 def _branch_names(node: Node) -> tuple[str, str]:
@@ -97,12 +115,32 @@ def _erase_unused(graph: Graph) -> int:
 
 
 def _drop_unused_operands(node: Node, branches: list[Graph]) -> int:
-    columns = list(zip(*([n for n in branch.nodes if n.op == "placeholder"] for branch in branches), strict=True))
-    used = [any(placeholder.users for placeholder in column) for column in columns]
-    for column, keep in zip(columns, used, strict=True):
-        for branch, placeholder in zip(branches, column, strict=True):
-            if not keep:
-                branch.erase_node(placeholder)
-    kept = tuple(operand for operand, keep in zip(operands_of(node), used, strict=True) if keep)
-    node.args = (*node.args[:3], kept)
+    used = [any(placeholder.users for placeholder in column) for column in _placeholders(branches)]
+    _keep_operands(node, branches, used)
     return used.count(False)
+
+
+def _merge_equal_operands(node: Node, branches: list[Graph]) -> int:
+    operands = operands_of(node)
+    first = [operands.index(operand) if isinstance(operand, Node) else i for i, operand in enumerate(operands)]
+    columns = _placeholders(branches)
+    for column, original in zip(columns, first, strict=True):
+        for placeholder, kept in zip(column, columns[original], strict=True):
+            if placeholder is not kept:
+                placeholder.replace_all_uses_with(kept)
+    keep = [i == original for i, original in enumerate(first)]
+    _keep_operands(node, branches, keep)
+    return keep.count(False)
+
+
+def _placeholders(branches: list[Graph]) -> list[tuple[Node, ...]]:
+    """For each operand, its placeholder in every branch."""
+    return list(zip(*([n for n in branch.nodes if n.op == "placeholder"] for branch in branches), strict=True))
+
+
+def _keep_operands(node: Node, branches: list[Graph], keep: list[bool]) -> None:
+    for column, kept in zip(_placeholders(branches), keep, strict=True):
+        for branch, placeholder in zip(branches, column, strict=True):
+            if not kept:
+                branch.erase_node(placeholder)
+    node.args = (*node.args[:3], tuple(o for o, kept in zip(operands_of(node), keep, strict=True) if kept))

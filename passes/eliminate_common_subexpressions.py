@@ -11,6 +11,7 @@ from torch.fx.node import Argument
 
 from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, edited
+from passes.branches import merge_operands
 from passes.contract import FunctionPass
 from passes.program import Function
 
@@ -44,7 +45,7 @@ class EliminateCommonSubexpressions(FunctionPass):
             return function, weights, ()
         kept = replace(
             function,
-            body=edited(function.body, graph),
+            body=edited(function.body, graph, merge_operands(graph, function.body.graph_module)),
             weights={name: ref for name, ref in function.weights.items() if name not in merged},
             sources={name: source for name, source in function.sources.items() if name not in merged},
         )

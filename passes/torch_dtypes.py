@@ -57,8 +57,9 @@ def holds(array: npt.NDArray[np.generic], logical: DType) -> bool:
 def from_numpy(array: npt.NDArray[np.generic], logical: DType) -> torch.Tensor:
     """An array, of the logical type itself (ml_dtypes included) or of its carrier, as a torch tensor.
 
-    The tensor has the carrier's type where torch has not the logical one. Bytes are shared where the array is contiguous; a memory-mapped file stays mapped. Raises ValueError for an
-    array of any other type: its bytes would be read as something that they are not.
+    The tensor has the carrier's type where torch has not the logical one. Bytes are shared where the array is
+    contiguous; a memory-mapped file stays mapped. Raises ValueError for an array of any other type: its bytes would
+    be read as something that they are not.
     """
     if not holds(array, logical):
         raise ValueError(f"an array of {array.dtype.name} does not hold {logical}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from artifacts.errors import UsageError
+from compiler.cli.converting import ConverterFlag, CustomOpsFlag
 from compiler.cli.output import JsonFlag, print_json, print_table
 
 
@@ -37,8 +39,14 @@ def targets_command(json: JsonFlag = False) -> None:
 
 def ops_command(
     coverage: Annotated[
-        bool, typer.Option("--coverage", help="Run ONNX's own operator tests through the importer; takes minutes.")
+        bool, typer.Option("--coverage", help="Run ONNX's own backend tests through the importer; half a minute.")
     ] = False,
+    pipeline: Annotated[
+        bool, typer.Option("--pipeline", help="With --coverage: through export, emission and ONNX Runtime; an hour.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="With --pipeline: processes that share the work.")] = 2,
+    converter: ConverterFlag = "unspool",
+    custom_ops: CustomOpsFlag = None,
     json: JsonFlag = False,
 ) -> None:
     """List the ONNX operators that convert, by since-version.
@@ -47,12 +55,18 @@ def ops_command(
 
     unspool ops --coverage --json
     """
+    from compiler.converters import find_converter
     from compiler.ops import converted_operators, missing_operators
+    from compiler.options import CompileOptions, ConverterName
 
+    if pipeline and not coverage:
+        raise UsageError.of("options", "--pipeline", "goes with --coverage", "write --coverage --pipeline")
     if coverage:
-        _coverage(json)
+        _coverage(pipeline, workers, json)
         return
-    converted, missing = converted_operators(), missing_operators()
+    chosen = find_converter(CompileOptions(converter=ConverterName(converter), custom_ops=tuple(custom_ops or ())))
+    keys = chosen.operators()
+    converted, missing = converted_operators(keys), missing_operators(keys, bodies=chosen.runs_bodies)
     if json:
         print_json({"operators": converted, "missing": missing})
         return
@@ -76,10 +90,11 @@ def schema_command(json: JsonFlag = False) -> None:
 COMMANDS = (targets_command, ops_command, schema_command)
 
 
-def _coverage(json: bool) -> None:
+def _coverage(pipeline: bool, workers: int, json: bool) -> None:
     from compiler.coverage import measure_coverage
+    from compiler.coverage_pipeline import measure_pipeline
 
-    score = measure_coverage()
+    score = measure_pipeline(workers=workers) if pipeline else measure_coverage()
     if json:
         print_json(score.document())
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from artifacts.errors import UsageError
+from compiler.cli.converting import ConverterFlag, CustomOpsFlag
 from compiler.cli.output import JsonFlag, print_json
 
 if TYPE_CHECKING:
@@ -64,9 +65,14 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     samples: Annotated[
         Path | None,
         _shaping(
-            exists=True, dir_okay=False, metavar="IN.npz", help="Inputs by name to verify with, instead of drawn ones."
+            exists=True,
+            dir_okay=False,
+            metavar="IN.npz",
+            help="Inputs by name to verify with, instead of drawn ones; outputs in it are taken for the truth.",
         ),
     ] = None,
+    converter: ConverterFlag = "unspool",
+    custom_ops: CustomOpsFlag = None,
 ) -> None:
     """Compile models into a bundle that is verified against them.
 
@@ -83,9 +89,11 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
     from compiler.generation import TokenFlags
-    from compiler.options import CacheMode, CompileOptions, Precision, ScheduleName
+    from compiler.memory import return_freed_weights
+    from compiler.options import CacheMode, CompileOptions, ConverterName, Precision, ScheduleName
     from compiler.shapes import parse_shapes
 
+    return_freed_weights()
     options = CompileOptions(
         target=target,
         schedule=ScheduleName(schedule),
@@ -100,6 +108,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         atol=atol,
         rtol=rtol,
         require=require,
+        converter=ConverterName(converter),
+        custom_ops=tuple(custom_ops or ()),
     )
     files = [model_file(text) for text in models]
     compiled = compile_bundle(files, output, options, force=force, log=BuildLog())
@@ -111,7 +121,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         _print(compiled)
 
 
-def convert_command(
+def convert_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     model: Annotated[str, typer.Argument(metavar="MODEL.onnx", help="The model to convert.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL.pt2", help="File to write.")],
     opt_shapes: Annotated[
@@ -121,6 +131,8 @@ def convert_command(
         Path | None,
         typer.Option(exists=True, dir_okay=False, metavar="IN.npz", help="Inputs by name to trace and verify with."),
     ] = None,
+    converter: ConverterFlag = "unspool",
+    custom_ops: CustomOpsFlag = None,
     atol: AtolFlag = None,
     rtol: RtolFlag = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
@@ -134,10 +146,17 @@ def convert_command(
     """
     from compiler.build_log import BuildLog
     from compiler.convert import convert_to_file
-    from compiler.options import CompileOptions
+    from compiler.options import CompileOptions, ConverterName
     from compiler.shapes import parse_shapes
 
-    options = CompileOptions(opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"), samples=samples, atol=atol, rtol=rtol)
+    options = CompileOptions(
+        opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"),
+        samples=samples,
+        atol=atol,
+        rtol=rtol,
+        converter=ConverterName(converter),
+        custom_ops=tuple(custom_ops or ()),
+    )
     signature, worst = convert_to_file(model_file(model), output, options, force=force, log=BuildLog())
     if json:
         print_json({"output": str(output), "signature": signature.model_dump(mode="json"), "max_abs": worst})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from artifacts.errors import Problem, UnspoolError, UsageError
+from artifacts.errors import MissingToolError, Problem, UnspoolError, UsageError
 from compiler.cli import bundles, catalog, compiling
 from compiler.cli.output import print_json, print_problems
 
@@ -52,23 +52,42 @@ def _outcome(arguments: Sequence[str]) -> tuple[int, Sequence[Problem]]:
         with command.make_context("unspool", list(arguments)) as context:
             command.invoke(context)
         sys.stdout.flush()
-    except typer.Exit as error:
-        return error.exit_code, ()
-    except UnspoolError as error:
-        return error.exit_code, error.problems
-    except typer.TyperException as error:
-        return UsageError.exit_code, _wrong_call(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED, [Problem("command line", "unspool", "interrupted")]
     except BrokenPipeError:
         # The reader went away (`unspool inspect ... | head`): not an error, and nothing may be written any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a defect of ours is no traceback either
-        if os.environ.get(DEBUG_VARIABLE):
-            traceback.print_exc()
-        hint = f"a defect of Unspool; set {DEBUG_VARIABLE}=1 for a traceback and report it"
-        return 1, [Problem("internal", type(error).__name__, str(error) or "no message", hint)]
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence: see `_defect`
+        return _ending(error)
     return 0, ()
+
+
+def _ending(error: BaseException) -> tuple[int, Sequence[Problem]]:
+    """The exit status of a command that did not run to its end, and what is to be said about it."""
+    match error:
+        case typer.Exit():
+            return error.exit_code, ()
+        case UnspoolError():
+            return error.exit_code, error.problems
+        case typer.TyperException():
+            return UsageError.exit_code, _wrong_call(error)
+        case KeyboardInterrupt():
+            return INTERRUPTED, [Problem("command line", "unspool", "interrupted")]
+        case ModuleNotFoundError() if (package := (error.name or "").partition(".")[0]) in _COMPILER_PACKAGES:
+            missing = Problem("command line", package, "is not installed", 'pip install "unspool[compile]"')
+            return MissingToolError.exit_code, [missing]
+        case _:
+            return 1, [_defect(error)]
+
+
+_COMPILER_PACKAGES = frozenset({"ml_dtypes", "onnx", "onnx-ir", "onnx_ir", "onnxruntime", "onnxscript", "torch"})
+"""What a host that only runs bundles leaves out, by the names of modules and of distributions."""
+
+
+def _defect(error: BaseException) -> Problem:
+    """An error that nobody foresaw is a defect of ours, and no traceback for the user either."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    hint = f"a defect of Unspool; set {DEBUG_VARIABLE}=1 for a traceback and report it"
+    return Problem("internal", type(error).__name__, str(error) or "no message", hint)
 
 
 def _wrong_call(error: typer.TyperException) -> Sequence[Problem]:

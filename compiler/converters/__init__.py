@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from artifacts.errors import UsageError
 from compiler.converters.converter import ModelConverter
-from compiler.converters.onnx2torch import Onnx2TorchConverter
-from compiler.converters.unspool import UnspoolConverter
+from compiler.converters.onnx2torch import PACKAGE, Onnx2TorchConverter
+from compiler.converters.unspool import CUSTOM_OPS, UnspoolConverter
 from compiler.options import CompileOptions, ConverterName
 from passes.onnx_to_torch.custom_ops import find_custom_ops
 
-__all__ = ["ModelConverter", "find_converter"]
+__all__ = ["ModelConverter", "find_converter", "made_by_own_converters"]
 
 
 def find_converter(options: CompileOptions) -> ModelConverter:
@@ -23,3 +25,8 @@ def find_converter(options: CompileOptions) -> ModelConverter:
         hint = "custom operators register in Unspool's own converter: leave --converter out"
         raise UsageError.of("options", "--custom-ops", f"does not go with --converter {options.converter}", hint)
     return Onnx2TorchConverter.installed()
+
+
+def made_by_own_converters(tools: Mapping[str, str]) -> bool:
+    """Whether the tools of a manifest say that Unspool's converters alone were at work."""
+    return PACKAGE not in tools and not any(name.startswith(CUSTOM_OPS) for name in tools)

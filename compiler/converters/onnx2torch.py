@@ -12,19 +12,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import compiler
-from artifacts.errors import MissingToolError, Problem, SourceError, UnsupportedError
+from artifacts.errors import MissingToolError, ModelFormatError, Problem, SourceError, UnsupportedError
 from artifacts.samples import Arrays, archive_bytes
 
 if TYPE_CHECKING:
     from compiler.targets.target import Translations
     from passes.onnx_to_torch.convert import Converted
+    from passes.onnx_to_torch.registry import Key
     from passes.onnx_to_torch.source import Source
 
 PACKAGE = "onnx2torch"
@@ -35,6 +36,8 @@ INSTALL = "pip install --no-deps onnx2torch==1.5.15"
 @dataclass(frozen=True)
 class Onnx2TorchConverter:
     """The package onnx2torch, in the installed version."""
+
+    runs_bodies: ClassVar[bool] = False
 
     version: str
 
@@ -51,7 +54,7 @@ class Onnx2TorchConverter:
         """Its version."""
         return {PACKAGE: self.version}
 
-    def gaps(self, source: Source) -> tuple[Problem, ...]:
+    def gaps(self, source: Source) -> tuple[Problem, ...]:  # noqa: ARG002 - as every converter is asked
         """None that are known before: the child looks for all of them before it converts anything."""
         return ()
 
@@ -67,25 +70,24 @@ class Onnx2TorchConverter:
             (job / INPUTS).write_bytes(archive_bytes(inputs))
             answer = _ask(job, "convert", str(source.path.resolve()))
             body = load_program(job / PROGRAM)
-        converted = to_function(name, body, declared, answer["sources"])
-        return converted.with_notices(answer["notices"])
+        return replace(to_function(name, body, declared, answer["sources"]), fixed=answer["fixed"])
 
     def translations(self) -> Translations:
         """None: what it makes is ATen."""
         return MappingProxyType({})
 
-    def operators(self) -> dict[tuple[str, str], list[int]]:
-        """Since-versions that it converts here, by domain and operator."""
+    def operators(self) -> tuple[Key, ...]:
+        """Those for which it needs no torchvision."""
         with tempfile.TemporaryDirectory(prefix="unspool-") as folder:
             answer = _ask(Path(folder), "operators")
-        return {(domain, name): versions for domain, name, versions in answer["operators"]}
+        return tuple((domain, name, since) for domain, name, since in answer["operators"])
 
 
 INPUTS, PROGRAM, ANSWER = "inputs.npz", "program.pt2", "answer.json"
 """Files of a job: what the child is given, and what it leaves."""
 
 _ERRORS: Mapping[str, type[SourceError]] = MappingProxyType(
-    {error.__name__: error for error in (SourceError, UnsupportedError)}
+    {error.__name__: error for error in (ModelFormatError, UnsupportedError)}
 )
 
 
@@ -101,5 +103,5 @@ def _ask(job: Path, *arguments: str) -> dict[str, Any]:
         raise SourceError.of("convert", PACKAGE, f"its process ended with status {done.returncode}: {said}")
     answer: dict[str, Any] = json.loads((job / ANSWER).read_text())
     if "error" in answer:
-        raise _ERRORS[answer["error"]](*(Problem(**problem) for problem in answer["problems"]))
+        raise _ERRORS.get(answer["error"], SourceError)(*(Problem(**problem) for problem in answer["problems"]))
     return answer

@@ -15,7 +15,8 @@ from compiler.onnx_translations.opset import op
 
 def _remainder(self: Any, other: Any) -> Any:
     if isinstance(other, ir.Value):
-        return aten_remainder(self, op.Cast(other, to=self.dtype.value))
+        size: Any = other
+        return aten_remainder(self, op.Cast(size, to=self.dtype.value))
     return aten_remainder_scalar(self, other)
 
 

@@ -21,6 +21,4 @@ def _index(self: Any, indices: Sequence[Any]) -> Any:
     return aten_index(self, indices)
 
 
-TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = MappingProxyType(
-    {torch.ops.aten.index.Tensor: _index}
-)
+TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = MappingProxyType({torch.ops.aten.index.Tensor: _index})

@@ -11,7 +11,7 @@ from passes import dialect
 from passes.dialect.activations import ACTIVATIONS
 
 
-def _gru(
+def _gru(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     x: Any,
     w: Any,
     r: Any,
@@ -37,7 +37,7 @@ def _gru(
     )
 
 
-def _lstm(
+def _lstm(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     x: Any,
     w: Any,
     r: Any,
@@ -67,7 +67,7 @@ def _lstm(
     )
 
 
-def _rnn(
+def _rnn(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     x: Any,
     w: Any,
     r: Any,
@@ -80,9 +80,7 @@ def _rnn(
     betas: Sequence[float],
     clip: float | None,
 ) -> Any:
-    return op.RNN(
-        x, w, r, b, lengths, initial_h, **_options(r, direction, activations, alphas, betas, clip, ("Tanh",))
-    )
+    return op.RNN(x, w, r, b, lengths, initial_h, **_options(r, direction, activations, alphas, betas, clip, ("Tanh",)))
 
 
 def _options(

@@ -9,11 +9,23 @@ from __future__ import annotations
 import torch
 from torch._ops import OpOverload
 
-from passes.dialect import gru, lstm, require, rnn
+from passes.dialect import gru, lstm, non_max_suppression, require, rnn
 
-__all__ = ["GRU", "LSTM", "REQUIRE", "RNN", "gru", "lstm", "require", "rnn"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "NON_MAX_SUPPRESSION",
+    "REQUIRE",
+    "RNN",
+    "gru",
+    "lstm",
+    "non_max_suppression",
+    "require",
+    "rnn",
+]
 
 GRU: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.gru.default
 LSTM: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = torch.ops.unspool.lstm.default
+NON_MAX_SUPPRESSION: OpOverload[..., torch.Tensor] = torch.ops.unspool.non_max_suppression.default
 RNN: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.rnn.default
 REQUIRE: OpOverload[..., torch.Tensor] = torch.ops.unspool.require.default

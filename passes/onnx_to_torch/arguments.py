@@ -8,7 +8,7 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import Converter
-from passes.onnx_to_torch.values import Carried, Value, to_known, to_tensor
+from passes.onnx_to_torch.values import Carried, Text, Value, to_known, to_tensor
 
 
 def arguments_of(call: Call, converter: Converter, inputs: Sequence[Value]) -> list[Value]:
@@ -31,6 +31,8 @@ def _argument(call: Call, converter: Converter, position: int, value: Value) -> 
         if not converter.moves:
             call.unsupported(f"operands of type {value.dtype}", "cast or dequantize them before")
         return value.tensor
-    if value is None or isinstance(value, list) or position in converter.either:
+    if isinstance(value, Text) and position not in converter.texts:
+        call.unsupported("strings", "encode them outside the model")
+    if value is None or isinstance(value, list | Text) or position in converter.either:
         return value
     return to_known(value) if position in converter.shapes else to_tensor(value)

@@ -1,12 +1,8 @@
-"""An If whose condition is known only when the model runs, as torch.cond: both branches are traced.
-
-A branch of torch.cond is a function of its operands and of nothing else, so whatever a branch takes from around
-it is handed in: values of the enclosing graph, weights, and the symbols of sizes.
-"""
+"""An If whose condition is known only when the model runs, as torch.cond: both branches are traced."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -14,9 +10,9 @@ import onnx_ir as ir
 import torch
 
 from artifacts.errors import SourceError, UnsupportedError
-from passes.onnx_to_torch.values import Value, to_tensor
-
-Operand: TypeAlias = "torch.Tensor | torch.SymInt"
+from passes.onnx_to_torch.captures import Captures, Operand, rebuilt, tensors_in
+from passes.onnx_to_torch.known_math import always
+from passes.onnx_to_torch.values import Carried, Known, Value
 
 MOST_ATTEMPTS = 16
 """Ways through branches that are tried before they count as impossible to trace."""
@@ -24,48 +20,6 @@ MOST_ATTEMPTS = 16
 
 class UnlikeBranchesError(Exception):
     """The branches' results differ in number, element type or rank, so no one tensor can stand for them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Outside:
-    """What a branch can see of what is around it.
-
-    `values` are those of the enclosing graphs that it names, `weights` all weights by name, `sizes` symbols that
-    known values among `values` may be made of.
-    """
-
-    values: Mapping[ir.Value, Value]
-    weights: Mapping[str, torch.Tensor]
-    sizes: Sequence[torch.SymInt]
-
-    def operands(self) -> tuple[Operand, ...]:
-        """Tensors and symbols in a fixed order. Known values are no operands: they stay known inside."""
-        return (*self.weights.values(), *self._tensors(), *self.sizes)
-
-    def inside(self, operands: Sequence[Operand]) -> Outside:
-        """The same with operands in place of what they stand for."""
-        given = iter(operands)
-
-        def tensor() -> torch.Tensor:
-            found = next(given)
-            assert isinstance(found, torch.Tensor)
-            return found
-
-        weights = {name: tensor() for name in self.weights}
-        values: dict[ir.Value, Value] = {}
-        for name, value in self.values.items():
-            if isinstance(value, torch.Tensor):
-                values[name] = tensor()
-            else:
-                values[name] = [tensor() for _ in value] if isinstance(value, list) else value
-        return Outside(values, weights, self.sizes)
-
-    def _tensors(self) -> Iterator[torch.Tensor]:
-        for value in self.values.values():
-            if isinstance(value, torch.Tensor):
-                yield value
-            elif isinstance(value, list):
-                yield from value
 
 
 @dataclass
@@ -89,11 +43,11 @@ class Choices:
         return [(*self.taken[:i], not self.taken[i]) for i in range(len(self.prescribed), len(self.taken))]
 
 
-RunBranch: TypeAlias = Callable[[ir.Graph, Outside, Choices], list[Value]]
+RunBranch: TypeAlias = Callable[[ir.Graph, Captures, Choices], list[Value]]
 
 
 def run_either(
-    condition: torch.Tensor | torch.SymBool, branches: tuple[ir.Graph, ir.Graph], outside: Outside, run: RunBranch
+    condition: torch.Tensor | torch.SymBool, branches: tuple[ir.Graph, ir.Graph], captures: Captures, run: RunBranch
 ) -> list[Value]:
     """Results of the first branch if the condition holds, else of the second; `run` traces one.
 
@@ -105,10 +59,9 @@ def run_either(
     ways: list[list[tuple[bool, ...]]] = [[()], [()]]
     failures: list[SourceError] = []
     while all(ways) and len(failures) < MOST_ATTEMPTS:
-        attempt = _Attempt(branches, outside, run, (ways[0][-1], ways[1][-1]))
+        attempt = _Attempt(branches, captures, run, (ways[0][-1], ways[1][-1]))
         try:
-            # Not torch.cond: it has the branches compiled, and the compiler cannot read an importer.
-            return list(torch.ops.higher_order.cond(flag, attempt.branch(0), attempt.branch(1), outside.operands()))
+            return attempt.run_cond(flag)
         except UnsupportedError:  # another way might do without, but this is what the model needs
             raise
         except SourceError as error:
@@ -124,47 +77,68 @@ class _Attempt:
     def __init__(
         self,
         branches: tuple[ir.Graph, ir.Graph],
-        outside: Outside,
+        captures: Captures,
         run: RunBranch,
         prescribed: tuple[tuple[bool, ...], tuple[bool, ...]],
     ) -> None:
         self.branches = branches
-        self.outside = outside
+        self.captures = captures
         self.run = run
         self.prescribed = prescribed
         self.running = 0
         self.choices = Choices()
-        self.kinds: dict[int, list[tuple[torch.dtype, int]]] = {}
+        self.results: dict[int, list[Value]] = {}
 
-    def branch(self, number: int) -> Callable[..., tuple[torch.Tensor, ...]]:
+    def run_cond(self, flag: torch.Tensor | torch.SymBool) -> list[Value]:
+        """The results, of the kinds that the branches give."""
+        # Not torch.cond: it has the branches compiled, and the compiler cannot read an importer.
+        tensors = torch.ops.higher_order.cond(flag, self._branch(0), self._branch(1), self.captures.operands())
+        traced = [tensor for value in self.results[0] for tensor in tensors_in(value)]
+        shaped = (
+            new.reshape(old.shape) if _may_be_empty(old) else new for new, old in zip(tensors, traced, strict=True)
+        )
+        return [rebuilt(value, shaped) for value in self.results[0]]
+
+    def _branch(self, number: int) -> Callable[..., tuple[torch.Tensor, ...]]:
         """The function that cond traces."""
 
         def traced(*operands: Operand) -> tuple[torch.Tensor, ...]:
             self.running, self.choices = number, Choices(self.prescribed[number])
-            values = self.run(self.branches[number], self.outside.inside(operands), self.choices)
-            results = [to_tensor(value) for value in values]
-            self.kinds[number] = [(result.dtype, result.dim()) for result in results]
-            if len(self.kinds) == 2 and self.kinds[0] != self.kinds[1]:
-                raise UnlikeBranchesError
-            # cond wants results that share no memory with an operand.
-            return tuple(result.clone() for result in results)
+            values = self.run(self.branches[number], self.captures.inside(operands), self.choices)
+            results: list[Value] = [value.tensor() if isinstance(value, Known) else value for value in values]
+            self.results[number] = results
+            if len(self.results) == 2:
+                _require_alike(self.results[0], self.results[1])
+            return tuple(_returned(tensor) for result in results for tensor in tensors_in(result))
 
         return traced
 
 
-def free_values(graphs: Sequence[ir.Graph]) -> list[ir.Value]:
-    """Values that graphs use and do not compute, in the order of their first use."""
-    own: set[ir.Value] = set()
-    used: dict[ir.Value, None] = {}
-    for graph in graphs:
-        own.update(graph.inputs, graph.initializers.values())
-        for node in ir.traversal.RecursiveGraphIterator(graph):
-            own.update(node.outputs)
-            used.update(dict.fromkeys(value for value in node.inputs if value is not None))
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.GRAPH:
-                    inner = attribute.as_graph()
-                    own.update(inner.inputs, inner.initializers.values())
-                    used.update(dict.fromkeys(inner.outputs))
-        used.update(dict.fromkeys(graph.outputs))
-    return [value for value in used if value not in own]
+def _returned(tensor: torch.Tensor) -> torch.Tensor:
+    """A result as cond takes it: no memory shared with an operand, and strides that are products of sizes.
+
+    Those of a tensor that may be empty are not, as an axis of size 0 counts as one of size 1 in them.
+    """
+    tensor = tensor.reshape(-1) if _may_be_empty(tensor) else tensor
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _may_be_empty(tensor: torch.Tensor) -> bool:
+    return tensor.dim() > 1 and not all(always(size > 0) for size in tensor.shape)
+
+
+def _require_alike(first: list[Value], second: list[Value]) -> None:
+    if [*map(_kind, first)] != [*map(_kind, second)]:
+        raise UnlikeBranchesError
+    for a, b in zip(map(tensors_in, first), map(tensors_in, second), strict=True):
+        for one, other in zip(a, b, strict=True):
+            if not _may_be_empty(one) and not _may_be_empty(other):
+                continue
+            if not all(always(m == n) for m, n in zip(one.shape, other.shape, strict=True)):
+                raise ValueError(f"the branches give shapes {list(one.shape)} and {list(other.shape)}")
+
+
+def _kind(value: Value) -> object:
+    """What two values must agree in for one to be able to stand for the other."""
+    logical = value.dtype if isinstance(value, Carried) else None
+    return isinstance(value, list), logical, [(tensor.dtype, tensor.dim()) for tensor in tensors_in(value)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -31,15 +31,15 @@ STAGE = "convert"
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """What a conversion gives: the function, the store that its weights are in, and things worth telling."""
+    """What a conversion gives: the function, the store that its weights are in, and things worth telling.
+
+    `fixed` is true for a function that was recorded for the sizes of its sample only, whatever the source takes.
+    """
 
     function: Function
     weights: WeightStore
     notices: tuple[str, ...] = ()
-
-    def with_notices(self, notices: Sequence[str]) -> Converted:
-        """The same with more to tell."""
-        return replace(self, notices=(*self.notices, *notices))
+    fixed: bool = False
 
 
 def convert(
@@ -66,14 +66,25 @@ def source_inputs(source: Source) -> list[ir.Value]:
 
 
 def source_signature(source: Source) -> Signature:
-    """The signature as the file declares it; an unnamed symbolic dimension is called INPUT_dimN."""
-    return Signature(
-        inputs=tuple(_declared(value, source) for value in source_inputs(source)),
-        outputs=tuple(_declared(value, source, output=True) for value in source.model.graph.outputs),
-    )
+    """The signature as the file declares it; an unnamed symbolic dimension is called INPUT_dimN.
+
+    Raises UnsupportedError, or SourceError, with every input and output that cannot be one.
+    """
+    problems: dict[Problem, type[SourceError]] = {}
+
+    def specs(values: Iterable[ir.Value], output: bool) -> Iterator[TensorSpec]:
+        for value in values:
+            try:
+                yield _declared(value, source, output)
+            except SourceError as error:
+                problems.update(dict.fromkeys(error.problems, type(error)))
+
+    inputs, outputs = tuple(specs(source_inputs(source), False)), tuple(specs(source.model.graph.outputs, True))
+    (UnsupportedError if set(problems.values()) == {UnsupportedError} else SourceError).raise_if(problems)
+    return Signature(inputs=inputs, outputs=outputs)
 
 
-def _declared(value: ir.Value, source: Source, output: bool = False) -> TensorSpec:
+def _declared(value: ir.Value, source: Source, output: bool) -> TensorSpec:
     name = value.name or "?"
     subject = f"{source.path.name}: {'output' if output else 'input'} {name!r}"
     if value.type is not None and not isinstance(value.type, ir.TensorType):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -61,9 +61,16 @@ def _problems_of(function: Callable[..., object], *arguments: object) -> tuple[P
     return ()
 
 
-def _problem(domain: str, name: str, since: int, nodes: list[str]) -> Problem:
+def needed_by(nodes: Sequence[str]) -> str:
+    """How many nodes need something, and the first few of them."""
     count = f"{len(nodes)} nodes" if len(nodes) > 1 else "1 node"
-    shown = ", ".join(nodes[:3]) + (", ..." if len(nodes) > 3 else "")
-    hint = "" if domain in ("", "ai.onnx") else f"operators of domain {domain!r} are not ONNX's own"
-    full_name = f"{domain}.{name}" if domain not in ("", "ai.onnx") else name
-    return Problem("convert", f"{full_name}-{since}", f"no converter; needed by {count}: {shown}", hint)
+    return f"needed by {count}: {', '.join(nodes[:3])}" + (", ..." if len(nodes) > 3 else "")
+
+
+def _problem(domain: str, name: str, since: int, nodes: list[str]) -> Problem:
+    hint = (
+        ""
+        if domain in ("", "ai.onnx")
+        else f"operators of domain {domain!r} are not ONNX's own: --custom-ops takes converters for them"
+    )
+    return Problem("convert", registry.full_name((domain, name, since)), f"no converter; {needed_by(nodes)}", hint)

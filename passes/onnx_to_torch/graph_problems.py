@@ -49,7 +49,7 @@ def _in_nodes(
     own = set(given)
     later = _made(nodes)
     for node in nodes:
-        subject = f"{where}: node {_label(node)!r}"
+        subject = f"{where}: node {node_label(node)!r}"
         for name in node.input:
             if name and name not in own and name not in outer:
                 early = name in later
@@ -64,13 +64,12 @@ def _in_nodes(
 
 
 def graphs_and_nodes(proto: onnx.ModelProto) -> tuple[list[onnx.GraphProto], list[onnx.NodeProto]]:
-    """Every graph of a model, and every node, those of subgraphs and functions included."""
-    graphs, nodes = [proto.graph], [node for function in proto.functions for node in function.node]
+    """Every graph and every node of a model, those of subgraphs and functions included."""
+    nodes = [node for function in proto.functions for node in function.node]
+    graphs = [proto.graph, *(graph for node in nodes for graph in subgraphs(node))]
     for graph in graphs:  # which grows on the way
         nodes.extend(graph.node)
         graphs.extend(inner for node in graph.node for inner in subgraphs(node))
-    for node in [node for function in proto.functions for node in function.node]:
-        pass
     return graphs, nodes
 
 
@@ -119,5 +118,6 @@ def _undefined(subject: str, outputs: Iterable[str], made: Collection[str]) -> I
             yield Problem(STAGE, subject, f"output {name!r} is not defined")
 
 
-def _label(node: onnx.NodeProto) -> str:
+def node_label(node: onnx.NodeProto) -> str:
+    """How messages name a node: its own name, else its operator and first output."""
     return node.name or f"{node.op_type}:{next(filter(None, node.output), '?')}"

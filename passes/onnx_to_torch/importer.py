@@ -16,11 +16,12 @@ import torch.fx.traceback
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch import registry
 from passes.onnx_to_torch.arguments import arguments_of, results_of
-from passes.onnx_to_torch.branches import Choices, Outside, free_values, run_either
+from passes.onnx_to_torch.branches import Choices, run_either
 from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.captures import Captures, free_values, tensors_in
 from passes.onnx_to_torch.function_bodies import schema_function
 from passes.onnx_to_torch.tensors import dtype_of, to_torch, typed
-from passes.onnx_to_torch.values import KNOWN_LIMIT, Carried, Known, Scalar, Value, to_carrier
+from passes.onnx_to_torch.values import KNOWN_LIMIT, Carried, Known, Scalar, Text, Value, to_carrier
 
 SOURCE_KEY = "onnx_node"
 """Key under which a traced node's custom metadata names the source node that it came from."""
@@ -50,7 +51,10 @@ class Importer(torch.nn.Module):
                 self._constants[id(tensor)] = self._place(tensor)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Run the graph on tensors, of the carrier's type where torch has not the declared one. Raises SourceError naming the node that failed."""
+        """Run the graph on tensors, of the carrier's type where torch has not the declared one.
+
+        Raises SourceError naming the node that failed.
+        """
         return tuple(to_carrier(result) for result in self.run(inputs))
 
     def run(self, inputs: Sequence[Value]) -> list[Value]:
@@ -146,12 +150,12 @@ class _Scope:
     def run_either(self, condition: torch.Tensor | torch.SymBool, branches: tuple[ir.Graph, ir.Graph]) -> list[Value]:
         """Trace both branches of an If, see `branches.run_either`."""
         names = (name for name in free_values(branches) if name in self.values)
-        outside = Outside({name: self.values[name] for name in names}, self.importer.weights(), self.sizes)
-        return run_either(condition, branches, outside, self._run_branch)
+        captures = Captures({name: self.values[name] for name in names}, self.importer.weights(), self.sizes)
+        return run_either(condition, branches, captures, self._run_branch)
 
-    def _run_branch(self, graph: ir.Graph, outside: Outside, choices: Choices) -> list[Value]:
-        with self.importer.inside_branch(outside.weights):
-            return replace(self, values=dict(outside.values), choices=choices).run(graph)
+    def _run_branch(self, graph: ir.Graph, captures: Captures, choices: Choices) -> list[Value]:
+        with self.importer.inside_branch(captures.weights):
+            return replace(self, values=dict(captures.values), choices=choices).run(graph)
 
     def value(self, value: ir.Value | None) -> Value:
         if value is None or value.name == "":
@@ -268,7 +272,7 @@ def _of_type(value: Value, declared: ir.Value) -> Value:
 
 def _symbols(inputs: Sequence[Value]) -> tuple[torch.SymInt, ...]:
     """The symbols of the inputs' sizes, each once."""
-    sizes: list[Scalar] = [size for value in inputs if isinstance(value, torch.Tensor) for size in value.shape]
+    sizes: list[Scalar] = [size for value in inputs for tensor in tensors_in(value) for size in tensor.shape]
     return tuple({str(size): size for size in sizes if isinstance(size, torch.SymInt)}.values())
 
 
@@ -338,4 +342,6 @@ def _describe(value: Value) -> str:
         return str(value.elements)
     if isinstance(value, Carried):
         return f"{value.dtype}{list(value.tensor.shape)}"
+    if isinstance(value, Text):
+        return f"string{list(value.array.shape)}"
     return "-" if value is None else f"sequence of {len(value)}"

@@ -27,7 +27,7 @@ class Converter:
     target shape), `either` those that are taken as they come, known or tensor (Gather's indices); all other
     inputs arrive as tensors. Values of types that torch has not (see `values.Carried`) arrive as such at the
     positions in `carried`; an operator that only `moves` elements is given the carriers and its results are of
-    the same type. All others refuse them.
+    the same type. All others refuse them, and strings at positions that are not in `texts`.
     """
 
     function: Callable[..., Any]
@@ -35,13 +35,14 @@ class Converter:
     either: Container[int] = frozenset()
     carried: Container[int] = frozenset()
     moves: bool = False
+    texts: Container[int] = frozenset()
 
 
 EVERY = range(1 << 16)
 """Positions of all inputs, however many a variadic operator has."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Registry:
     """Converters by operator and since-version, and what goes with operators of torch that are the user's own.
 
@@ -61,6 +62,7 @@ class Registry:
         either: Container[int] = (),
         carried: Container[int] = (),
         moves: bool = False,
+        texts: Container[int] = (),
     ) -> Callable[[Function], Function]:
         """Register a converter for the since-versions that it is right for.
 
@@ -70,7 +72,7 @@ class Registry:
         def register(function: Function) -> Function:
             for key in _keys(name, since, domain):
                 _refuse_twice(self.converters, key)
-                self.converters[key] = Converter(function, frozenset(shapes), either, carried, moves)
+                self.converters[key] = Converter(function, frozenset(shapes), either, carried, moves, texts)
             return function
 
         return register

@@ -17,7 +17,8 @@ import onnx_ir as ir
 
 from artifacts.canonical import sha256_file
 from artifacts.errors import ModelFormatError, Problem, UnsupportedError
-from passes.onnx_to_torch.graph_problems import STAGE, graph_problems
+from passes.onnx_to_torch.graph_problems import STAGE, graph_problems, graphs_and_nodes, node_label
+from passes.onnx_to_torch.initializers import model_without_proto
 from passes.onnx_to_torch.registry import normal_domain
 from passes.onnx_to_torch.tensor_problems import external_location, tensor_problems, tensors_of
 
@@ -42,7 +43,7 @@ def load_source(path: Path) -> Source:
     folder = path.parent.resolve()
     ModelFormatError.raise_if([*graph_problems(path.name, proto), *tensor_problems(path.name, folder, proto)])
     try:
-        model = ir.from_proto(proto)
+        model = model_without_proto(proto)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         reason = str(_cause(error)).strip().split("\n")[0]
         raise ModelFormatError.of(STAGE, str(path), f"not a valid ONNX graph: {reason}") from error
@@ -99,9 +100,16 @@ def _unsupported(path: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
         if normal_domain(entry.domain) == "" and entry.version > newest:
             message = f"opset {entry.version} is newer than {newest}, the newest that the installed onnx defines"
             yield Problem(STAGE, str(path), message, older)
-    for sparse in proto.graph.sparse_initializer:
-        subject = f"{path.name}: tensor {sparse.values.name!r}"
-        yield Problem(STAGE, subject, "is a sparse initializer", "export the model with dense weights")
+    graphs, nodes = graphs_and_nodes(proto)
+    sparse = [f"tensor {tensor.values.name!r}" for graph in graphs for tensor in graph.sparse_initializer]
+    sparse += [
+        f"node {node_label(node)!r}: attribute {attribute.name!r}"
+        for node in nodes
+        for attribute in node.attribute
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors
+    ]
+    for subject in sparse:
+        yield Problem(STAGE, f"{path.name}: {subject}", "is sparse", "export the model with dense weights")
 
 
 def _cause(error: BaseException) -> BaseException:

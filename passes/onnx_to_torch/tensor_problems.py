@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from artifacts.errors import Problem
-from passes.onnx_to_torch.graph_problems import STAGE, subgraphs
+from passes.onnx_to_torch.graph_problems import STAGE, graphs_and_nodes
 
 _COMPLEX = (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
 
@@ -49,19 +49,12 @@ def external_location(tensor: onnx.TensorProto) -> str | None:
 
 def tensors_of(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every tensor of a model: initializers and attributes, those of subgraphs and functions included."""
-    graphs = [proto.graph]
-    nodes = [node for function in proto.functions for node in function.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            yield from graph.initializer
-            nodes.extend(graph.node)
-            continue
-        node = nodes.pop()
-        for attribute in node.attribute:
-            yield from [attribute.t] if attribute.HasField("t") else []
-            yield from attribute.tensors
-        graphs.extend(subgraphs(node))
+    graphs, nodes = graphs_and_nodes(proto)
+    for graph in graphs:
+        yield from graph.initializer
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from [attribute.t] if attribute.HasField("t") else []
+        yield from attribute.tensors
 
 
 def _external_problems(subject: str, folder: Path, tensor: onnx.TensorProto) -> Iterator[Problem]:

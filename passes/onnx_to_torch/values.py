@@ -138,7 +138,14 @@ class Carried:
     dtype: DType
 
 
-Value: TypeAlias = "torch.Tensor | Known | Carried | list[torch.Tensor] | None"
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Strings, which are always known: `array` has numpy dtype object, its elements are str."""
+
+    array: npt.NDArray[np.object_]
+
+
+Value: TypeAlias = "torch.Tensor | Known | Carried | Text | list[torch.Tensor] | None"
 """What a name in the graph stands for. None is an absent optional input; a list is an ONNX sequence."""
 
 

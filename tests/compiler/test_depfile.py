@@ -35,7 +35,16 @@ def is_made_again(manifest: Path) -> bool:
     folder = manifest.parents[1]
     recipe = folder / "recipe.mk"
     recipe.write_text("%/manifest.json:\n\t@echo made\n")
-    command = ["make", "--no-builtin-rules", "--question", "-f", folder / "out.d", "-f", recipe, manifest]
+    command = [
+        "make",
+        "--no-builtin-rules",
+        "--question",
+        "-f",
+        str(folder / "out.d"),
+        "-f",
+        str(recipe),
+        str(manifest),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode == 1

@@ -44,7 +44,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def unspool(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Outcome:
+def unspool(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
     """Run a command in this process."""
     capsys.readouterr()
     status = main([str(argument) for argument in arguments])
@@ -53,7 +53,7 @@ def unspool(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Outco
 
 
 def unspool_process(
-    *arguments: str | Path,
+    *arguments: object,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     blocked: Sequence[str] = (),
@@ -77,7 +77,7 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in BLOCKED:
-            raise ImportError(f"{name} is blocked", name=name)
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
 
 BLOCKED = set(sys.argv[1].split(","))
 sys.meta_path.insert(0, Blocked())

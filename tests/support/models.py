@@ -20,6 +20,7 @@ from artifacts.manifest import MANIFEST_FILE, FileEntry, Weights
 from artifacts.samples import read_arrays
 from compiler.compile import compile_bundle
 from compiler.options import CompileOptions, ModelFile
+from compiler.source_runner import SourceRunner
 from tests.support.decoders import EMBED, ENCODE, VOCABULARY
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ EXPORTS = ("bert_tiny/model", "bert_tiny/model_dynamo", "ocr_conformer/model", "
 def known_io(export: str) -> Mapping[str, Array]:
     """Inputs and outputs of an export, as the PyTorch module computed them."""
     return read_arrays(DATA / Path(export).parent / "test_io.npz")
+
+
+def source_outputs(model: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What a model file answers, in ONNX Runtime and without an optimiser."""
+    return dict(SourceRunner(model).run(inputs))
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def _share_heads(tensor: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
 def _scores(call: Call, query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Scaled products [N, heads, queries, keys], without and with the soft cap."""
     scale = call.attr_float("scale") if call.has("scale") else 1 / math.sqrt(query.shape[3])
-    # The root on either side, as the specification has it against overflow in half precision.
-    root = math.sqrt(scale)
+    # The root on either side, as the specification has it against overflow in half precision, and in its type.
+    root = torch.full((), math.sqrt(scale), dtype=query.dtype)
     scores = torch.matmul(query * root, (key * root).transpose(2, 3))
     cap = call.attr_float("softcap")
     return scores, torch.tanh(scores / cap) * cap if cap else scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from passes.onnx_to_torch import known_math
@@ -9,12 +10,19 @@ from passes.onnx_to_torch.broadcasting import aligned
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.unsigned import ordered
-from passes.onnx_to_torch.values import Known
+from passes.onnx_to_torch.values import Known, Text, to_tensor
 
 
-@op("Equal", 1, 7, 11, 13, 19)
+@op("Equal", 1, 7, 11, 13)
 def equal(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.eq(a, aligned(call, a, b))
+
+
+@op("Equal", 19, texts=(0, 1))
+def equal_strings_too(call: Call, a: torch.Tensor | Text, b: torch.Tensor | Text) -> torch.Tensor | Known:
+    if isinstance(a, Text) and isinstance(b, Text):
+        return Known(np.asarray(a.array == b.array).astype(object), torch.bool)
+    return equal(call, to_tensor(a), to_tensor(b))
 
 
 @op("Greater", 1, 7, 9, 13)

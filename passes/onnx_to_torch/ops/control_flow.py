@@ -6,6 +6,7 @@ Of an If that is not known both branches are traced; a loop that is not known is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +16,8 @@ from torch.fx.experimental.symbolic_shapes import guarding_hint_or_throw, has_gu
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch.branches import UnlikeBranchesError
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.known_math import logical_not, numbers, resolved, truth
+from passes.onnx_to_torch.captures import rebuilt, tensors_in
+from passes.onnx_to_torch.known_math import Bool, logical_not, numbers, resolved, truth
 from passes.onnx_to_torch.registry import EVERY, op
 from passes.onnx_to_torch.requirements import require
 from passes.onnx_to_torch.tensors import torch_dtype
@@ -33,10 +35,7 @@ def if_(call: Call, condition: torch.Tensor | Known) -> tuple[Value, ...]:
     `unspool::require`, because they are right only where the condition is as it is for the sample.
     """
     branches = (call.attr_graph("then_branch"), call.attr_graph("else_branch"))
-    if isinstance(condition, torch.Tensor) and torch.compiler.is_exporting():
-        holds: torch.Tensor | bool | torch.SymBool = condition
-    else:
-        holds = resolved(truth(to_known(condition).elements[0]))
+    holds = _condition(condition)
     if isinstance(holds, bool):
         return tuple(call.run_graph(branches[0 if holds else 1], []))
     try:
@@ -44,20 +43,31 @@ def if_(call: Call, condition: torch.Tensor | Known) -> tuple[Value, ...]:
             raise UnlikeBranchesError
         return tuple(call.run_either(holds, branches))
     except UnlikeBranchesError:
-        if isinstance(holds, torch.Tensor) or not has_guarding_hint(holds):
+        if not _is_size(holds):
             call.unsupported(
                 "the condition depends on data, and the branches' results differ in type or rank",
                 "export the model with the branch fixed",
             )
-    except UnsupportedError:
-        raise
-    except SourceError:
+    except SourceError as error:
         # A branch may need sizes at which its condition holds, and the sample's are others.
-        if isinstance(holds, torch.Tensor) or not has_guarding_hint(holds):
+        if isinstance(error, UnsupportedError) or not _is_size(holds):
             raise
     way = call.choices.take(bool(guarding_hint_or_throw(holds)))
+    always_so = holds if way else logical_not(holds)
     results = call.run_graph(branches[0 if way else 1], [])
-    return tuple(_required(call, result, holds if way else logical_not(holds)) for result in results)
+    return tuple(_required(call, result, always_so) for result in results)
+
+
+def _condition(condition: torch.Tensor | Known) -> torch.Tensor | torch.SymBool | bool:
+    """The condition, as known as it can be without asking for data."""
+    if isinstance(condition, torch.Tensor) and torch.compiler.is_exporting():
+        return condition
+    return resolved(truth(to_known(condition).elements[0]))
+
+
+def _is_size(holds: torch.Tensor | torch.SymBool) -> TypeGuard[torch.SymBool]:
+    """True if the sample's sizes tell the condition."""
+    return isinstance(holds, torch.SymBool) and has_guarding_hint(holds)
 
 
 def _alike(then: ir.Graph, otherwise: ir.Graph) -> bool:
@@ -70,10 +80,9 @@ def _alike(then: ir.Graph, otherwise: ir.Graph) -> bool:
     )
 
 
-def _required(call: Call, result: Value, holds: bool | torch.SymBool) -> Value:
-    if isinstance(result, list):
-        return [require(tensor, holds, call.label) for tensor in result]
-    return None if result is None else require(to_tensor(result), holds, call.label)
+def _required(call: Call, result: Value, holds: Bool) -> Value:
+    value = result.tensor() if isinstance(result, Known) else result
+    return rebuilt(value, iter([require(tensor, holds, call.label) for tensor in tensors_in(value)]))
 
 
 @op("Loop", 1, 11, 13, 16, 19, 21, 23, 24, 25, either=EVERY)

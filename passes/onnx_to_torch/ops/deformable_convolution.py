@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.pixels import pixels
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.windows import Windows, windows
@@ -54,11 +54,18 @@ def _positions(area: Windows, rows: int, columns: int) -> torch.Tensor:
 
 
 def _samples(data: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """`data` [B, C, H, W] at `positions` [B, taps, 2, rows, columns]: [B, C, taps, rows, columns]."""
-    _, taps, _, rows, columns = positions.shape
+    """`data` [B, C, H, W] at `positions` [B, taps, 2, rows, columns]: [B, C, taps, rows, columns].
+
+    Not by grid_sample, which counts from -1 to 1 over the data: whole positions do not survive that exactly.
+    """
     height, width = data.shape[2:]
-    y, x = positions.unbind(2)
-    # grid_sample counts from -1 to 1 over the data; without align_corners these are the outer edges.
-    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1).flatten(1, 2)
-    read = F.grid_sample(data, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return read.reshape(*data.shape[:2], taps, rows, columns)
+    y, x = (axis.flatten(1) for axis in positions.unbind(2))
+    image = torch.arange(data.shape[0]).unsqueeze(1)
+    total = torch.zeros((), dtype=data.dtype)
+    for row in (y.floor(), y.floor() + 1):
+        for column in (x.floor(), x.floor() + 1):
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            weight = torch.where(inside, (1 - (y - row).abs()) * (1 - (x - column).abs()), 0.0).unsqueeze(1)
+            places = (axis.to(torch.int64).clamp(0, size - 1) for axis, size in ((row, height), (column, width)))
+            total = total + pixels(data, image, *places) * weight
+    return total.reshape(*data.shape[:2], *positions.shape[1:2], *positions.shape[3:])

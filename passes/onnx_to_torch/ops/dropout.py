@@ -6,7 +6,7 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import op
-from passes.onnx_to_torch.values import Known
+from passes.onnx_to_torch.values import Known, to_known
 
 _HINT = "export the model in inference mode"
 
@@ -25,10 +25,19 @@ def dropout_with_inputs(
 ) -> tuple[torch.Tensor, ...]:
     """Training with ratio 0 drops nothing, and is the identity too."""
     trains = training is not None and not (training.is_concrete and training.elements == [False])
-    static_ratio = call.static(1) if ratio is not None else None
-    if trains and (static_ratio is None or static_ratio.item() != 0):
+    if trains and not _drops_nothing(call, ratio):
         call.unsupported("training mode", _HINT)
     return _kept(call, data, torch.bool)
+
+
+def _drops_nothing(call: Call, ratio: torch.Tensor | None) -> bool:
+    if ratio is None:
+        return False
+    static = call.static(1)
+    if static is not None:
+        return bool(static.item() == 0)
+    positive = to_known(ratio > 0)
+    return positive.is_concrete and positive.elements == [False]
 
 
 def _kept(call: Call, data: torch.Tensor, mask: torch.dtype) -> tuple[torch.Tensor, ...]:

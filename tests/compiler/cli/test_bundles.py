@@ -202,9 +202,7 @@ class TestInspect:
         assert "\x1b" not in found.stdout
 
     @pytest.mark.parametrize("thing", ["perceptron_bundle", "perceptron_file"])
-    def test_documents(
-        self, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, thing: str
-    ) -> None:
+    def test_documents(self, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, thing: str) -> None:
         document = unspool(capsys, "inspect", request.getfixturevalue(thing), "--json").document
         assert document["kind"] == {"perceptron_bundle": "bundle", "perceptron_file": "onnx"}[thing]
 

@@ -14,6 +14,7 @@ from onnx import helper
 
 from artifacts.bundle import Bundle
 from artifacts.schedule import Decode
+from compiler.cli.compiling import model_file
 from compiler.targets import all_targets
 from tests.support.cli import child_environment, unspool
 from tests.support.models import DATA, floats, graph_model, normal, perceptron, saved
@@ -103,12 +104,7 @@ class TestCompile:
             ("lr=0.1,wd=2.onnx", "best-1.0={}", "best-1.0"),
         ],
     )
-    def test_names_and_paths(
-        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, file: str, argument: str, name: str
-    ) -> None:
-        """The gaps of a model are found early, and their document names it by nothing else."""
-        from compiler.cli.compiling import model_file
-
+    def test_names_and_paths(self, tmp_path: Path, file: str, argument: str, name: str) -> None:
         path = saved(perceptron(), tmp_path / file)
         found = model_file(argument.format(path))
         assert (found.name, found.path) == (name, path)
@@ -134,7 +130,13 @@ class TestCompile:
         ],
     )
     def test_what_cannot_be_done_is_answered_with_what_can(
-        self, capsys: pytest.CaptureFixture[str], toy_file: Path, tmp_path: Path, flags: list[str], subject: str, hint: str
+        self,
+        capsys: pytest.CaptureFixture[str],
+        toy_file: Path,
+        tmp_path: Path,
+        flags: list[str],
+        subject: str,
+        hint: str,
     ) -> None:
         found = unspool(capsys, "compile", toy_file, "-o", tmp_path / "out", *flags, "--json")
         assert found.status == 2

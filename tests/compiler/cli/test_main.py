@@ -109,9 +109,7 @@ def test_every_problem_of_an_error_is_printed_once(
     found = unspool(capsys, "inspect", "x")
     assert found.status == status
     assert found.stdout == ""
-    assert found.stderr == (
-        "error: bundle: a: is missing\n  hint: look for it\nerror: bundle: b: is broken\n"
-    )
+    assert found.stderr == ("error: bundle: a: is missing\n  hint: look for it\nerror: bundle: b: is broken\n")
     found = unspool(capsys, "inspect", "x", "--json")
     assert found.status == status
     assert found.stderr == ""
@@ -124,9 +122,7 @@ def test_every_problem_of_an_error_is_printed_once(
     }
 
 
-def test_a_defect_of_ours_is_no_traceback(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_defect_of_ours_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, ZeroDivisionError("three by nothing"))
     monkeypatch.delenv(DEBUG_VARIABLE, raising=False)
     found = unspool(capsys, "inspect", "x", "--json")

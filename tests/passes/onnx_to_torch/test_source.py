@@ -159,13 +159,19 @@ def test_versions_that_are_known_are_not(tmp_path: Path) -> None:
     assert load_source(path).model.opset_imports[""] == newest
 
 
-def test_sparse_initializers_are_refused_by_name(tmp_path: Path) -> None:
+def test_sparse_tensors_are_refused_by_name(tmp_path: Path) -> None:
     values = helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], [2.0])
     indices = helper.make_tensor("i", onnx.TensorProto.INT64, [1], [0])
-    model = parsed("g (float[3] x) => (float[3] y) { y = Add (x, w) }")
-    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3]))
-    with pytest.raises(UnsupportedError, match="tensor 'w': is a sparse initializer"):
+    sparse = helper.make_sparse_tensor(values, indices, [3])
+    model = parsed("g (float[3] x) => (float[3] y) { a = Add (x, w) y = Add (a, v) }")
+    model.graph.sparse_initializer.append(sparse)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["v"], "thin", sparse_value=sparse))
+    with pytest.raises(UnsupportedError) as caught:
         load_source(saved(tmp_path, model))
+    assert [(problem.subject, problem.message) for problem in caught.value.problems] == [
+        ("model.onnx: tensor 'w'", "is sparse"),
+        ("model.onnx: node 'thin': attribute 'sparse_value'", "is sparse"),
+    ]
 
 
 def test_everything_wrong_comes_in_one_error(tmp_path: Path) -> None:

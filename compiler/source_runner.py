@@ -72,7 +72,7 @@ class SourceRunner:
             return self._runtime.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
         except self._errors as error:
             message = f"ONNX Runtime cannot load the source: {_first_line(error)}"
-            hint = "give an .npz that holds the right outputs beside the inputs (--samples): then the source need not run"
+            hint = "give an .npz with the right outputs beside the inputs (--samples): the source then need not run"
             raise RunError.of("samples", self.path.name, message, hint) from error
 
     def _run(self, session: Any, outputs: list[str], inputs: Arrays) -> list[Any]:

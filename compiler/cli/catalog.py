@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from artifacts.errors import UsageError
 from compiler.cli.converting import ConverterFlag, CustomOpsFlag
 from compiler.cli.output import JsonFlag, print_json, print_table
+
+if TYPE_CHECKING:
+    from compiler.coverage import Score
 
 
 def targets_command(json: JsonFlag = False) -> None:
@@ -47,6 +51,9 @@ def ops_command(
     workers: Annotated[int, typer.Option(min=1, help="With --pipeline: processes that share the work.")] = 2,
     converter: ConverterFlag = "unspool",
     custom_ops: CustomOpsFlag = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="With --coverage: write a table beside ONNX Runtime's score to this file.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """List the ONNX operators that convert, by since-version.
@@ -61,8 +68,10 @@ def ops_command(
 
     if pipeline and not coverage:
         raise UsageError.of("options", "--pipeline", "goes with --coverage", "write --coverage --pipeline")
+    if markdown is not None and (pipeline or not coverage):
+        raise UsageError.of("options", "--markdown", "goes with --coverage alone", "write --coverage --markdown FILE")
     if coverage:
-        _coverage(pipeline, workers, json)
+        _coverage(pipeline, workers, json, markdown)
         return
     chosen = find_converter(CompileOptions(converter=ConverterName(converter), custom_ops=tuple(custom_ops or ())))
     keys = chosen.operators()
@@ -90,11 +99,13 @@ def schema_command(json: JsonFlag = False) -> None:
 COMMANDS = (targets_command, ops_command, schema_command)
 
 
-def _coverage(pipeline: bool, workers: int, json: bool) -> None:
+def _coverage(pipeline: bool, workers: int, json: bool, markdown: Path | None) -> None:
     from compiler.coverage import measure_coverage
     from compiler.coverage_pipeline import measure_pipeline
 
     score = measure_pipeline(workers=workers) if pipeline else measure_coverage()
+    if markdown is not None:
+        _write_coverage(score, markdown)
     if json:
         print_json(score.document())
         return
@@ -102,3 +113,11 @@ def _coverage(pipeline: bool, workers: int, json: bool) -> None:
     print_table(
         f"{score.passed} of {score.total} pass, {score.mismatched} are wrong", ["test", "outcome", "reason"], rows
     )
+
+
+def _write_coverage(ours: Score, path: Path) -> None:
+    from compiler.coverage_document import OURS, coverage_markdown
+    from compiler.coverage_peers import PEERS, measure_peer
+
+    scores = {OURS: ours, **{name: measure_peer(peer) for name, peer in PEERS.items()}}
+    path.write_text(coverage_markdown(scores), encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ def print_json(document: Mapping[str, Any], problems: Sequence[Problem] = ()) ->
 
     JSON has no NaN and no infinity: they are the strings "NaN", "Infinity" and "-Infinity".
     """
-    errors = [{"stage": p.stage, "subject": p.subject, "message": p.message, "hint": p.hint} for p in problems]
+    errors = [{name: _clipped(text) for name, text in asdict(problem).items()} for problem in problems]
     whole = _finite({"ok": not errors, **document, "errors": errors})
     print(json.dumps(whole, indent=2, default=str, allow_nan=False))
 
@@ -35,20 +36,41 @@ def _finite(value: Any) -> Any:
 
 def print_problems(problems: Sequence[Problem]) -> None:
     """Print each problem for people, with its stage, subject and hint."""
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+    for problem in problems[:MOST_PROBLEMS]:
+        shown = Problem(*(_printable(_clipped(text)) for text in astuple(problem)))
+        print(f"error: {shown}", file=sys.stderr)
+    if len(problems) > MOST_PROBLEMS:
+        print(f"error: and {len(problems) - MOST_PROBLEMS} more; --json lists them all", file=sys.stderr)
+
+
+MOST_PROBLEMS = 100
+"""Problems printed for people."""
+
+LONGEST_TEXT = 2000
+"""Characters of one message: a name in a file may have a million."""
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}... ({len(text)} characters)"
+
+
+def _printable(text: str) -> str:
+    """The text without what would move a terminal's cursor or change its colours: names come from files."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; wide cells fold on a terminal and stay on one line in a file."""
+    """Print a table on stdout; what is wide folds on a terminal and stays on one line in a file."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_printable, row))
     width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False, markup=False).print(table)
+    console = Console(width=width, highlight=False, markup=False)
+    console.print(title, style="italic", soft_wrap=True)  # a table's own title folds at the table's width
+    console.print(table)

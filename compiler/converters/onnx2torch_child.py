@@ -20,7 +20,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-import torch.fx.traceback
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves
 
@@ -113,7 +112,7 @@ class Labelled(torch.nn.Module):
             parameter.requires_grad_(False)
         for node in module.graph.nodes:
             if node.op == "call_module":
-                node.meta[SOURCE_KEY] = labels[node.target]
+                node.meta["custom"] = {SOURCE_KEY: labels[node.target]}
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the graph. Raises SourceError naming the source node that failed."""
@@ -130,14 +129,12 @@ class _Walk(torch.fx.Interpreter):
         self.extra_traceback = False
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        label = self.labelled.at = n.meta.get(SOURCE_KEY)
-        if label is None:
-            return super().run_node(n)
+        # A node's custom metadata goes to every node that torch.export records while it runs.
+        label = self.labelled.at = n.meta.get("custom", {}).get(SOURCE_KEY)
         try:
-            with torch.fx.traceback.annotate({SOURCE_KEY: label}):
-                return super().run_node(n)
+            return super().run_node(n)
         except _REFUSALS as error:
-            raise SourceError.of("convert", label, f"onnx2torch: {_described(error)}") from error
+            raise SourceError.of("convert", label or n.name, f"onnx2torch: {_described(error)}") from error
 
 
 def _recorded(labelled: Labelled, declared: Signature, inputs: Arrays, subject: str) -> tuple[ExportedProgram, bool]:
@@ -150,7 +147,7 @@ def _recorded(labelled: Labelled, declared: Signature, inputs: Arrays, subject: 
         pass  # the reason shows below, on real data, or it was that there were none
     tensors = [from_numpy(inputs[spec.name], spec.dtype) for spec in declared.inputs]
     with torch.no_grad():
-        recorder = Recorder(tensors, SOURCE_KEY, lambda: labelled.at)
+        recorder = Recorder(tensors, lambda: {"custom": {SOURCE_KEY: labelled.at}} if labelled.at else {})
         with recorder:
             outputs = labelled(*tensors)
         recorded = recorder.module(outputs)

@@ -18,16 +18,15 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes a graph of the operators that are called while it is entered.
 
-    Tensors that come from nowhere (weights, literals) become buffers. `label` is asked at every operator for what
-    to write in its node's metadata, under `key`.
+    Tensors that come from nowhere (weights, literals) become buffers. `metadata` is asked at every operator for
+    what its node's metadata is to hold.
     """
 
-    def __init__(self, inputs: Sequence[torch.Tensor], key: str, label: Callable[[], str | None]) -> None:
+    def __init__(self, inputs: Sequence[torch.Tensor], metadata: Callable[[], Mapping[str, Any]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._graph = torch.fx.Graph()
         self._buffers: dict[str, torch.Tensor] = {}
-        self._key = key
-        self._label = label
+        self._metadata = metadata
         # By identity; the tensors are kept, so that no other can take the place of one in memory.
         self._nodes: dict[int, tuple[torch.fx.Node, torch.Tensor]] = {}
         for number, tensor in enumerate(inputs):
@@ -58,7 +57,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return torch.fx.GraphModule(root, self._graph)
 
     def _write(self, node: torch.fx.Node, result: Any) -> None:
-        node.meta[self._key] = self._label()
+        node.meta.update(self._metadata())
         if isinstance(result, torch.Tensor):
             self._bind(result, node)
             return

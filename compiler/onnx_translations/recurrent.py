@@ -80,7 +80,7 @@ def _rnn(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     betas: Sequence[float],
     clip: float | None,
 ) -> Any:
-    return op.RNN(x, w, r, b, lengths, initial_h, **_options(r, direction, activations, alphas, betas, clip, ("Tanh",)))
+    return op.RNN(x, w, r, b, lengths, initial_h, **_options(r, direction, activations, alphas, betas, clip, ()))
 
 
 def _options(
@@ -92,7 +92,10 @@ def _options(
     clip: float | None,
     defaults: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Attributes; those that say what is so anyway are left out."""
+    """Attributes; those that say what is so anyway are left out.
+
+    RNN has no `defaults` here: its own name two functions where it takes one.
+    """
     options: dict[str, Any] = {"hidden_size": int(r.shape[2]), "direction": direction}
     if tuple(activations) != defaults * r.shape[0]:
         options["activations"] = list(activations)

@@ -11,7 +11,7 @@ import torch
 
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch.captures import Captures, Operand, rebuilt, tensors_in
-from passes.onnx_to_torch.known_math import always
+from passes.onnx_to_torch.known_math import Int, always, product
 from passes.onnx_to_torch.values import Carried, Known, Value
 
 MOST_ATTEMPTS = 16
@@ -92,11 +92,9 @@ class _Attempt:
     def run_cond(self, flag: torch.Tensor | torch.SymBool) -> list[Value]:
         """The results, of the kinds that the branches give."""
         # Not torch.cond: it has the branches compiled, and the compiler cannot read an importer.
-        tensors = torch.ops.higher_order.cond(flag, self._branch(0), self._branch(1), self.captures.operands())
-        traced = [tensor for value in self.results[0] for tensor in tensors_in(value)]
-        shaped = (
-            new.reshape(old.shape) if _may_be_empty(old) else new for new, old in zip(tensors, traced, strict=True)
-        )
+        found = torch.ops.higher_order.cond(flag, self._branch(0), self._branch(1), self.captures.operands())
+        traced = (tensor for value in self.results[0] for tensor in tensors_in(value))
+        shaped = (new if _is_dense(old) else new.reshape(old.shape) for new, old in zip(found, traced, strict=True))
         return [rebuilt(value, shaped) for value in self.results[0]]
 
     def _branch(self, number: int) -> Callable[..., tuple[torch.Tensor, ...]]:
@@ -105,26 +103,29 @@ class _Attempt:
         def traced(*operands: Operand) -> tuple[torch.Tensor, ...]:
             self.running, self.choices = number, Choices(self.prescribed[number])
             values = self.run(self.branches[number], self.captures.inside(operands), self.choices)
-            results: list[Value] = [value.tensor() if isinstance(value, Known) else value for value in values]
-            self.results[number] = results
+            self.results[number] = [_copied(value) for value in values]
             if len(self.results) == 2:
                 _require_alike(self.results[0], self.results[1])
-            return tuple(_returned(tensor) for result in results for tensor in tensors_in(result))
+            tensors = (tensor for value in self.results[number] for tensor in tensors_in(value))
+            return tuple(tensor if _is_dense(tensor) else tensor.reshape(-1) for tensor in tensors)
 
         return traced
 
 
-def _returned(tensor: torch.Tensor) -> torch.Tensor:
-    """A result as cond takes it: no memory shared with an operand, and strides that are products of sizes.
+def _copied(result: Value) -> Value:
+    """A result in memory of its own: cond wants none that is shared with an operand."""
+    value = result.tensor() if isinstance(result, Known) else result
+    return rebuilt(value, iter([t.clone(memory_format=torch.contiguous_format) for t in tensors_in(value)]))
 
-    Those of a tensor that may be empty are not, as an axis of size 0 counts as one of size 1 in them.
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """True if strides are products of sizes to the letter, as cond wants them.
+
+    Those of a tensor that may be empty are not, because an axis of size 0 counts as one of size 1 there; such a
+    tensor leaves its branch as one axis.
     """
-    tensor = tensor.reshape(-1) if _may_be_empty(tensor) else tensor
-    return tensor.clone(memory_format=torch.contiguous_format)
-
-
-def _may_be_empty(tensor: torch.Tensor) -> bool:
-    return tensor.dim() > 1 and not all(always(size > 0) for size in tensor.shape)
+    expected: list[Int] = [product(tensor.shape[axis + 1 :]) for axis in range(tensor.dim())]
+    return [str(stride) for stride in tensor.stride()] == [str(stride) for stride in expected]
 
 
 def _require_alike(first: list[Value], second: list[Value]) -> None:
@@ -132,9 +133,8 @@ def _require_alike(first: list[Value], second: list[Value]) -> None:
         raise UnlikeBranchesError
     for a, b in zip(map(tensors_in, first), map(tensors_in, second), strict=True):
         for one, other in zip(a, b, strict=True):
-            if not _may_be_empty(one) and not _may_be_empty(other):
-                continue
-            if not all(always(m == n) for m, n in zip(one.shape, other.shape, strict=True)):
+            same = all(always(m == n) for m, n in zip(one.shape, other.shape, strict=True))
+            if not same and not (_is_dense(one) and _is_dense(other)):
                 raise ValueError(f"the branches give shapes {list(one.shape)} and {list(other.shape)}")
 
 

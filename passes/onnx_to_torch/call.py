@@ -106,6 +106,6 @@ class Call:
         if default is not None:
             return default
         declared = self.schema.attributes.get(name) if self.schema else None
-        if declared is not None and declared.default_value.name:
-            return onnx.helper.get_attribute_value(declared.default_value)
-        self.unsupported(f"attribute {name!r} is missing and has no default")
+        if declared is None or not declared.default_value.name:
+            self.unsupported(f"attribute {name!r} is missing and has no default")
+        return onnx.helper.get_attribute_value(declared.default_value)

@@ -10,13 +10,16 @@ from artifacts.errors import Problem
 
 STAGE = "load"
 
+_Scopes = Sequence[Collection[str]]
+"""The names of the graphs around one, outermost first; one set of them all would be copied for every subgraph."""
+
 
 def graph_problems(where: str, proto: onnx.ModelProto) -> Iterator[Problem]:
     """Names that are not made, used before they are made (a cycle shows as that), or made twice; all of them.
 
     `where` names the file in the problems. Subgraphs and model-local functions are looked into as well.
     """
-    yield from _in_graph(where, proto.graph, frozenset())
+    yield from _in_graph(where, proto.graph, ())
     for function in proto.functions:
         subject = f"{where}: function {function.name!r}"
         yield from _twice(subject, "input", function.input)
@@ -25,10 +28,9 @@ def graph_problems(where: str, proto: onnx.ModelProto) -> Iterator[Problem]:
     yield from _twice(
         where, "function", (f"{f.domain}.{f.name}{f.overload and ':'}{f.overload}" for f in proto.functions)
     )
-    yield from _recursions(where, proto.functions)
 
 
-def _in_graph(where: str, graph: onnx.GraphProto, outer: frozenset[str]) -> Iterator[Problem]:
+def _in_graph(where: str, graph: onnx.GraphProto, outer: _Scopes) -> Iterator[Problem]:
     subject = f"{where}: graph {graph.name!r}"
     inputs = [value.name for value in graph.input]
     initializers = [tensor.name for tensor in graph.initializer]
@@ -40,23 +42,24 @@ def _in_graph(where: str, graph: onnx.GraphProto, outer: frozenset[str]) -> Iter
     yield from _twice(subject, "output", outputs)
     given = {*inputs, *initializers}
     yield from _in_nodes(where, graph.node, given, outer)
-    yield from _undefined(subject, outputs, given | outer | _made(graph.node))
+    made = given | _made(graph.node)
+    yield from _undefined(subject, (name for name in outputs if not _known(name, outer)), made)
 
 
 def _in_nodes(
-    where: str, nodes: Sequence[onnx.NodeProto], given: Collection[str], outer: frozenset[str] = frozenset()
+    where: str, nodes: Sequence[onnx.NodeProto], given: Collection[str], outer: _Scopes = ()
 ) -> Iterator[Problem]:
     own = set(given)
     later = _made(nodes)
     for node in nodes:
         subject = f"{where}: node {node_label(node)!r}"
         for name in node.input:
-            if name and name not in own and name not in outer:
+            if name and name not in own and not _known(name, outer):
                 early = name in later
                 reason = "is used before it is computed: a cycle, or nodes out of order" if early else "is not defined"
                 yield Problem(STAGE, subject, f"input {name!r} {reason}")
         for graph in subgraphs(node):
-            yield from _in_graph(where, graph, outer | own)
+            yield from _in_graph(where, graph, (*outer, own))
         for name in node.output:
             if name in own:
                 yield Problem(STAGE, subject, f"output {name!r} is already the name of another value")
@@ -80,24 +83,8 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from attribute.graphs
 
 
-def _recursions(where: str, functions: Sequence[onnx.FunctionProto]) -> Iterator[Problem]:
-    """Functions that end up in themselves: ONNX has none, and running one would never end."""
-    calls = {(f.domain, f.name, f.overload): set(_called(f.node)) for f in functions}
-    for key in calls:
-        reached, pending = set[tuple[str, str, str]](), [key]
-        while pending:
-            new = calls.get(pending.pop(), set()) - reached
-            reached |= new
-            pending.extend(new)
-        if key in reached:
-            yield Problem(STAGE, f"{where}: function {key[1]!r}", "calls itself, directly or through another function")
-
-
-def _called(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str, str]]:
-    for node in nodes:
-        yield (node.domain, node.op_type, node.overload)
-        for graph in subgraphs(node):
-            yield from _called(graph.node)
+def _known(name: str, scopes: _Scopes) -> bool:
+    return any(name in scope for scope in scopes)
 
 
 def _made(nodes: Iterable[onnx.NodeProto]) -> set[str]:

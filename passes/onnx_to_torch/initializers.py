@@ -21,7 +21,7 @@ def model_without_proto(proto: onnx.ModelProto) -> ir.Model:
     They are removed from the message as they are read, so that there are never two copies of more than one.
     Raises what `onnx_ir.from_proto` raises.
     """
-    held: dict[str, ir.Tensor] = {}
+    held: dict[str, ir.TensorProtocol] = {}
     for tensor in proto.graph.initializer:
         if _is_large(tensor):
             read = ir.serde.TensorProtoTensor(tensor)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from artifacts.canonical import sha256_file
 from artifacts.errors import ModelFormatError, Problem, UnsupportedError
+from passes.onnx_to_torch.call_problems import call_problems
 from passes.onnx_to_torch.graph_problems import STAGE, graph_problems, graphs_and_nodes, node_label
 from passes.onnx_to_torch.initializers import model_without_proto
 from passes.onnx_to_torch.registry import normal_domain
@@ -41,7 +42,13 @@ def load_source(path: Path) -> Source:
     proto = _parse(path)
     UnsupportedError.raise_if(_unsupported(path, proto))
     folder = path.parent.resolve()
-    ModelFormatError.raise_if([*graph_problems(path.name, proto), *tensor_problems(path.name, folder, proto)])
+    ModelFormatError.raise_if(
+        [
+            *graph_problems(path.name, proto),
+            *call_problems(path.name, proto),
+            *tensor_problems(path.name, folder, proto),
+        ]
+    )
     try:
         model = model_without_proto(proto)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:

@@ -162,6 +162,7 @@ def _command(*arguments: str) -> tuple[int, Sequence[Problem], str]:
 
 def _sampled(model: Path) -> tuple[int, Sequence[Problem], str]:
     """What a compilation does before it converts: open the source and ask it for samples."""
+    from compiler.converters import find_converter
     from compiler.frontend import load, sample
     from compiler.options import CompileOptions, ModelFile
     from compiler.targets import find_target
@@ -169,7 +170,7 @@ def _sampled(model: Path) -> tuple[int, Sequence[Problem], str]:
 
     options = CompileOptions()
     try:
-        loaded = load(ModelFile("model", model), load_source(model), options)
+        loaded = load(ModelFile("model", model), load_source(model), options, find_converter(options))
         sample(loaded, options, find_target(options.target))
     except UnspoolError as error:
         return 1, error.problems, ""

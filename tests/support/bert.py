@@ -68,7 +68,7 @@ class SelfAttention(nn.Module):
         return (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class Residual(nn.Module):
@@ -103,12 +103,12 @@ class Bert(nn.Module):
     def __init__(self, size: BertSize) -> None:
         super().__init__()
         self.embeddings = Embeddings(size)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(size) for _ in range(size.layers))})
+        self.encoder = nn.ModuleDict({"layer": nn.Sequential(*(Layer(size) for _ in range(size.layers)))})
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         x: Tensor = self.embeddings(input_ids, token_type_ids)
         bias = (1.0 - attention_mask[:, None, None, :].to(x.dtype)) * torch.finfo(x.dtype).min
-        for layer in self.encoder["layer"]:
+        for layer in self.encoder["layer"].children():
             x = layer(x, bias)
         return x
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.shape_inference
 import onnx_ir as ir
 import onnxruntime
 
@@ -40,7 +41,7 @@ def answers(model: onnx.ModelProto, arrays: Sequence[Array]) -> list[Array]:
 def converted(model: onnx.ModelProto, inputs: Mapping[str, Array], folder: Path) -> Converted:
     """A model through the importer and torch.export."""
     path = folder / "model.onnx"
-    onnx.save(model, path)
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)
     return convert(load_source(path), "main", inputs)
 
 

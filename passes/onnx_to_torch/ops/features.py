@@ -17,6 +17,7 @@ from passes.onnx_to_torch.values import Text
 _DOMAIN = "ai.onnx.ml"
 
 Table = npt.NDArray[Any]
+_TEXT = "OSU"
 
 
 @op("ArrayFeatureExtractor", 1, domain=_DOMAIN)
@@ -104,7 +105,7 @@ def _looked_up(labels: torch.Tensor, keys: Table, values: Table, default: Any) -
 def _table(call: Call, side: str) -> Table:
     if call.has(f"{side}_tensor"):
         array = call.attr_array(f"{side}_tensor").reshape(-1)
-        return _strings(array) if array.dtype == object else array
+        return _strings(array) if array.dtype.kind in _TEXT else array
     if call.has(f"{side}_strings"):
         return np.array(call.attr_texts(f"{side}_strings"), object)
     if call.has(f"{side}_int64s"):
@@ -117,7 +118,7 @@ def _table(call: Call, side: str) -> Table:
 def _default(call: Call, values: Table) -> Any:
     if call.has("default_tensor"):
         array = call.attr_array("default_tensor").reshape(-1)
-        return _strings(array)[0] if array.dtype == object else array[0]
+        return _strings(array)[0] if array.dtype.kind in _TEXT else array[0]
     if values.dtype == object:
         return call.attr_text("default_string")
     default = call.attr_int("default_int64") if values.dtype.kind == "i" else call.attr_float("default_float")

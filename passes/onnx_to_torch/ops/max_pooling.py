@@ -41,10 +41,24 @@ def max_pool(call: Call, data: torch.Tensor) -> torch.Tensor | tuple[torch.Tenso
         padding, ceil_mode = (0,) * rank, False
     where = (area.kernel, area.strides, padding, area.dilations, ceil_mode)
     if call.output_count == 1:
-        return _POOLS[rank](wide, *where).to(data.dtype)
+        pool = _POOLS[rank] if isinstance(data.shape[-1], int) or rank > 1 else _max_pool_line
+        return pool(wide, *where).to(data.dtype)
     result, positions = _POOLS_WITH_INDICES[rank](wide, *where)
     order = call.attr_int("storage_order", 0)
     return result.to(data.dtype), _flat_indices(positions, wide.shape[2:], begin, data.shape, order)
+
+
+def _max_pool_line(
+    data: torch.Tensor,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[int],
+    dilations: Sequence[int],
+    ceil_mode: bool,
+) -> torch.Tensor:
+    """max_pool1d as a pooling of one row, because under export torch's own pins the length to the sample's."""
+    plane = ((1, *kernel), (1, *strides), (0, *padding), (1, *dilations), ceil_mode)
+    return F.max_pool2d(data.unsqueeze(2), *plane).squeeze(2)
 
 
 def _flat_indices(

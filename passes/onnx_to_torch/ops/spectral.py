@@ -77,6 +77,8 @@ def _dft(call: Call, data: torch.Tensor, length: Known | None, axis: int) -> tor
     if not call.attr_int("inverse"):
         return torch.view_as_real(_transformed(series, size, axis, one_sided)).to(data.dtype)
     count = None if size is None else as_int(size)
+    if not series.is_complex():
+        series = torch.complex(series, torch.zeros_like(series))
     if one_sided:  # of a real signal, whose other half mirrors what is given
         real: torch.Tensor = torch.fft.irfft(series, count, axis)
         return real.unsqueeze(-1).to(data.dtype)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from passes.onnx_to_torch.call_problems import call_problems
 from passes.onnx_to_torch.graph_problems import graph_problems
 from tests.support.programs import normal, parsed
 
@@ -26,7 +27,8 @@ h (a) => (b) {{ {h} }}
 
 
 def problems(text: str) -> list[str]:
-    found = graph_problems("m.onnx", parsed(text, w=normal(1)))
+    model = parsed(text, w=normal(1))
+    found = [*graph_problems("m.onnx", model), *call_problems("m.onnx", model)]
     return [f"{problem.subject.removeprefix('m.onnx: ')}: {problem.message}" for problem in found]
 
 

@@ -51,6 +51,13 @@ def test_a_tensor_is_one_buffer_however_many_nodes_use_it() -> None:
     check(text, X, w=normal(4, 4))
 
 
+def test_two_names_of_one_tensor_are_one_buffer() -> None:
+    text = "g (float[n, 4] x) => (float[n, 4] y) { a = MatMul (x, v) y = MatMul (a, w) }"
+    model = ir.from_proto(parsed(text, v=normal(4, 4), w=normal(4, 4)))
+    model.graph.initializers["w"].const_value = model.graph.initializers["v"].const_value
+    assert len(list(Importer(model).buffers())) == 1
+
+
 def test_small_integers_are_known_and_large_ones_are_data() -> None:
     text = "g (float[n, 4] x) => (float[n, 4] y) { y = Reshape (x, shape) z = Gather (x, many) u = Gather (x, table) }"
     importer = imported(text, shape=np.array([0, 4]), many=np.zeros(2000, np.int64), table=np.zeros((2, 2), np.int64))

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from passes.interpreter import call
 from passes.onnx_to_torch.importer import Importer
 from tests.support.onnx_ops import compare, run
-from tests.support.programs import Array, answered, normal, parsed
+from tests.support.programs import Array, answered, bare, normal, parsed
 
 X = normal(3, 4)
 
@@ -141,6 +142,24 @@ def test_constants_stay_constants_inside_a_function() -> None:
     f (a, s, w) => (b, c) { b, rest = Split <axis = 1> (a, s) c = Reshape (a, w) }
     """
     check(text, X)
+
+
+def test_what_a_constant_operand_selects_is_selected_inside_a_function_too() -> None:
+    text = """
+    <ir_version: 10, opset_import: ["": 20, "mine": 1]>
+    g (float[n, 4] x) => (float[n, 8] y) {
+        scales = Constant <value_floats = [1.0, 2.0]> ()
+        same = Identity (scales)
+        y = mine.outer (x, same)
+    }
+    <domain: "mine", opset_import: ["": 20, "mine": 1]>
+    outer (a, s) => (b) { b = mine.wider (a, s) }
+    <domain: "mine", opset_import: ["": 20]>
+    wider (a, s) => (b) { b = Resize <mode = "nearest"> (a, , s) }
+    """
+    program = bare(parsed(text), {"x": X})
+    assert program.functions["main"].signature.output("y").shape == ("n", 8)
+    assert np.array_equal(call(program, "main", {"x": X})["y"], X.repeat(2, axis=1))
 
 
 def test_a_function_may_have_the_name_of_an_operator() -> None:

@@ -3,13 +3,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx.numpy_helper
 import onnx.parser
 import onnx_ir as ir
 import pytest
 
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch.importer import Importer
+from tests.support.branching import REQUESTS, branching_inputs, branching_model
 from tests.support.onnx_ops import Array, check_model, compare, export, run, sample
 from tests.support.onnxruntime_models import answers
 
@@ -83,103 +83,66 @@ def test_a_condition_on_sizes_takes_its_branch_at_run_time(size: int) -> None:
     exported_answers(model, [sample((size,))], [sample((5,))], *[[sample((n,))] for n in (2, 6, 7, 12)])
 
 
-WEIGHTED = """
-    <float[3, 3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}>
-    {
-        rows = Shape<end = 1>(x)
-        shape = Concat<axis = 0>(rows, three)
-        outer = Add(x, x)
-        y, z = If (given) <
-            then_branch = then () => (float[m, k] t, float[k] u) {
-                inner = Constant<value = float[3] {1, 2, 3}>()
-                product = MatMul(outer, w)
-                t = Add(product, inner)
-                u = Identity(inner)
-            },
-            else_branch = otherwise () => (float[m, k] e, float[k] f) {
-                e = Reshape(outer, shape)
-                other = Constant<value = float[3] {3, 2, 1}>()
-                f = If (other_given) <
-                    then_branch = deep () => (float[k] d) { d = ReduceSum<keepdims = 0>(outer, zero) },
-                    else_branch = deeper () => (float[k] g) { g = Add(other, other) }
-                >
-            }
-        >
-    }
-"""
-
-
-def weighted() -> onnx.ModelProto:
-    """Branches that use weights, values and sizes of the graph around them, and one that branches again."""
-    model = onnx.parser.parse_model(
-        f"""<ir_version: 10, opset_import: ["": 21]>
-        graph (float[n, 3] x, bool given, bool other_given) => (float[m, k] y, float[k] z) {WEIGHTED}"""
-    )
-    for name, value in (("three", [3]), ("zero", [0])):
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
-    return model
-
-
 def test_branches_see_the_graph_around_them() -> None:
-    arrays, others = ([sample((size, 3)), np.array(True), np.array(True)] for size in (4, 6))
-    flags = [(True, False), (False, True), (False, False)]
-    requests = [[sample((n, 3)), np.array(a), np.array(b)] for n in (4, 1, 6) for a, b in flags]
-    exported_answers(weighted(), arrays, others, *requests)
+    arrays, others = ([*branching_inputs(rows, True, True).values()] for rows in (4, 6))
+    requests = [[*branching_inputs(*request).values()] for request in REQUESTS]
+    exported_answers(branching_model(), arrays, others, *requests)
 
 
-SQUEEZE = """
-    two = Constant<value = int64[1] {2}>()
-    axis = Constant<value = int64[1] {1}>()
+LAST_IS_ONE = """
     one = Constant<value = int64 {1}>()
-    narrow = AveragePool<kernel_shape = [3], strides = [3]>(x)
+    last_axis = Constant<value = int64 {2}>()
     shape = Shape(narrow)
     last = Gather(shape, last_axis)
     condition = Equal(last, one)
-    squeezed = If (condition) <
-        then_branch = then () => (float[a, b] t) { t = Squeeze(narrow, two) },
-        else_branch = otherwise () => (float[a, b, c] e) { e = Identity(narrow) }
-    >
-    y = Unsqueeze(squeezed, axis)
 """
+
+SQUEEZE = f"""
+    axes = Constant<value = int64[1] {{2}}>()
+    narrow = AveragePool<kernel_shape = [3], strides = [3]>(x)
+    {LAST_IS_ONE}
+    squeezed = If (condition) <
+        then_branch = then () => (float[a, b] t) {{ t = Squeeze(narrow, axes) }},
+        else_branch = otherwise () => (float[a, b, c] e) {{ e = Identity(narrow) }}
+    >
+"""
+"""What torch.onnx writes for a squeeze: an axis of size 1 goes, any other stays."""
 
 
 def test_of_unlike_branches_the_samples_one_is_followed_and_required() -> None:
-    """What torch.onnx writes for a squeeze: an axis of size 1 goes, any other stays."""
-    model = model_of(SQUEEZE, "float[n, 2, m] x", "float[a, b, c] y")
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2), "last_axis"))
-    arrays, others = [sample((2, 2, 4))], [sample((3, 2, 5))]
-    program = export(Importer(ir.from_proto(model)), arrays, others).module(check_guards=False)
+    model = model_of(SQUEEZE + "y = Neg(squeezed)", "float[n, 2, m] x", "float[a, b] y")
+    program = export(Importer(ir.from_proto(model)), [sample((2, 2, 4))], [sample((3, 2, 5))])
+    module = program.module(check_guards=False)
     for shape in ((2, 2, 4), (5, 2, 3), (1, 2, 5)):
-        compare(run(program, [sample(shape)]), answers(model, [sample(shape)]))
+        compare(run(module, [sample(shape)]), answers(model, [sample(shape)]))
     with pytest.raises(RuntimeError, match="does not hold"):
-        run(program, [sample((2, 2, 6))])
+        run(module, [sample((2, 2, 6))])
 
 
 def test_inside_a_branch_that_the_sample_does_not_take_the_other_way_is_found() -> None:
-    """silero_vad: the branch for another sampling rate cannot take the sample's sizes at all."""
+    """As in silero_vad, whose branch for another sampling rate cannot take the sample's sizes at all.
+
+    Gemm takes the squeezed tensor only; the sample's own sizes lead to the other one.
+    """
     body = f"""
         y = If (given) <
-            then_branch = then () => (float[a, b, c] p) {{ p = Identity(x) }},
-            else_branch = otherwise () => (float[a, b, c] q) {{
-                {SQUEEZE.replace("y = Unsqueeze(squeezed, axis)", "q = Unsqueeze(required, axis)")}
-                required = MatMul(squeezed, square)
+            then_branch = yes () => (float[a, b, c] p) {{ p = Identity(x) }},
+            else_branch = no () => (float[a, b, c] q) {{
+                {SQUEEZE}
+                weight = Constant<value = float[2, 2] {{1, 2, 3, 4}}>()
+                product = Gemm(squeezed, weight)
+                q = Unsqueeze(product, axes)
             }}
         >
     """
-    # The parser wants nodes in order; MatMul with a matrix takes two axes as well as three, GRU-like ranks do not.
-    body = body.replace("q = Unsqueeze(required, axis)", "").replace(
-        "required = MatMul(squeezed, square)", "required = Gemm(squeezed, square) q = Unsqueeze(required, axis)"
-    )
     model = model_of(body, "float[n, 2, m] x, bool given", "float[a, b, c] y")
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2), "last_axis"))
-    model.graph.initializer.append(onnx.numpy_helper.from_array(sample((2, 2)), "square"))
     arrays, others = ([sample((n, 2, size)), np.array(True)] for n, size in ((2, 9), (4, 12)))
-    program = export(Importer(ir.from_proto(model)), arrays, others).module(check_guards=False)
+    module = export(Importer(ir.from_proto(model)), arrays, others).module(check_guards=False)
     for size, value in ((9, True), (4, True), (4, False), (5, False)):
         request = [sample((3, 2, size)), np.array(value)]
-        compare(run(program, request), answers(model, request))
+        compare(run(module, request), answers(model, request))
     with pytest.raises(RuntimeError, match="does not hold"):
-        run(program, [sample((2, 2, 9)), np.array(False)])
+        run(module, [sample((2, 2, 9)), np.array(False)])
 
 
 def test_unlike_branches_of_a_condition_on_data_are_refused() -> None:
@@ -202,21 +165,17 @@ def test_a_branch_that_fails_names_its_node() -> None:
 
 def test_what_holds_for_the_sample_alone_decides_nothing() -> None:
     """torch notices on its way that the pooled size is 1; at other sizes it is not."""
-    body = """
-        one = Constant<value = int64 {1}>()
-        narrow = AveragePool<kernel_shape = [3], strides = [3]>(x)
-        wide = Conv(narrow, kernel)
-        shape = Shape(wide)
-        last = Gather(shape, last_axis)
-        condition = Equal(last, one)
+    body = f"""
+        pooled = AveragePool<kernel_shape = [3], strides = [3]>(x)
+        kernel = Constant<value = float[2, 2, 1] {{1, 2, 3, 4}}>()
+        narrow = Conv(pooled, kernel)
+        {LAST_IS_ONE}
         y = If (condition) <
-            then_branch = then () => (float[a, b, c] t) { t = Neg(wide) },
-            else_branch = otherwise () => (float[a, b, c] e) { e = Exp(wide) }
+            then_branch = then () => (float[a, b, c] t) {{ t = Neg(narrow) }},
+            else_branch = otherwise () => (float[a, b, c] e) {{ e = Exp(narrow) }}
         >
     """
     model = model_of(body, "float[n, 2, m] x", "float[a, b, c] y")
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2), "last_axis"))
-    model.graph.initializer.append(onnx.numpy_helper.from_array(sample((2, 2, 1)), "kernel"))
     for size in (4, 7):
         exported_answers(
             model, [sample((2, 2, size))], [sample((3, 2, 9))], *[[sample((2, 2, n))] for n in (3, 5, 6, 11)]

@@ -124,3 +124,11 @@ def test_global_max_pool(since: int, shape: tuple[int, ...]) -> None:
 
 def test_global_max_pool_exports_with_symbolic_spatial_sizes() -> None:
     check_op("GlobalMaxPool", [sample((2, 3, 4, 5))], 22, symbolic=[sample((4, 3, 7, 6))])
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("ceil_mode", [0, 1])
+def test_a_signal_keeps_its_symbolic_length(outputs: int, ceil_mode: int) -> None:
+    attributes = {"kernel_shape": [3], "strides": [2], "ceil_mode": ceil_mode}
+    inputs = [[sample((batch, 2, length))] for batch, length in ((2, 8), (3, 11))]
+    check_op("MaxPool", inputs[0], 22, attributes=attributes, outputs=outputs, symbolic=inputs[1])

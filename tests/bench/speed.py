@@ -1,0 +1,92 @@
+"""What running a bundle costs: against ONNX Runtime on the source, and against the bare engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from artifacts.bundle import Bundle
+from artifacts.runtime import Session
+from artifacts.samples import read_arrays
+from compiler.options import CompileOptions, ScheduleName
+from tests.bench.cases import CASES, Case, bundle_of, ocr, tiny
+from tests.bench.figures import Figure
+from tests.bench.timing import interleaved
+from tests.support.models import OCR, normal
+
+THREADS = (1, 2)
+OVERHEAD_BOUND = 50.0
+LINES = 64
+
+
+def against_source(*, quick: bool) -> Iterator[Figure]:
+    """Session.run against InferenceSession.run on the source file, same inputs and threads: a ratio of medians."""
+    for case in CASES:
+        if quick and not case.is_quick:
+            continue
+        bundle = bundle_of(case.name, case.file())
+        for threads in THREADS:
+            yield _ratio(case, bundle, threads, rounds=10 if quick else 100)
+
+
+def _ratio(case: Case, bundle: Path, threads: int, rounds: int) -> Figure:
+    source = _bare_session(case.file(), threads)
+    with Session.open(bundle, threads=threads) as session:
+        calls = {
+            "source": partial(source.run, None, dict(case.inputs)),
+            "bundle": partial(session.run, case.inputs),
+        }
+        seconds = interleaved(calls, rounds)
+    detail = f"{1e3 * seconds['bundle']:.2f} ms against {1e3 * seconds['source']:.2f} ms"
+    what = f"{case.what}, {threads} thread{'s' if threads > 1 else ''}"
+    return Figure("speed", what, seconds["bundle"] / seconds["source"], "x", case.bound, detail)
+
+
+def session_overhead(*, quick: bool) -> Iterator[Figure]:
+    """What Session.run adds to a call of the engine that it runs."""
+    bundle = bundle_of("tiny", tiny())
+    (engine,) = Bundle.open(bundle).manifest.engines.values()
+    bare = _bare_session(bundle / engine.source, 1, folder=bundle)
+    inputs = {"x": normal(2, 16)}
+    with Session.open(bundle, threads=1) as session:
+        calls = {"bare": partial(bare.run, None, inputs), "session": partial(session.run, inputs)}
+        seconds = interleaved(calls, 200 if quick else 5000)
+    added = 1e6 * (seconds["session"] - seconds["bare"])
+    detail = f"{1e6 * seconds['session']:.1f} us against {1e6 * seconds['bare']:.1f} us for the engine alone"
+    yield Figure("speed", "Session.run on a tiny model, over its engine", added, "us", OVERHEAD_BOUND, detail)
+
+
+def decoding(*, quick: bool) -> Iterator[Figure]:
+    """Milliseconds that a line of text takes to read, by who loops over its tokens; one thread."""
+    count = LINES // 8 if quick else LINES
+    lines = read_arrays(OCR / "eval.npz")
+    images = np.asarray(lines["images"][:count], np.float32)
+    schedules = [ScheduleName.LOOP, ScheduleName.ENGINE_LOOP, *([] if quick else [ScheduleName.UNROLLED])]
+    sessions = {
+        schedule: Session.open(bundle_of(f"ocr-{schedule}", ocr(), CompileOptions(schedule=schedule)), threads=1)
+        for schedule in schedules
+    }
+    seconds: dict[str, list[float]] = {schedule: [] for schedule in schedules}
+    for number in range(count):
+        inputs = {"image": images[number : number + 1]}
+        calls = {str(schedule): partial(session.run, inputs) for schedule, session in sessions.items()}
+        for schedule, spent in interleaved(calls, 1, warm_up=0).items():
+            seconds[schedule].append(spent)
+    for schedule, found in seconds.items():
+        what = f"examples/ocr, `--schedule {schedule}`"
+        yield Figure("decoding", what, 1e3 * mean(found), "ms a line", detail=f"mean of {count} lines, each alone")
+
+
+def _bare_session(path: Path, threads: int, folder: Path | None = None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,69 @@
+"""Measure calls side by side, and commands with the memory that they took."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from tests.support.models import PROJECT
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, float]:
+    """The median seconds of each call, all of them once a round, so that what slows the machine slows all alike.
+
+    Every other round goes backwards: none is always the one that finds its data in the cache.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(-warm_up, rounds):
+        for name in calls if number % 2 else reversed(list(calls)):
+            began = time.perf_counter()
+            calls[name]()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: median(found) for name, found in seconds.items()}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended well: its wall time, start of the interpreter included, and its largest resident set."""
+
+    seconds: float
+    peak_bytes: int
+
+
+def command(*arguments: str | Path) -> Finished:
+    """Run `python ARGUMENTS` in the project's folder. Raises RuntimeError, with what it printed, if it fails."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    printed = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(map(str, arguments))}\n{printed.decode(errors='replace')}")
+    # KiB on Linux, bytes on macOS.
+    return Finished(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+
+
+def unspool(*arguments: str | Path) -> Finished:
+    """Run the command line in a process of its own."""
+    return command("-m", "compiler.cli.main", *arguments)
+
+
+def median_seconds(runs: Sequence[Finished]) -> float:
+    """The median wall time of several runs."""
+    return median(run.seconds for run in runs)

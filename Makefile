@@ -51,6 +51,7 @@ lock: ## resolve the newest versions that pyproject.toml allows into requirement
 	@$(PYTHON) -m venv $(LOCKED)
 	@$(LOCKED)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@$(LOCKED)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(LOCKED)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps onnx2torch
 	@sed '/^#/!d' $(LOCK) > $(LOCKED)/new
 	@$(LOCKED)/bin/python -m pip freeze --all --exclude-editable --exclude pip \
 	  | awk -F '==|[+]' '!/^torch==/ {print} \
@@ -80,6 +81,7 @@ It must be the version below. Plain `torch` will not do on Linux: that is the CU
 endef
 export TORCH_HINT
 
+# onnx2torch without what it asks for: torchvision would bring another torch, and is stood in for.
 # pip calls a wheel that is not there "conflicting dependencies", naming none: after a failure, ask for torch alone.
 $(READY): pyproject.toml $(LOCK)
 	@$(SUPPORTED_PYTHON)
@@ -90,4 +92,5 @@ $(READY): pyproject.toml $(LOCK)
 	  $(PIP) install --dry-run --no-deps --requirement $(VENV)/torch.txt > /dev/null 2>&1 || { \
 	    echo "$$TORCH_HINT" >&2; cat $(VENV)/torch.txt >&2; }; \
 	  exit 1; }
+	@$(PIP) install --constraint $(LOCK) --no-deps onnx2torch
 	@touch $@

@@ -26,7 +26,7 @@ from artifacts.manifest import EngineEntry
 from artifacts.schedule import Single
 from artifacts.shards import ShardIndex, write_shards
 from compiler.coverage import KINDS, CaseResult, Outcome, Score, data_sets, first_line
-from compiler.source_runner import SourceRunner
+from compiler.source_session import SourceSession
 from compiler.targets.onnxruntime import TARGET
 from compiler.targets.target import Placement
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
@@ -150,7 +150,7 @@ def _array(item: Any) -> np.ndarray:
 
 def _passes_from_source(path: Path, case: TestCase, sets: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> bool:
     try:
-        runner = SourceRunner(path)
+        runner = SourceSession(path)
         for inputs, expected in sets:
             names = runner.input_names
             outputs = runner.run(dict(zip(names, inputs, strict=False)))

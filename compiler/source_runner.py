@@ -1,101 +1,112 @@
-"""Run the source model as it is: the answers that every compiled form is compared with."""
+"""Run the source model as it is: the answers that every compiled form is compared with.
+
+It runs in a process of its own. ONNX Runtime takes models for well meant: one with an empty trip count crashes it,
+one with a loop of 2^62 iterations never ends, one of a few bytes asks for all memory. Then that process ends, and
+the compilation ends with an error.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.errors import MissingToolError, RunError
+from artifacts.errors import MissingToolError, Problem, RunError
 from artifacts.samples import Arrays
+from compiler.child_process import command_of, environment
+from compiler.frames import read_frame, write_frame
+from compiler.source_session import described, require_onnxruntime
 
-_FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
+ANSWER_SECONDS = 900.0
+"""How long the source may take to open, and for each answer."""
 
 
 class SourceRunner:
     """The source in ONNX Runtime, graph optimisations off: what the file says, not what an optimiser makes of it."""
 
-    def __init__(self, path: Path, *, data_folder: Path | None = None) -> None:
+    def __init__(self, path: Path, *, data_folder: Path | None = None, seconds: float | None = None) -> None:
         """Open the model at `path`; its external data lies in `data_folder`, by default beside it.
 
-        Raises RunError if ONNX Runtime refuses the model, MissingToolError if it is not installed.
+        `seconds` bounds the time to open it and to give each answer. Raises RunError if ONNX Runtime refuses the
+        model, or crashes on it, MissingToolError if it is not installed.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            hint = 'pip install "unspool[onnxruntime]"'
-            raise MissingToolError.of("samples", "onnxruntime", "is needed to run the source model", hint) from error
+        require_onnxruntime()
         self.path = path
-        self._runtime = onnxruntime
-        self._options = onnxruntime.SessionOptions()
-        self._options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._options.log_severity_level = 4
-        self._options.add_session_config_entry(_FOLDER_ENTRY, str(data_folder or path.parent.resolve()))
-        # ONNX Runtime has no common base class for its errors below RuntimeError and its own Fail family.
-        state = onnxruntime.capi.onnxruntime_pybind11_state
-        self._errors: tuple[type[Exception], ...] = (
-            RuntimeError,
-            ValueError,
-            *(getattr(state, name) for name in _ERRORS),
+        self._seconds = ANSWER_SECONDS if seconds is None else seconds
+        folder = data_folder or path.parent.resolve()
+        self._process = subprocess.Popen(
+            command_of("compiler.source_child", str(os.getpid()), str(path), str(folder)),
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
-        self._session = self._open(str(path))
-        self._outputs = [output.name for output in self._session.get_outputs()]
-
-    @property
-    def input_names(self) -> list[str]:
-        """The inputs that the caller gives, in the file's order."""
-        return [argument.name for argument in self._session.get_inputs()]
+        self._end = weakref.finalize(self, _end, self._process)
+        self.input_names: list[str] = self._receive("cannot be opened")[0]["inputs"]
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
         """The source's outputs by name. Raises RunError if it cannot run on these inputs."""
-        return dict(zip(self._outputs, self._run(self._session, self._outputs, inputs), strict=True))
+        return self._ask({}, inputs)
 
     def value(self, name: str, inputs: Arrays) -> npt.NDArray[np.generic]:
         """A tensor from inside the main graph, by its name. Raises RunError if it is not one.
 
         The model is opened anew with that value as its only output: nothing is kept between calls.
         """
-        import onnx
+        return self._ask({"value": name}, inputs)[name]
 
-        model = onnx.load_model(self.path, load_external_data=False)
-        del model.graph.output[:]
-        model.graph.output.append(onnx.ValueInfoProto(name=name))
-        result = self._run(self._open(model.SerializeToString()), [name], inputs)[0]
-        if not isinstance(result, np.ndarray):
-            raise RunError.of("verify", name, "is not a tensor")
-        return result
+    def close(self) -> None:
+        """End its process; it cannot run any more."""
+        self._end()
 
-    def _open(self, model: str | bytes) -> Any:
+    def _ask(self, words: Mapping[str, Any], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and the answer says how
+            write_frame(self._process.stdin, words, inputs)
+        return self._receive(f"fails on {described(inputs)}")[1]
+
+    def _receive(self, fault: str) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.generic]]]:
+        """The next answer. Raises the error that it is; RunError if there is none within the time."""
+        assert self._process.stdout is not None
+        watch = threading.Timer(self._seconds, self._process.kill)
+        watch.start()
         try:
-            return self._runtime.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
-        except self._errors as error:
-            message = f"ONNX Runtime cannot load the source: {_first_line(error)}"
-            hint = "give an .npz with the right outputs beside the inputs (--samples): the source then need not run"
-            raise RunError.of("samples", self.path.name, message, hint) from error
+            frame = read_frame(self._process.stdout)
+        finally:
+            late = not watch.is_alive()
+            watch.cancel()
+        if frame is None:
+            self._end()
+            raise RunError.of("samples", self.path.name, *self._ended(fault, late))
+        words, arrays = frame
+        if "error" in words:
+            kind = MissingToolError if words["error"] == MissingToolError.__name__ else RunError
+            raise kind(*(Problem(**problem) for problem in words["problems"]))
+        return words, arrays
 
-    def _run(self, session: Any, outputs: list[str], inputs: Arrays) -> list[Any]:
-        wanted = {argument.name for argument in session.get_inputs()}
-        try:
-            results: list[Any] = session.run(outputs, {name: inputs[name] for name in inputs if name in wanted})
-        except self._errors as error:
-            shapes = ", ".join(f"{name}:{'x'.join(map(str, array.shape))}" for name, array in inputs.items())
-            message = f"the source fails on {shapes}: {_first_line(error)}"
-            raise RunError.of("samples", self.path.name, message) from error
-        return results
-
-
-_ERRORS = (
-    "Fail",
-    "InvalidArgument",
-    "NotImplemented",
-    "InvalidGraph",
-    "RuntimeException",
-    "InvalidProtobuf",
-    "NoSuchFile",
-)
+    def _ended(self, fault: str, late: bool) -> tuple[str, str]:
+        """What the end of its process says, and a hint."""
+        if late:
+            return f"the source {fault}: no answer within {self._seconds:g} seconds", "does it have a loop without end?"
+        status = self._process.returncode
+        name = signal.Signals(-status).name if status < 0 else f"status {status}"
+        hint = "out of memory?" if status == -signal.SIGKILL else "is the model valid? onnx.checker says more"
+        return f"the source {fault}: ONNX Runtime crashed ({name})", hint
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+    process.wait()

@@ -83,7 +83,10 @@ _COMPILER_PACKAGES = frozenset({"ml_dtypes", "onnx", "onnx-ir", "onnx_ir", "onnx
 
 
 def _defect(error: BaseException) -> Problem:
-    """An error that nobody foresaw is a defect of ours, and no traceback for the user either."""
+    """An error that nobody foresaw is a defect of ours, unless memory ran out; it is no traceback for the user either."""
+    if isinstance(error, MemoryError):
+        hint = "give smaller sizes with --opt-shapes, or use a machine with more memory"
+        return Problem("command line", "memory", "there is not enough of it for this", hint)
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
     hint = f"a defect of Unspool; set {DEBUG_VARIABLE}=1 for a traceback and report it"

@@ -7,9 +7,7 @@ place (see onnx2torch_child.py); nothing of that is ever seen here.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,9 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import compiler
 from artifacts.errors import MissingToolError, ModelFormatError, Problem, SourceError, UnsupportedError
 from artifacts.samples import Arrays, archive_bytes
+from compiler.child_process import command_of, environment
 
 if TYPE_CHECKING:
     from compiler.targets.target import Translations
@@ -93,11 +91,8 @@ _ERRORS: Mapping[str, type[SourceError]] = MappingProxyType(
 
 def _ask(job: Path, *arguments: str) -> dict[str, Any]:
     """Run the child in the job's folder. Raises the error that it reports, or SourceError if it ends without a word."""
-    # -P: the folder that this was called from is no place to import from.
-    command = [sys.executable, "-P", "-m", "compiler.converters.onnx2torch_child", str(job), *arguments]
-    own = str(Path(compiler.__path__[0]).parent)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = command_of("compiler.converters.onnx2torch_child", str(job), *arguments)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if not (job / ANSWER).exists():
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise SourceError.of("convert", PACKAGE, f"its process ended with status {done.returncode}: {said}")

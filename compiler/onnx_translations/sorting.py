@@ -14,7 +14,8 @@ from compiler.onnx_translations.opset import op
 def _sort(self: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001
     if not len(self.shape):
         return op.Identity(self), op.Constant(value_int=0)
-    size = op.Gather(op.Shape(self), op.Constant(value_ints=[dim]))
+    axis: Any = op.Constant(value_ints=[dim])
+    size: Any = op.Gather(op.Shape(self), axis)
     return op.TopK(self, size, axis=dim, largest=int(descending), sorted=1)
 
 

@@ -74,9 +74,9 @@ def _extents(bodies: Mapping[_Key, Sequence[onnx.NodeProto]]) -> tuple[dict[_Key
     while ready:
         key = ready.pop()
         del left[key]
-        for called in calls[key] & left.keys():
-            left[called] -= 1
-            ready += [] if left[called] else [called]
+        for other in calls[key] & left.keys():
+            left[other] -= 1
+            ready += [] if left[other] else [other]
     return extents, list(left)
 
 

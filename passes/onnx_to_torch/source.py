@@ -6,6 +6,7 @@ Nothing outside the model's own folder is ever opened, and nothing in a model is
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +68,10 @@ def source_files(source: Source) -> tuple[Path, ...]:
 
 def _parse(path: Path) -> onnx.ModelProto:
     hint = "is it an ONNX file, and is it whole?"
+    _check_file(path)
     try:
         # Not by the file's ending, by which onnx would read JSON and its own text forms too.
         proto = onnx.load_model(path, format="protobuf", load_external_data=False)
-    except FileNotFoundError as error:
-        raise ModelFormatError.of(STAGE, str(path), "no such file") from error
     except OSError as error:
         raise ModelFormatError.of(STAGE, str(path), f"cannot be read: {error.strerror}") from error
     except (google.protobuf.message.DecodeError, ValueError, RuntimeError) as error:
@@ -81,6 +81,26 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not _is_text(proto):
         raise ModelFormatError.of(STAGE, str(path), "holds names that are not UTF-8", hint)
     return proto
+
+
+def _check_file(path: Path) -> None:
+    """Raise ModelFormatError for what is not to be read at all: a pipe would never end, nor would a device."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        missing = isinstance(error, FileNotFoundError)
+        message = "no such file" if missing else f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ModelFormatError.of(STAGE, str(path), message) from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
+        raise ModelFormatError.of(STAGE, str(path), kind, "name the .onnx file")
+    if status.st_size > LARGEST_MESSAGE:
+        message = f"has {status.st_size} bytes: an ONNX file is one protobuf message, which holds at most 2 GiB"
+        raise ModelFormatError.of(STAGE, str(path), message, "save the weights as external data, in a file beside it")
+
+
+LARGEST_MESSAGE = (1 << 31) - 1
+"""Bytes: the format's own bound."""
 
 
 def _is_text(message: google.protobuf.message.Message) -> bool:

@@ -13,9 +13,12 @@ from tests.support.cli import unspool
 from tests.support.light_networks import NAMES, expected_output, light_input, light_network, randomized
 from tests.support.models import BundleCache, normal, saved, source_outputs
 
-FAST = ("shufflenet", "squeezenet")
-FILLS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in NAMES]
-RANDOM = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "inception_v2", "resnet50"))]
+FILLS = [pytest.param(name, marks=() if name == "squeezenet" else pytest.mark.slow) for name in NAMES]
+RANDOM = [
+    "shufflenet",
+    "squeezenet",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "inception_v2", "resnet50")),
+]
 
 
 def compiled(capsys: pytest.CaptureFixture[str], cache: BundleCache, name: str, model: Path) -> Path:

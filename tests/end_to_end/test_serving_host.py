@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from artifacts.samples import read_arrays
 from examples.ocr.demo import text_of
@@ -34,6 +35,7 @@ def test_a_bundle_verifies_where_torch_and_onnx_are_missing(cache: BundleCache) 
         assert all(check["passed"] for check in found.document["checks"])
 
 
+@pytest.mark.slow
 def test_two_real_models_of_one_bundle_run_by_name(cache: BundleCache, tmp_path: Path) -> None:
     """The two exports of one module: one set of weights, and the same answers by either name."""
     files = [f"{name}={DATA / 'bert_tiny' / file}" for name, file in (("a", "model.onnx"), ("b", "model_dynamo.onnx"))]

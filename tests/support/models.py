@@ -83,6 +83,14 @@ class BundleCache:
         return self.compiled("ocr", OCR / "model.onnx")
 
 
+def largest_error(bundle: Path) -> float:
+    """The largest absolute difference from the source that the compilation saw in any output, after any step."""
+    report = Bundle.open(bundle, verify=False).report()
+    assert report is not None
+    assert report.numerics
+    return max(found.max_abs for found in report.numerics if found.max_abs is not None)
+
+
 def graph_model(
     nodes: Sequence[NodeProto],
     inputs: Sequence[ValueInfoProto],

@@ -47,7 +47,7 @@ def test_operators_of_other_domains_come_with_a_hint() -> None:
     """
     fresh, gadget = find_gaps(ir.from_proto(parsed(text)))
     assert fresh.hint == ""
-    assert gadget.hint == "operators of domain 'mine' are not ONNX's own"
+    assert gadget.hint.startswith("operators of domain 'mine' are not ONNX's own")
 
 
 def test_of_many_nodes_the_first_three_are_shown() -> None:

@@ -1,0 +1,112 @@
+"""The source model in ONNX Runtime, in this process. What may crash it is asked by way of source_runner.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from artifacts.errors import MissingToolError, RunError
+
+if TYPE_CHECKING:
+    from artifacts.samples import Arrays
+
+_FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
+
+
+class SourceSession:
+    """An open session with graph optimisations off: what the file says, not what an optimiser makes of it."""
+
+    def __init__(self, path: Path, *, data_folder: Path | None = None) -> None:
+        """Open the model at `path`; its external data lies in `data_folder`, by default beside it.
+
+        Raises RunError if ONNX Runtime refuses the model, MissingToolError if it is not installed.
+        """
+        self.path = path
+        self._runtime = require_onnxruntime()
+        self._options = self._runtime.SessionOptions()
+        self._options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._options.log_severity_level = 4
+        self._options.add_session_config_entry(_FOLDER_ENTRY, str(data_folder or path.parent.resolve()))
+        # ONNX Runtime has no common base class for its errors below RuntimeError and its own Fail family.
+        state = self._runtime.capi.onnxruntime_pybind11_state
+        self._errors: tuple[type[Exception], ...] = (
+            RuntimeError,
+            ValueError,
+            *(getattr(state, name) for name in _ERRORS),
+        )
+        self._session = self._open(str(path))
+        self.output_names = [output.name for output in self._session.get_outputs()]
+
+    @property
+    def input_names(self) -> list[str]:
+        """The inputs that the caller gives, in the file's order."""
+        return [argument.name for argument in self._session.get_inputs()]
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+        """The source's outputs by name. Raises RunError if it cannot run on these inputs."""
+        return dict(zip(self.output_names, self._run(self._session, self.output_names, inputs), strict=True))
+
+    def value(self, name: str, inputs: Arrays) -> npt.NDArray[np.generic]:
+        """A tensor from inside the main graph, by its name. Raises RunError if it is not one.
+
+        The model is opened anew with that value as its only output: nothing is kept between calls.
+        """
+        import onnx
+
+        model = onnx.load_model(self.path, load_external_data=False)
+        del model.graph.output[:]
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+        result = self._run(self._open(model.SerializeToString()), [name], inputs)[0]
+        if not isinstance(result, np.ndarray):
+            raise RunError.of("verify", name, "is not a tensor")
+        return result
+
+    def _open(self, model: str | bytes) -> Any:
+        try:
+            return self._runtime.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
+        except self._errors as error:
+            message = f"ONNX Runtime cannot load the source: {_first_line(error)}"
+            hint = "give an .npz with the right outputs beside the inputs (--samples): the source then need not run"
+            raise RunError.of("samples", self.path.name, message, hint) from error
+
+    def _run(self, session: Any, outputs: list[str], inputs: Arrays) -> list[Any]:
+        wanted = {argument.name for argument in session.get_inputs()}
+        try:
+            results: list[Any] = session.run(outputs, {name: inputs[name] for name in inputs if name in wanted})
+        except self._errors as error:
+            message = f"the source fails on {described(inputs)}: {_first_line(error)}"
+            raise RunError.of("samples", self.path.name, message) from error
+        return results
+
+
+def require_onnxruntime() -> Any:
+    """The module. Raises MissingToolError if it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        hint = 'pip install "unspool[onnxruntime]"'
+        raise MissingToolError.of("samples", "onnxruntime", "is needed to run the source model", hint) from error
+    return onnxruntime
+
+
+def described(inputs: Arrays) -> str:
+    """Inputs by name and shape: `x:2x16, mask:2`."""
+    return ", ".join(f"{name}:{'x'.join(map(str, array.shape))}" for name, array in inputs.items())
+
+
+_ERRORS = (
+    "Fail",
+    "InvalidArgument",
+    "NotImplemented",
+    "InvalidGraph",
+    "RuntimeException",
+    "InvalidProtobuf",
+    "NoSuchFile",
+)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

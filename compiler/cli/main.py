@@ -83,7 +83,7 @@ _COMPILER_PACKAGES = frozenset({"ml_dtypes", "onnx", "onnx-ir", "onnx_ir", "onnx
 
 
 def _defect(error: BaseException) -> Problem:
-    """An error that nobody foresaw is a defect of ours, unless memory ran out; it is no traceback for the user either."""
+    """An error that nobody foresaw is a defect of ours, and no traceback for the user either. Memory may run out."""
     if isinstance(error, MemoryError):
         hint = "give smaller sizes with --opt-shapes, or use a machine with more memory"
         return Problem("command line", "memory", "there is not enough of it for this", hint)

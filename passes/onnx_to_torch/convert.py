@@ -24,7 +24,7 @@ from passes.onnx_to_torch.registry import Registry
 from passes.onnx_to_torch.source import Source
 from passes.onnx_to_torch.tensors import dtype_of
 from passes.program import WEIGHT_KINDS, Function
-from passes.torch_dtypes import from_numpy, holds, logical_dtype, to_numpy
+from passes.torch_dtypes import HAS_TORCH_DTYPE, from_numpy, holds, logical_dtype, to_numpy
 
 STAGE = "convert"
 
@@ -220,7 +220,10 @@ def _traced_signature(
 
     def spec(node: torch.fx.Node, source: TensorSpec) -> TensorSpec:
         value = node.meta["val"]
-        return TensorSpec(name=source.name, dtype=logical_dtype(value.dtype), shape=dims(value, symbols))
+        found = logical_dtype(value.dtype)
+        if source.dtype in HAS_TORCH_DTYPE or source.dtype.numpy != found.numpy:
+            return TensorSpec(name=source.name, dtype=found, shape=dims(value, symbols))
+        return TensorSpec(name=source.name, dtype=source.dtype, shape=dims(value, symbols), carrier=found)
 
     return Signature(
         inputs=tuple(spec(n, s) for n, s in zip(placeholders, declared.inputs, strict=True)),

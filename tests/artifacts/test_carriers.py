@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from artifacts.carriers import widened
+from artifacts.carriers import in_carrier, widened
 from artifacts.dtype import DType
 
 CARRIED_FLOATS = [dtype for dtype in DType if dtype.is_float and not dtype.is_native]
@@ -35,3 +35,15 @@ def test_the_shape_stays() -> None:
 def test_an_array_of_another_type_is_refused() -> None:
     with pytest.raises(ValueError, match="travels as uint16"):
         widened(np.zeros(2, np.float32), DType.BFLOAT16)
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DType if not dtype.is_native])
+def test_arrays_of_the_type_itself_go_into_their_carrier_by_value(dtype: DType) -> None:
+    own = np.array([0, 1, -1 if not dtype.value.startswith("uint") else 1]).astype(getattr(ml_dtypes, dtype))
+    carrier = in_carrier(own, dtype)
+    assert carrier.dtype == dtype.numpy
+    if dtype is not DType.FLOAT8_E8M0FNU:  # has neither zero nor sign
+        assert widened(carrier, dtype).tolist() == own.astype(np.float32).tolist()
+    assert in_carrier(carrier, dtype) is carrier
+    with pytest.raises(ValueError, match=f"does not hold {dtype}"):
+        in_carrier(np.zeros(2), dtype)

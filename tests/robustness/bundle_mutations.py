@@ -9,7 +9,9 @@ from random import Random
 from typing import Any
 
 from artifacts.canonical import canonical_json, sha256_bytes, sha256_file
-from artifacts.manifest import MANIFEST_FILE, REPORT_FILE
+from artifacts.errors import BundleError
+from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, Manifest
+from tests.support.bundles import REPORT
 from tests.support.mutations import ODD_NAMES, ODD_SIZES, damage_file, replace_by_other_kind
 
 BundleMutation = Callable[[Random, Path], str]
@@ -64,7 +66,9 @@ def swap_files(random: Random, bundle: Path) -> str:
 
 def edit_manifest(random: Random, bundle: Path) -> str:
     """One value of the JSON document, anywhere, with the document's own digest made right again or not."""
-    document = json.loads((bundle / MANIFEST_FILE).read_bytes())
+    document = _manifest(bundle)
+    if document is None:
+        return "nothing"
     holder, key = random.choice(list(_places(document)))
     how = random.choice(("value", "value", "drop", "add", "swap"))
     if how == "drop":
@@ -81,22 +85,29 @@ def edit_manifest(random: Random, bundle: Path) -> str:
 
 
 def edit_report(random: Random, bundle: Path) -> str:
-    document = json.loads((bundle / REPORT_FILE).read_bytes())
+    document = json.loads(REPORT.to_bytes())
     holder, key = random.choice(list(_places(document)))
     holder[key] = random.choice(_ODD_VALUES)
-    (bundle / REPORT_FILE).write_text(json.dumps(document))
+    path = bundle / REPORT_FILE
+    if not path.is_file():
+        return "nothing"
+    path.write_text(json.dumps(document))
     return f"report: value at {key!r}"
 
 
 def nest_manifest(random: Random, bundle: Path) -> str:
     depth = random.choice((500, 100_000))
+    if not (bundle / MANIFEST_FILE).is_file():
+        return "nothing"
     (bundle / MANIFEST_FILE).write_bytes(random.choice((b"[", b'{"a":')) * depth)
     return f"manifest: {depth} deep"
 
 
 def seal(bundle: Path) -> None:
     """Make every digest and size in the manifest agree with the files."""
-    document = json.loads((bundle / MANIFEST_FILE).read_bytes())
+    document = _manifest(bundle)
+    if document is None:
+        return
     shards = {shard["path"]: shard for shard in document["weights"]["shards"]}
     for path, entry in document["files"].items():
         if (bundle / path).is_file():
@@ -104,6 +115,15 @@ def seal(bundle: Path) -> None:
             entry.update(found)
             shards.get(path, {}).update(found)
     _write(bundle, document, True)
+
+
+def _manifest(bundle: Path) -> dict[str, Any] | None:
+    """The manifest's document, None if an earlier mutation made it something else."""
+    path = bundle / MANIFEST_FILE
+    try:
+        return Manifest.from_bytes(path.read_bytes()).model_dump(mode="json") if path.is_file() else None
+    except (OSError, BundleError):
+        return None
 
 
 def _write(bundle: Path, document: dict[str, Any], sealed: bool) -> None:

@@ -20,6 +20,9 @@ MEMORY_BYTES = 4 << 30
 SECONDS = 30
 """For one trial; a whole compilation of the largest base takes about three."""
 
+ANSWER_SECONDS = 5.0
+"""For the source model: well below the alarm, so that an endless one ends in an error."""
+
 
 def main() -> None:
     folder, *bundles = map(Path, sys.argv[1:])
@@ -29,9 +32,11 @@ def main() -> None:
 
     import compiler.backend
     import compiler.frontend  # noqa: F401 - loaded before the limit on memory and the first alarm
+    import compiler.source_runner
     from tests.robustness.trial import Trial, run_trial
 
     torch.set_num_threads(1)
+    compiler.source_runner.ANSWER_SECONDS = ANSWER_SECONDS
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")

@@ -77,6 +77,17 @@ def linear_regressor(call: Call, data: torch.Tensor) -> torch.Tensor:
     return scores + float_attribute(call, "intercepts") if call.has("intercepts") else scores
 
 
+@op("LabelEncoder", 1, domain=_DOMAIN, texts=(0,))
+def label_encoder_of_classes(call: Call, labels: torch.Tensor | Text) -> torch.Tensor:
+    """The position of each string in a list of classes."""
+    if not isinstance(labels, Text):
+        call.unsupported("values that are strings", "strings stay outside the model: decode labels after it")
+    places = {name: place for place, name in reversed(list(enumerate(call.attr_texts("classes_strings"))))}
+    default = call.attr_int("default_int64")
+    found = np.array([places.get(label, default) for label in labels.array.reshape(-1)], np.int64)
+    return as_tensor(found.reshape(labels.array.shape))
+
+
 @op("LabelEncoder", 2, 4, domain=_DOMAIN, texts=(0,))
 def label_encoder(call: Call, labels: torch.Tensor | Text) -> torch.Tensor | Text:
     """A value for each key; a key that is not there gives the default. NaN is a key like any other."""

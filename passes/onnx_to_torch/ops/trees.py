@@ -44,7 +44,7 @@ def tree_ensemble(call: Call, data: torch.Tensor) -> torch.Tensor:
     return _transformed(call, scores.to(data.dtype), _TRANSFORMS[call.attr_int("post_transform")])
 
 
-@op("TreeEnsembleRegressor", 1, 3, domain=_DOMAIN)
+@op("TreeEnsembleRegressor", 1, 3, 5, domain=_DOMAIN)
 def tree_ensemble_regressor(call: Call, data: torch.Tensor) -> torch.Tensor:
     """`data` [N, features] of any numbers; float32 [N, targets]. A node has a number within its tree."""
     trees, numbers = call.attr_ints("nodes_treeids"), call.attr_ints("nodes_nodeids")

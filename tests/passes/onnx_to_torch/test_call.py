@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from artifacts.errors import UnsupportedError
+from passes.onnx_to_torch.branches import Choices
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import schema_of
 
@@ -24,6 +25,8 @@ def call_of(op_type: str, attributes: Mapping[str, Any] | None = None, *, output
         attributes=node.attributes,
         statics=lambda position: np.array([position]) if position == 0 else None,
         run_graph=lambda _, inputs: list(inputs),
+        run_either=lambda *_: [],
+        choices=Choices(),
     )
 
 

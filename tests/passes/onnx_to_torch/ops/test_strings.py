@@ -6,6 +6,7 @@ import numpy as np
 import onnx.helper
 import onnx_ir as ir
 import pytest
+import torch
 from onnx.reference import ReferenceEvaluator
 
 from artifacts.errors import UnsupportedError
@@ -81,6 +82,26 @@ def test_patterns_match_whole_strings() -> None:
         run("RegexFullMatch", [np.array(WORDS, object)], 20, {"pattern": "[[:alpha:]]+"})
     with pytest.raises(UnsupportedError, match="unterminated"):
         run("RegexFullMatch", [np.array(WORDS, object)], 20, {"pattern": "[a"})
+
+
+def test_labels_of_strings() -> None:
+    labels = np.array(["b", "c", "?"], object)
+    model = node_of_ml("LabelEncoder", labels, 1, classes_strings=["a", "b", "c"], default_int64=-5)
+    (found,) = Importer(ir.from_proto(model)).run([Text(labels)])
+    assert isinstance(found, torch.Tensor)
+    assert found.tolist() == [1, 2, -5]
+    for since in (2, 4):
+        model = node_of_ml("LabelEncoder", labels, since, keys_strings=["b", "c"], values_strings=["x", "y"])
+        (found,) = Importer(ir.from_proto(model)).run([Text(labels)])
+        assert isinstance(found, Text)
+        assert found.array.tolist() == ["x", "y", "_Unused"]
+
+
+def node_of_ml(op_type: str, data: Any, opset: int, **attributes: Any) -> onnx.ModelProto:
+    model = _model(op_type, [data], 20, 1, attributes)
+    model.graph.node[0].domain = "ai.onnx.ml"
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", opset))
+    return model
 
 
 def test_other_operators_refuse_strings() -> None:

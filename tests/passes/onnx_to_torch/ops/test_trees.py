@@ -78,7 +78,7 @@ def regressor(aggregate: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("since", [1, 3])
+@pytest.mark.parametrize("since", [1, 3, 5])
 @pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
 def test_regressors(since: int, aggregate: str) -> None:
     data = sample((9, FEATURES), low=-1, high=1)

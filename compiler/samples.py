@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +116,13 @@ def _first_that_runs(
 ) -> Sample:
     failure: RunError | None = None
     for sizes in _size_choices(signature, given, number, batch):
-        inputs = {
-            spec.name: _draw(spec, _shape(spec, sizes, given), hints.get(spec.name, InputHint()), number)
-            for spec in signature.inputs
-        }
+        shapes = {spec.name: _shape(spec, sizes, given) for spec in signature.inputs}
         try:
+            _check_size(signature, shapes)
+            inputs = {
+                spec.name: _draw(spec, shapes[spec.name], hints.get(spec.name, InputHint()), number)
+                for spec in signature.inputs
+            }
             return Sample(inputs, runner.run(inputs))
         except RunError as error:
             failure = failure or error
@@ -195,6 +198,19 @@ def _shape(spec: TensorSpec, sizes: Mapping[str, int], given: Shapes) -> tuple[i
     if chosen is not None:
         return chosen
     return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape)
+
+
+def _check_size(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise RunError for inputs that are too large to be drawn, all of them."""
+    RunError.raise_if(
+        Problem("samples", f"input {spec.name!r}", f"has {size} elements at the size {list(shape)}: too many to draw")
+        for spec in signature.inputs
+        if (size := math.prod(shape := shapes[spec.name])) > LARGEST_INPUT
+    )
+
+
+LARGEST_INPUT = 1 << 28
+"""Elements of one drawn input: 2 GiB while it is drawn."""
 
 
 def _draw(spec: TensorSpec, shape: tuple[int, ...], hint: InputHint, number: int) -> Array:

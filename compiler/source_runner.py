@@ -50,6 +50,7 @@ class SourceRunner:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        self._ended: RunError | None = None
         self._end = weakref.finalize(self, _end, self._process)
         self.input_names: list[str] = self._receive("cannot be opened")[0]["inputs"]
 
@@ -70,6 +71,8 @@ class SourceRunner:
 
     def _ask(self, words: Mapping[str, Any], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
         assert self._process.stdin is not None
+        if self._ended is not None:
+            raise self._ended
         with contextlib.suppress(BrokenPipeError):  # it has ended, and the answer says how
             write_frame(self._process.stdin, words, inputs)
         return self._receive(f"fails on {described(inputs)}")[1]
@@ -86,21 +89,22 @@ class SourceRunner:
             watch.cancel()
         if frame is None:
             self._end()
-            raise RunError.of("samples", self.path.name, *self._ended(fault, late))
+            self._ended = RunError.of("samples", self.path.name, f"the source {fault}: {self._reason(late)}")
+            raise self._ended
         words, arrays = frame
         if "error" in words:
             kind = MissingToolError if words["error"] == MissingToolError.__name__ else RunError
             raise kind(*(Problem(**problem) for problem in words["problems"]))
         return words, arrays
 
-    def _ended(self, fault: str, late: bool) -> tuple[str, str]:
-        """What the end of its process says, and a hint."""
+    def _reason(self, late: bool) -> str:
+        """Why there was no answer."""
         if late:
-            return f"the source {fault}: no answer within {self._seconds:g} seconds", "does it have a loop without end?"
+            return f"no answer within {self._seconds:g} seconds; does it have a loop without end?"
         status = self._process.returncode
-        name = signal.Signals(-status).name if status < 0 else f"status {status}"
-        hint = "out of memory?" if status == -signal.SIGKILL else "is the model valid? onnx.checker says more"
-        return f"the source {fault}: ONNX Runtime crashed ({name})", hint
+        if status == -signal.SIGKILL:
+            return "ONNX Runtime was killed; was it out of memory?"
+        return f"ONNX Runtime crashed ({signal.Signals(-status).name if status < 0 else f'status {status}'})"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -157,7 +157,10 @@ def convert_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         converter=ConverterName(converter),
         custom_ops=tuple(custom_ops or ()),
     )
-    signature, worst = convert_to_file(model_file(model), output, options, force=force, log=BuildLog())
+    log = BuildLog()
+    signature, worst = convert_to_file(model_file(model), output, options, force=force, log=log)
+    for notice in log.notices:
+        print(f"note: {notice}", file=sys.stderr)
     if json:
         print_json({"output": str(output), "signature": signature.model_dump(mode="json"), "max_abs": worst})
     else:

@@ -15,7 +15,7 @@ DOMAIN = "com.example"
 
 
 def model(weight: npt.NDArray[np.float32]) -> onnx.ModelProto:
-    """y = ScaledSilu(x @ weight): x float32 [batch, 8], weight float32 [8, 4], y float32 [batch, 4]."""
+    """The graph y = ScaledSilu(x @ weight): x float32 [batch, 8], weight float32 [8, 4], y float32 [batch, 4]."""
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "weight"], ["product"]),

@@ -93,12 +93,15 @@ def _declared(value: ir.Value, source: Source, output: bool) -> TensorSpec:
         raise SourceError.of(STAGE, subject, "declares no element type")
     if value.shape is None and not output:
         raise SourceError.of(STAGE, subject, "declares no rank", "run ONNX shape inference, or export with shapes")
-    shape = tuple(
-        # 0 in a declared shape is what some exporters write for "unknown".
-        dim if isinstance(dim, int) and dim > 0 else getattr(dim, "value", None) or f"{name}_dim{axis}"
-        for axis, dim in enumerate(value.shape or ())
-    )
+    shape = tuple(_size(dim, f"{name}_dim{axis}") for axis, dim in enumerate(value.shape or ()))
     return TensorSpec(name=name, dtype=dtype_of(value.dtype, subject), shape=shape)
+
+
+def _size(dim: int | ir.SymbolicDim, unnamed: str) -> int | str:
+    """A declared size. Exporters write an unknown one as 0, as -1, or as "?", and two of those are two sizes."""
+    if isinstance(dim, int):
+        return dim if dim > 0 else unnamed
+    return dim.value if dim.value and any(map(str.isalnum, dim.value)) else unnamed
 
 
 def check_sample(declared: Signature, inputs: Mapping[str, npt.NDArray[np.generic]]) -> None:

@@ -38,7 +38,7 @@ def _unconverted(
         domain = registry.normal_domain(node.domain)
         opset = registry.opset_of(opsets, domain)
         schema = registry.schema_of(domain, node.op_type, opset)
-        since = schema.since_version if schema else opset
+        since = registry.since_version(schema, node.op_type, opset)
         if converters.find(domain, node.op_type, since) is None and not has_function(schema):
             yield node, since
 

@@ -195,7 +195,7 @@ class _Scope:
             return self._run_function(function, node, inputs)
         opset = registry.opset_of(self.opsets, domain)
         schema = registry.schema_of(domain, node.op_type, opset)
-        since = schema.since_version if schema else opset
+        since = registry.since_version(schema, node.op_type, opset)
         call = Call(
             node=node,
             label=label,

@@ -152,6 +152,13 @@ def opset_of(opsets: Mapping[str, int], domain: str) -> int:
     return next((opsets[name] for name in names if name in opsets), 1)
 
 
+def since_version(schema: onnx.defs.OpSchema | None, name: str, opset: int) -> int:
+    """The since-version that an opset import selects; operators without a schema have the version of the import."""
+    if schema is not None:
+        return schema.since_version
+    return 1 if name in _FOREIGN else opset
+
+
 def schema_of(domain: str, name: str, opset: int) -> onnx.defs.OpSchema | None:
     """The schema that an opset import selects, or None for an operator ONNX does not define."""
     try:
@@ -167,10 +174,13 @@ def _keys(name: str, since: tuple[int, ...], domain: str) -> Iterator[Key]:
     for version in since:
         schema = schema_of(domain, name, version)
         # Domains that ONNX ships no schemas for (com.microsoft) have one version, checked by nobody.
-        if domain in _SCHEMA_DOMAINS and (schema is None or schema.since_version != version):
+        if domain in _SCHEMA_DOMAINS and name not in _FOREIGN and (schema is None or schema.since_version != version):
             raise ValueError(f"{domain or 'ai.onnx'}.{name} has no since-version {version}")
         yield (domain, name, version)
 
+
+_FOREIGN = frozenset({"SimplifiedLayerNormalization"})
+"""Operators that ONNX Runtime puts into ONNX's own domain, in one version."""
 
 _SCHEMA_DOMAINS = frozenset({"", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training"})
 

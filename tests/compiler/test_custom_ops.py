@@ -187,7 +187,7 @@ TRANSLATION = """
 @OPERATORS.translation(torch.ops.unspool_test_{name}.scaled_silu.default)
 def translate(x, alpha):
     from onnxscript import opset21 as onnx
-    return onnx.Mul(x, onnx.Sigmoid(onnx.Mul(x, onnx.CastLike(onnx.Constant(value_float=alpha), x))))
+    return onnx.Mul(x, onnx.Sigmoid(onnx.Mul(x, alpha)))
 """
 
 

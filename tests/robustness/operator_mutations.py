@@ -102,6 +102,8 @@ def edit_attributes(random: Random, model: ModelProto) -> None:
 
 def make_enormous(random: Random, model: ModelProto) -> None:
     """A result that no memory holds, or a loop that no life is long enough for, from a few bytes."""
+    if not model.graph.output:
+        return
     size = random.choice((10**6, 10**9, 10**12, 1 << 45, (1 << 63) - 1))
     how = random.choice(("fill", "expand", "tile", "range", "one_hot", "pad", "resize", "loop", "reshape", "random"))
     value = helper.make_tensor

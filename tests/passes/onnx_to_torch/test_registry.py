@@ -10,7 +10,7 @@ import torch
 
 from passes.onnx_to_torch import ops, registry
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.registry import Registry, builtin, known, op, schema_of
+from passes.onnx_to_torch.registry import builtin, known, op, schema_of
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import sympy
 import torch
@@ -80,6 +82,24 @@ def dim(size: int | torch.SymInt, symbols: Mapping[str, str]) -> Dim:
     if expression.is_number:
         return int(expression)
     return str(expression.xreplace({s: sympy.Symbol(symbols.get(str(s), str(s))) for s in expression.free_symbols}))
+
+
+def without_long_sums(graph: torch.fx.Graph) -> None:
+    """Write torch's sums of many sizes as additions of two: torch.export cannot save the former."""
+    for node in [n for n in graph.nodes if n.target is torch.sym_sum]:
+        terms = node.args[0] if isinstance(node.args[0], (list, tuple)) else node.args
+        total, *others = terms
+        with graph.inserting_before(node):
+            for term in others:
+                size = _size_of(total) + _size_of(term)
+                total = graph.call_function(operator.add, (total, term))
+                total.meta["val"] = size
+        node.replace_all_uses_with(total)
+        graph.erase_node(node)
+
+
+def _size_of(argument: torch.fx.node.Argument) -> Any:
+    return argument.meta["val"] if isinstance(argument, torch.fx.Node) else argument
 
 
 def without_metadata(nodes: Iterable[torch.fx.Node]) -> None:

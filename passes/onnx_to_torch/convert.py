@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from artifacts.errors import Problem, SourceError, UnsupportedError
 from artifacts.spec import Signature, TensorSpec
 from artifacts.weights import WeightStore
-from passes.bodies import copied_graph, dims, edited, without_metadata
+from passes.bodies import copied_graph, dims, edited, without_long_sums, without_metadata
 from passes.branches import all_graphs, sweep
 from passes.onnx_to_torch.gaps import find_gaps
 from passes.onnx_to_torch.importer import SOURCE_KEY, Importer
@@ -194,6 +194,7 @@ def to_function(name: str, body: ExportedProgram, declared: Signature, sources: 
         graph.erase_node(node)
     kept = [node for node in graph.nodes if node.op == "placeholder" and node.name in weight_specs]
     for inner in all_graphs(graph, modules):
+        without_long_sums(inner)
         without_metadata(inner.nodes)
     tensors = [_stored(body, str(weight_specs[node.name].target)) for node in kept]
     store, refs = WeightStore().with_tensors((to_numpy(tensor), logical_dtype(tensor.dtype)) for tensor in tensors)

@@ -103,8 +103,13 @@ def functions() -> ModelProto:
     reference.name, reference.type, reference.ref_attr_name = "alpha", onnx.AttributeProto.FLOAT, "slope"
     inner = helper.make_function("local", "inner", ["a"], ["b"], [leaky], opsets, ["slope"])
     called = make_node("inner", ["p"], ["r"], domain="local", slope=0.25)
-    outer = helper.make_function("local", "outer", ["p", "q"], ["s"], [called, make_node("Add", ["r", "q"], ["s"])], opsets)
-    nodes = [make_node("outer", ["x", "bias"], ["h"], domain="local"), make_node("inner", ["h"], ["y"], domain="local", slope=0.5)]
+    outer = helper.make_function(
+        "local", "outer", ["p", "q"], ["s"], [called, make_node("Add", ["r", "q"], ["s"])], opsets
+    )
+    nodes = [
+        make_node("outer", ["x", "bias"], ["h"], domain="local"),
+        make_node("inner", ["h"], ["y"], domain="local", slope=0.5),
+    ]
     model = graph_model(nodes, [floats("x", "batch", 4)], [floats("y", "batch", 4)], {"bias": normal(4)})
     model.opset_import.append(helper.make_opsetid("local", 1))
     model.functions.extend([inner, outer])

@@ -140,7 +140,9 @@ def _write(bundle: Path, document: dict[str, Any], sealed: bool) -> None:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    items = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
     for key, item in items:
         yield value, key
         yield from _places(item)

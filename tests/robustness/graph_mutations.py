@@ -132,7 +132,9 @@ def nest_deeply(random: Random, model: ModelProto) -> None:
     depth = random.choice((1, 5, 20, 30))
     for level in range(depth):
         node = inner.node.add(op_type="If", name=f"if{level}", input=["yes"], output=[f"deep{level}"])
-        graphs = [node.attribute.add(name=f"{branch}_branch", type=AttributeProto.GRAPH).g for branch in ("then", "else")]
+        graphs = [
+            node.attribute.add(name=f"{branch}_branch", type=AttributeProto.GRAPH).g for branch in ("then", "else")
+        ]
         for graph in graphs:
             graph.name = f"depth{level}"
             graph.output.extend(whole.output[:1])
@@ -156,7 +158,9 @@ def call_itself(random: Random, model: ModelProto) -> None:
     call_at_output(model, "f0", "loop")
 
 
-def call_at_output(model: ModelProto, op: str, domain: str = "", *, constants: tuple[str, ...] = (), **attributes: Any) -> None:
+def call_at_output(
+    model: ModelProto, op: str, domain: str = "", *, constants: tuple[str, ...] = (), **attributes: Any
+) -> None:
     """Put an operator between the first output and what made it."""
     if model.graph.output:
         name = model.graph.output[0].name

@@ -43,7 +43,9 @@ def set_opset(random: Random, model: ModelProto) -> None:
     elif how == "twice":
         model.opset_import.add(domain="", version=random.choice((1, 11, 21)))
     else:
-        model.opset_import.add(domain=random.choice(("ai.onnx", "com.microsoft", "", "x")), version=random.choice((1, 20)))
+        model.opset_import.add(
+            domain=random.choice(("ai.onnx", "com.microsoft", "", "x")), version=random.choice((1, 20))
+        )
 
 
 def set_ir_version(random: Random, model: ModelProto) -> None:
@@ -140,7 +142,8 @@ def make_enormous(random: Random, model: ModelProto) -> None:
         body = helper.make_graph(
             [helper.make_node("Identity", ["c"], ["d"]), helper.make_node("Identity", ["v"], ["w"])],
             "body",
-            [helper.make_tensor_value_info(n, t, []) for n, t in (("n", 7), ("c", 9))] + [helper.make_empty_tensor_value_info("v")],
+            [helper.make_tensor_value_info(n, t, []) for n, t in (("n", 7), ("c", 9))]
+            + [helper.make_empty_tensor_value_info("v")],
             [helper.make_tensor_value_info("d", 9, []), helper.make_empty_tensor_value_info("w")],
         )
         inputs = [random.choice(("size", "")), "", model.graph.output[0].name]
@@ -154,7 +157,9 @@ def make_enormous(random: Random, model: ModelProto) -> None:
 
 def insert_operator(random: Random, model: ModelProto) -> None:
     """Any operator at all, between the first output and what made it."""
-    call_at_output(model, random.choice(operator_names()), constants=random.choice(((), ("before",), ("before", "before"))))
+    call_at_output(
+        model, random.choice(operator_names()), constants=random.choice(((), ("before",), ("before", "before")))
+    )
 
 
 def edit_metadata(random: Random, model: ModelProto) -> None:

@@ -135,7 +135,9 @@ def set_declared_type(random: Random, model: ModelProto) -> None:
     value = pick(random, value_infos(model))
     if value is None:
         return
-    how = random.choice(("element", "dim", "symbol", "rank", "no-shape", "none", "sequence", "optional", "map", "sparse"))
+    how = random.choice(
+        ("element", "dim", "symbol", "rank", "no-shape", "none", "sequence", "optional", "map", "sparse")
+    )
     shape = value.type.tensor_type.shape
     if how == "element":
         value.type.tensor_type.elem_type = random.choice((*range(27), -1, 1 << 20))

@@ -7,15 +7,13 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Literal
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from artifacts.errors import Problem, UnspoolError
 from compiler.cli.main import main

@@ -31,7 +31,7 @@ def main() -> None:
     import torch
 
     import compiler.backend
-    import compiler.frontend  # noqa: F401 - loaded before the limit on memory and the first alarm
+    import compiler.frontend
     import compiler.source_runner
     from tests.robustness.trial import Trial, run_trial
 

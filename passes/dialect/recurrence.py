@@ -62,25 +62,32 @@ def fake_results(operands: Operands) -> list[torch.Tensor]:
 
     Raises ValueError for ranks and fixed sizes that cannot be right.
     """
-    x, r = operands.x, operands.r
-    for name, tensor in (("x", x), ("w", operands.w), ("r", r), *(("initial state", s) for s in operands.initial)):
+    _check(operands)
+    x = operands.x
+    time, batch, _ = x.shape
+    directions, _, hidden = operands.r.shape
+    states = (x.new_empty(directions, batch, hidden) for _ in operands.initial)
+    return [x.new_empty(time, directions, batch, hidden), *states]
+
+
+def _check(operands: Operands) -> None:
+    states = (("initial state", state) for state in operands.initial)
+    for name, tensor in (("x", operands.x), ("w", operands.w), ("r", operands.r), *states):
         if tensor is not None and tensor.dim() != 3:
             raise ValueError(f"{name} has rank {tensor.dim()}, which must be 3")
-    time, batch, _ = x.shape
-    directions, _, hidden = r.shape
+    directions = operands.r.shape[0]
     wanted = 2 if operands.direction == "bidirectional" else 1
     if isinstance(directions, int) and directions != wanted:
         raise ValueError(f"weights for {directions} directions, where {operands.direction} has {wanted}")
-    states = (x.new_empty(directions, batch, hidden) for _ in operands.initial)
-    return [x.new_empty(time, directions, batch, hidden), *states]
 
 
 def recur(operands: Operands, activations: Activations, cell: Cell) -> list[torch.Tensor]:
     """The output at every step, [time, directions, batch, hidden], and each state after the last one.
 
     Past its length a row's output is 0. A row without any step ends in zeros: ONNX does not say what it ends in,
-    and ONNX Runtime has it so.
+    and ONNX Runtime has it so. Raises ValueError as `fake_results` does.
     """
+    _check(operands)
     # One product for all steps, so that a step is left with the product that depends on the state.
     walks = [
         _walk(

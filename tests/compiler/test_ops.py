@@ -4,7 +4,6 @@ import onnx.defs
 
 from compiler.ops import DOMAINS, converted_operators, missing_operators
 
-
 RUNTIME_OWN = {("", "SimplifiedLayerNormalization", 1)}
 """What ONNX Runtime's own exporters write into ONNX's domain although ONNX does not define it."""
 

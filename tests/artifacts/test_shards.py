@@ -16,13 +16,24 @@ from hypothesis.extra import numpy as hnp
 from artifacts.canonical import sha256_file
 from artifacts.dtype import DType
 from artifacts.errors import BundleError
-from artifacts.shards import MAX_HEADER_BYTES, ShardIndex, parse_header, read_shard, write_shards
+from artifacts.shards import MAX_HEADER_BYTES, ShardIndex, mapped, parse_header, read_shard, write_shards
 from artifacts.weights import WeightStore
 
 Array = npt.NDArray[Any]
 
 NAME = "a" * 64
 OTHER = "b" * 64
+
+
+def test_contents_in_shards_are_mapped_and_the_others_stay(tmp_path: Path) -> None:
+    arrays = [(np.arange(size, dtype=np.float32), None) for size in (100, 3)]
+    store, (large, small) = WeightStore().with_tensors(arrays)
+    found = mapped(store, write_shards(store, [large], tmp_path), tmp_path)
+    assert set(found) == set(store)
+    for ref, (array, _) in zip((large, small), arrays, strict=True):
+        np.testing.assert_array_equal(found.array(ref), array)
+    assert not np.shares_memory(found.blobs[large.digest], store.blobs[large.digest])
+    assert found.blobs[small.digest] is store.blobs[small.digest]
 
 
 @st.composite

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tests.bench.memory import MemoryWatch
 from tests.support.models import PROJECT
 
 
@@ -31,7 +32,10 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warm_up:
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that ended well: its wall time, start of the interpreter included, and its largest resident set."""
+    """A command that ended well: its wall time, start of the interpreter included, and the memory at its peak.
+
+    Of the memory of its own children the part counts that they had at one time with it.
+    """
 
     seconds: float
     peak_bytes: int
@@ -47,16 +51,17 @@ def command(*arguments: str | Path) -> Finished:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    assert process.stdout is not None
-    printed = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
+    with MemoryWatch(process.pid) as watch:
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stdout.close()
     if process.returncode:
         raise RuntimeError(f"{' '.join(map(str, arguments))}\n{printed.decode(errors='replace')}")
-    # KiB on Linux, bytes on macOS.
-    return Finished(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    largest = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # KiB on Linux, bytes on macOS
+    return Finished(seconds, max(largest, watch.peak_bytes))
 
 
 def unspool(*arguments: str | Path) -> Finished:

@@ -149,6 +149,15 @@ def test_one_size_under_two_names_is_found(tmp_path: Path) -> None:
     assert samples[0].inputs["a"].shape == samples[0].inputs["b"].shape
 
 
+def test_the_state_of_a_recurrence_has_the_batchs_size_though_no_name_says_so(tmp_path: Path) -> None:
+    weights = {"w": normal(1, 16, 3), "r": normal(1, 16, 4)}
+    node = helper.make_node("LSTM", ["x", "w", "r", "", "", "h", "c"], ["y", "last"], hidden_size=4)
+    inputs = [floats("x", 7, "x_batch", 3), floats("h", 1, "h_batch", 4), floats("c", 1, "c_batch", 4)]
+    outputs = [floats("y", 7, 1, "a", 4), floats("last", 1, "b", 4)]
+    for sample in drawn(graph_model([node], inputs, outputs, weights), tmp_path):
+        assert len({array.shape[1] for array in sample.inputs.values()}) == 1
+
+
 def test_a_source_that_runs_on_no_size_tried_says_what_to_do(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["weights", "x"], ["y"])]
     model = graph_model(nodes, [floats("x", "batch", "seq")], [floats("y", 3, "seq")], {"weights": normal(3, 17)})

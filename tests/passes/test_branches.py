@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx.parser
 import pytest
 import torch
 
-from passes.bodies import copied_graph, edited
+from passes.bodies import copied_graph, edited, with_weights
 from passes.branches import all_graphs, branches_of, is_branching, merge_operands, operands_of
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
@@ -120,3 +122,39 @@ def test_an_operand_that_two_weights_became_is_handed_in_once(tmp_path: Path) ->
     after = cond_of(result.program.functions["main"])
     assert len(operands_of(after)) == len(operands_of(before)) - 1
     assert len(set(operands_of(after))) == len(operands_of(after))
+
+
+SIZES = """
+    <ir_version: 10, opset_import: ["": 21]>
+    graph (float[n, 3] x, bool given) => (float[m, 3] y)
+    <int64[1] one = {1}, int64[1] two = {2}, int64[1] three = {3}>
+    {
+        rows = Shape<end = 1>(x)
+        twice = Mul(rows, two)
+        odd = Add(twice, one)
+        shape = Concat<axis = 0>(odd, three)
+        y = If (given) <
+            then_branch = then () => (float[m, 3] t) {
+                first = Constant<value = float[1, 3] {1, 2, 3}>()
+                t = Expand(first, shape)
+            },
+            else_branch = otherwise () => (float[m, 3] e) {
+                second = Constant<value = float[1, 3] {4, 5, 6}>()
+                e = Expand(second, shape)
+            }
+        >
+    }
+"""
+
+
+def test_a_body_with_branches_is_saved_and_loaded(tmp_path: Path) -> None:
+    """torch makes one sum of many terms out of a size that a branch computes, which it cannot save."""
+    model = onnx.parser.parse_model(SIZES)
+    found = converted(model, {"x": np.zeros((3, 3), np.float32), "given": np.array(True)}, tmp_path)
+    assert "sym_sum" not in function_text(found.function)
+    torch.export.save(with_weights(found.function, found.weights), tmp_path / "body.pt2")
+    loaded = torch.export.load(tmp_path / "body.pt2").module()
+    for rows, given in ((3, True), (5, False)):
+        x = np.zeros((rows, 3), np.float32)
+        (expected,) = answers(model, [x, np.array(given)])
+        torch.testing.assert_close(loaded(torch.tensor(x), torch.tensor(given))[0], torch.tensor(expected))

@@ -70,6 +70,17 @@ def test_a_size_without_a_name_is_called_after_its_input() -> None:
     assert [spec.shape for spec in signature.outputs] == [("x_dim0", 4), ("z_dim0", 4)]
 
 
+def test_two_unknown_sizes_of_one_input_are_two_symbols() -> None:
+    """Exporters write "?" for every size that they do not know, as PP-OCR's files do for height and width."""
+    model = parsed("g (float[n, h, w] x) => (float[n, h, w] y) { y = Relu (x) }")
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim[1:]:
+            dim.dim_param = "?"
+    signature = source_signature(source_of(model))
+    assert signature.inputs[0].shape == ("n", "x_dim1", "x_dim2")
+    assert signature.outputs[0].shape == ("n", "y_dim1", "y_dim2")
+
+
 def test_a_symbol_that_the_graph_allows_one_size_for_is_told() -> None:
     text = """
     g (float[n, k] x) => (float[n, 4] y) { y = MatMul (x, w) }

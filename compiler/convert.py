@@ -43,7 +43,7 @@ def convert_to_file(
     with log.stage("load", model.name):
         loaded = frontend.load(model, load_source(model.path), single, converter)
     with log.stage("sample", f"{model.name}: what the source answers"):
-        source = frontend.sample(loaded, single, find_target(single.target))
+        source = frontend.sample(loaded, single, find_target(single.target)).model
     with log.stage("convert", f"{model.name} to PyTorch"):
         program, notices = frontend.to_program(loaded, source, converter)
         checks = check_program(program, Tolerances.of(options.atol, options.rtol))

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import SourceError, UnsupportedError
 from artifacts.samples import Sample
-from artifacts.schedule import Decode, Generation
+from artifacts.schedule import Decode, Generation, Single
 from artifacts.spec import Signature
 from compiler.build_log import BuildLog
 from compiler.converters import ModelConverter
-from compiler.decoders import choose_schedule
+from compiler.decode_plan import DecodePlan, choose_schedule
 from compiler.generation import read_generation
 from compiler.locate import locate_in_function
 from compiler.options import CompileOptions, ModelFile
@@ -70,7 +70,8 @@ def _convert_one(
     tolerances = Tolerances.of(options.atol, options.rtol)
     loaded = load(file, source, options, converter)
     with log.stage("sample", f"{file.name}: what the source answers"):
-        model = sample(loaded, options, target)
+        sampled = sample(loaded, options, target)
+        model = sampled.model
     with log.stage("convert", f"{file.name} to PyTorch"):
         program, notices = to_program(loaded, model, converter)
         checks = check_program(program, tolerances)
@@ -112,16 +113,24 @@ def load(model: ModelFile, source: Source, options: CompileOptions, converter: M
     return Loaded(model.name, source, signature, hints, read_generation(model.path, options.tokens))
 
 
-def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Model:
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """A model with the source's answers, its schedule still that of the source's graph, and what is planned for it."""
+
+    model: Model
+    plan: DecodePlan | None = None
+
+
+def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
     """Choose the schedule, and ask the source model for the answers that everything is held to.
 
     The source is not run if the user's samples hold the answers, unless it has to decode.
     """
-    function = loaded.name
-    schedule = choose_schedule(function, loaded.signature, loaded.hints, loaded.generation, options, target)
+    plan = choose_schedule(loaded.signature, loaded.hints, loaded.generation, options, target)
+    schedule = Single(function=loaded.name) if plan is None else plan.whole(loaded.name)
     answered = None if options.samples is None else answered_samples(options.samples, loaded.signature)
     if answered is not None and not isinstance(schedule, Decode):
-        return Model(loaded.signature, schedule, loaded.source.digest, answered)
+        return Sampled(Model(loaded.signature, schedule, loaded.source.digest, answered))
     runner = SourceRunner(loaded.source.path)
     if answered is not None:
         samples = answered
@@ -132,7 +141,7 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Model:
         samples = draw_samples(loaded.signature, loaded.hints, runner, ranges)
     if isinstance(schedule, Decode):
         samples = tuple(_with_tokens(found, runner, schedule) for found in samples)
-    return Model(loaded.signature, schedule, loaded.source.digest, samples)
+    return Sampled(Model(loaded.signature, schedule, loaded.source.digest, samples), plan)
 
 
 def _with_tokens(found: Sample, runner: SourceRunner, schedule: Decode) -> Sample:

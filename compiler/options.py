@@ -23,11 +23,12 @@ class ScheduleName(StrEnum):
 
 
 class CacheMode(StrEnum):
-    """Whether a step carries a key/value cache."""
+    """What a step carries: a key/value cache, all tokens so far, or those padded to one length."""
 
     AUTO = "auto"
     ON = "on"
     OFF = "off"
+    PADDED = "padded"
 
 
 class Precision(StrEnum):

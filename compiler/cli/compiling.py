@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ScheduleFlag = Literal["auto", "single", "loop", "engine-loop", "unrolled", "partitioned"]
 PrecisionFlag = Literal["auto", "fp32", "fp16", "bf16", "int8", "int8-weight", "int4-weight", "fp8"]
-CacheFlag = Literal["auto", "on", "off"]
+CacheFlag = Literal["auto", "on", "off", "padded"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 
 _NAME = re.compile(r"^(?P<name>[A-Za-z0-9_][A-Za-z0-9_.+-]*)=(?P<path>.+)$")
@@ -53,7 +53,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     schedule: Annotated[
         ScheduleFlag, _decoding(help="Who loops over tokens; auto decodes if start and end tokens are known.")
     ] = "auto",
-    cache: Annotated[CacheFlag, _decoding(help="Key/value cache.")] = "auto",
+    cache: Annotated[CacheFlag, _decoding(help="Key/value cache; padded steps see all tokens at one length.")] = "auto",
     partitions: Annotated[str | None, _decoding(metavar="25,50,75", help="Positions at which partitions end.")] = None,
     max_length: Annotated[int | None, _decoding(min=1, help="Most tokens to generate.")] = None,
     bos: Annotated[int | None, _decoding(min=0, help="The decoder's start token.")] = None,

@@ -38,6 +38,7 @@ class OnnxRuntimeTarget:
         ("recompute", ScheduleName.LOOP),
         ("recompute", ScheduleName.ENGINE_LOOP),
         ("recompute", ScheduleName.UNROLLED),
+        ("padded", ScheduleName.LOOP),
     )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
 

@@ -1,0 +1,152 @@
+"""Choose how a decoder shall decode: what a step carries, who loops, and for how many tokens."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from artifacts.errors import Problem, UsageError
+from artifacts.schedule import Control, Decode, Engine, Generation, Host, Partitioned, State, Unrolled
+from artifacts.spec import Signature
+from compiler.decoders import DecoderPorts, find_decoder
+from compiler.options import CacheMode, CompileOptions, ScheduleName
+from compiler.targets.target import Pair, Target
+from passes.onnx_to_torch.input_hints import InputHint
+
+DEFAULT_PARTITIONS = 3
+"""Partitions of equal length where none are named."""
+
+_STATES: Mapping[CacheMode, tuple[State, ...]] = {
+    CacheMode.AUTO: ("cached", "recompute"),
+    CacheMode.ON: ("cached",),
+    CacheMode.OFF: ("recompute",),
+    CacheMode.PADDED: ("padded",),
+}
+
+
+@dataclass(frozen=True)
+class DecodePlan:
+    """The decode that a model shall get, before any pass has run.
+
+    `state` is what the passes work towards. Where they find no cache, `may_fall_back` allows `recompute` under the
+    same control.
+    """
+
+    ports: DecoderPorts
+    generation: Generation
+    state: State
+    may_fall_back: bool
+    control: Control
+
+    def whole(self, function: str) -> Decode:
+        """The schedule that the source's own graph can serve: no encoder apart, and no cache."""
+        return Decode(
+            encoder=None,
+            step=function,
+            tokens=self.ports.tokens,
+            logits=self.ports.logits,
+            state="padded" if self.state == "padded" else "recompute",
+            control=self.control,
+            generation=self.generation,
+        )
+
+
+def plan_decode(ports: DecoderPorts, generation: Generation, options: CompileOptions, target: Target) -> DecodePlan:
+    """The plan that the options ask for, else the target's first that they allow.
+
+    Raises UsageError with everything that does not go together.
+    """
+    pair = _pair(options, target)
+    boundaries = _boundaries(options, generation)
+    if pair[1] == ScheduleName.PARTITIONED:
+        generation = generation.model_copy(update={"max_new_tokens": boundaries[-1]})
+    fallback = ("recompute", pair[1])
+    return DecodePlan(
+        ports=ports,
+        generation=generation,
+        state=pair[0],
+        may_fall_back=options.cache == CacheMode.AUTO and pair != fallback and fallback in target.decodes,
+        control=_control(pair[1], boundaries),
+    )
+
+
+def check_decode_options(options: CompileOptions) -> None:
+    """Raise UsageError with every option of decoding that contradicts another, whatever the model."""
+    UsageError.raise_if(_option_problems(options))
+
+
+def _option_problems(options: CompileOptions) -> Iterator[Problem]:
+    cuts, longest = options.partitions, options.tokens.max_new_tokens
+    if not cuts:
+        return
+    flag = f"--partitions {','.join(map(str, cuts))}"
+    if options.schedule not in (ScheduleName.AUTO, ScheduleName.PARTITIONED):
+        yield Problem("options", flag, f"does not go with --schedule {options.schedule}", "use --schedule partitioned")
+    if cuts[0] < 1 or any(b <= a for a, b in itertools.pairwise(cuts)):
+        yield Problem("options", flag, "does not ascend from 1 on", "write where each partition ends, as 25,50,75")
+    elif longest is not None and cuts[-1] != longest:
+        hint = f"end with {longest}, or leave out --max-length: the last partition sets it"
+        yield Problem("options", flag, f"ends at {cuts[-1]}, and --max-length is {longest}", hint)
+
+
+def _boundaries(options: CompileOptions, generation: Generation) -> tuple[int, ...]:
+    longest = generation.max_new_tokens
+    cuts = (-(-longest * part // DEFAULT_PARTITIONS) for part in range(1, DEFAULT_PARTITIONS + 1))
+    return options.partitions or tuple(sorted(set(cuts)))
+
+
+def _control(name: ScheduleName, boundaries: tuple[int, ...]) -> Control:
+    if name == ScheduleName.PARTITIONED:
+        return Partitioned(boundaries=boundaries)
+    return _CONTROLS[name]
+
+
+_CONTROLS: Mapping[ScheduleName, Control] = {
+    ScheduleName.LOOP: Host(),
+    ScheduleName.ENGINE_LOOP: Engine(),
+    ScheduleName.UNROLLED: Unrolled(),
+}
+
+
+def _pair(options: CompileOptions, target: Target) -> Pair:
+    """The first pair of the target's that the options allow. Raises UsageError if there is none."""
+    if options.partitions:
+        options = replace(options, schedule=ScheduleName.PARTITIONED)
+    for state, control in target.decodes:
+        if options.schedule in (ScheduleName.AUTO, control) and state in _STATES[options.cache]:
+            return state, control
+    can = ", ".join(f"{control} ({state})" for state, control in target.decodes)
+    asked = f"--schedule {options.schedule} --cache {options.cache}"
+    raise UsageError.of("options", asked, f"target {target.name} cannot do it", f"it can do: {can}")
+
+
+def choose_schedule(
+    signature: Signature,
+    hints: Mapping[str, InputHint],
+    generation: Generation | None,
+    options: CompileOptions,
+    target: Target,
+) -> DecodePlan | None:
+    """How the model shall decode, or None if it is called once; `auto` decodes a decoder with known tokens.
+
+    Raises UsageError if what is asked for does not go with the model or the target.
+    """
+    check_decode_options(options)
+    wanted = options.schedule
+    if wanted == ScheduleName.SINGLE:
+        return None
+    ports = find_decoder(signature, hints)
+    if wanted == ScheduleName.AUTO and not options.partitions and (ports is None or generation is None):
+        return None
+    if ports is None:
+        raise UsageError.of(
+            "options",
+            f"--schedule {wanted}",
+            "the model is no decoder: no integer input [batch, t] goes with a float output [batch, t, vocabulary]",
+            "use --schedule single",
+        )
+    if generation is None:
+        hint = "give --bos and --eos, or put a generation_config.json beside the model"
+        raise UsageError.of("options", f"--schedule {wanted}", "the start and end tokens are not known", hint)
+    return plan_decode(ports, generation, options, target)

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from artifacts.dtype import DType
+from artifacts.errors import UsageError
+from artifacts.schedule import Decode, Engine, Generation, Partitioned, State
+from artifacts.spec import Signature
+from compiler.decode_plan import DecodePlan, check_decode_options, choose_schedule, plan_decode
+from compiler.decoders import DecoderPorts
+from compiler.generation import TokenFlags
+from compiler.options import CacheMode, CompileOptions, ScheduleName
+from compiler.targets.onnxruntime import OnnxRuntimeTarget
+from compiler.targets.target import Pair
+from tests.support.bundles import spec
+
+GENERATION = Generation(start=1, eos=(2,), pad=0, max_new_tokens=75)
+PORTS = DecoderPorts("decoder_input_ids", "logits")
+
+
+@dataclass(frozen=True)
+class Versatile(OnnxRuntimeTarget):
+    """A target that can do most things, and loops in the engine with a cache by default."""
+
+    name: ClassVar[str] = "versatile"
+    decodes: ClassVar[tuple[Pair, ...]] = (
+        ("cached", ScheduleName.ENGINE_LOOP),
+        ("cached", ScheduleName.LOOP),
+        ("recompute", ScheduleName.LOOP),
+        ("padded", ScheduleName.LOOP),
+        ("cached", ScheduleName.PARTITIONED),
+    )
+
+
+def plan(
+    schedule: ScheduleName = ScheduleName.AUTO,
+    cache: CacheMode = CacheMode.AUTO,
+    partitions: tuple[int, ...] = (),
+    generation: Generation = GENERATION,
+) -> DecodePlan:
+    options = CompileOptions(schedule=schedule, cache=cache, partitions=partitions)
+    return plan_decode(PORTS, generation, options, Versatile())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "cache", "state", "kind", "may_fall_back"),
+    [
+        (ScheduleName.AUTO, CacheMode.AUTO, "cached", "engine", False),
+        (ScheduleName.LOOP, CacheMode.AUTO, "cached", "host", True),
+        (ScheduleName.LOOP, CacheMode.ON, "cached", "host", False),
+        (ScheduleName.LOOP, CacheMode.OFF, "recompute", "host", False),
+        (ScheduleName.LOOP, CacheMode.PADDED, "padded", "host", False),
+        (ScheduleName.AUTO, CacheMode.OFF, "recompute", "host", False),
+        (ScheduleName.PARTITIONED, CacheMode.AUTO, "cached", "partitioned", False),
+    ],
+)
+def test_the_targets_first_pair_that_the_options_allow(
+    schedule: ScheduleName, cache: CacheMode, state: State, kind: str, may_fall_back: bool
+) -> None:
+    found = plan(schedule, cache)
+    assert (found.state, found.control.kind, found.may_fall_back) == (state, kind, may_fall_back)
+    assert (found.ports, found.generation) == (PORTS, GENERATION)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "cache", "asked"),
+    [
+        (ScheduleName.UNROLLED, CacheMode.AUTO, "--schedule unrolled --cache auto"),
+        (ScheduleName.ENGINE_LOOP, CacheMode.OFF, "--schedule engine-loop --cache off"),
+        (ScheduleName.PARTITIONED, CacheMode.PADDED, "--schedule partitioned --cache padded"),
+    ],
+)
+def test_what_a_target_cannot_do_is_answered_with_what_it_can(
+    schedule: ScheduleName, cache: CacheMode, asked: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan(schedule, cache)
+    (problem,) = caught.value.problems
+    assert problem.subject == asked
+    assert "versatile" in problem.message
+    assert problem.hint.startswith("it can do: engine-loop (cached), loop (cached), loop (recompute)")
+
+
+@pytest.mark.parametrize(("longest", "boundaries"), [(75, (25, 50, 75)), (10, (4, 7, 10)), (2, (1, 2)), (1, (1,))])
+def test_partitions_are_thirds_where_none_are_named(longest: int, boundaries: tuple[int, ...]) -> None:
+    found = plan(ScheduleName.PARTITIONED, generation=GENERATION.model_copy(update={"max_new_tokens": longest}))
+    assert found.control == Partitioned(boundaries=boundaries)
+    assert found.generation.max_new_tokens == longest
+
+
+@pytest.mark.parametrize("schedule", [ScheduleName.AUTO, ScheduleName.PARTITIONED])
+@pytest.mark.parametrize("partitions", [(10, 40), (75,), (50, 100)])
+def test_named_partitions_say_who_loops_and_for_how_long(schedule: ScheduleName, partitions: tuple[int, ...]) -> None:
+    found = plan(schedule, partitions=partitions)
+    assert found.control == Partitioned(boundaries=partitions)
+    assert found.generation.max_new_tokens == partitions[-1]
+
+
+@pytest.mark.parametrize(
+    ("partitions", "schedule", "longest", "messages"),
+    [
+        ((50, 25), ScheduleName.PARTITIONED, None, ["does not ascend"]),
+        ((0, 25), ScheduleName.PARTITIONED, None, ["does not ascend"]),
+        ((25, 25), ScheduleName.AUTO, None, ["does not ascend"]),
+        ((25, 50), ScheduleName.PARTITIONED, 75, ["ends at 50, and --max-length is 75"]),
+        ((25, 50), ScheduleName.UNROLLED, 75, ["does not go with --schedule unrolled", "ends at 50"]),
+        ((25, 50), ScheduleName.SINGLE, 50, ["does not go with --schedule single"]),
+    ],
+)
+def test_options_that_contradict_each_other(
+    partitions: tuple[int, ...], schedule: ScheduleName, longest: int | None, messages: list[str]
+) -> None:
+    tokens = TokenFlags(max_new_tokens=longest)
+    with pytest.raises(UsageError) as caught:
+        check_decode_options(CompileOptions(partitions=partitions, schedule=schedule, tokens=tokens))
+    assert len(caught.value.problems) == len(messages)
+    for problem, message in zip(caught.value.problems, messages, strict=True):
+        assert message in problem.message
+        assert problem.hint
+
+
+@pytest.mark.parametrize("state", ["cached", "recompute", "padded"])
+def test_the_sources_own_graph_is_served_without_a_cache(state: State) -> None:
+    found = DecodePlan(PORTS, GENERATION, state, may_fall_back=True, control=Engine()).whole("main")
+    assert found == Decode(
+        encoder=None,
+        step="main",
+        tokens="decoder_input_ids",
+        logits="logits",
+        state="padded" if state == "padded" else "recompute",
+        control=Engine(),
+        generation=GENERATION,
+    )
+
+
+BERT = Signature(
+    inputs=(spec("input_ids", DType.INT64, "batch", "seq"),), outputs=(spec("logits", DType.FLOAT32, "batch", 3),)
+)
+OCR = Signature(
+    inputs=(spec("image", DType.FLOAT32, "batch", 1, 32, "w"), spec("decoder_input_ids", DType.INT64, "batch", "t")),
+    outputs=(spec("logits", DType.FLOAT32, "batch", "t", 39),),
+)
+
+
+def choose(
+    signature: Signature = OCR,
+    generation: Generation | None = GENERATION,
+    schedule: ScheduleName = ScheduleName.AUTO,
+    partitions: tuple[int, ...] = (),
+) -> DecodePlan | None:
+    options = CompileOptions(schedule=schedule, partitions=partitions)
+    return choose_schedule(signature, {}, generation, options, Versatile())
+
+
+@pytest.mark.parametrize(("signature", "generation"), [(BERT, GENERATION), (OCR, None)])
+def test_auto_keeps_the_graph_without_a_decoder_or_its_tokens(
+    signature: Signature, generation: Generation | None
+) -> None:
+    assert choose(signature, generation) is None
+
+
+def test_single_keeps_the_graph_of_a_decoder() -> None:
+    assert choose(schedule=ScheduleName.SINGLE) is None
+
+
+def test_a_decoder_with_known_tokens_decodes() -> None:
+    found = choose()
+    assert found is not None
+    assert found.ports == PORTS
+
+
+@pytest.mark.parametrize(
+    ("schedule", "partitions"), [(ScheduleName.LOOP, ()), (ScheduleName.AUTO, (25, 75)), (ScheduleName.UNROLLED, ())]
+)
+def test_a_schedule_for_a_model_that_is_no_decoder(schedule: ScheduleName, partitions: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose(BERT, schedule=schedule, partitions=partitions)
+    (problem,) = caught.value.problems
+    assert "no decoder" in problem.message
+    assert "--schedule single" in problem.hint
+
+
+def test_a_schedule_without_start_and_end_tokens() -> None:
+    with pytest.raises(UsageError) as caught:
+        choose(generation=None, schedule=ScheduleName.LOOP)
+    (problem,) = caught.value.problems
+    assert "not known" in problem.message
+    assert "--bos and --eos" in problem.hint
+    assert "generation_config.json" in problem.hint

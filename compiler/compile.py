@@ -20,7 +20,7 @@ from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision
 from compiler.targets import Target, find_target
-from passes.onnx_to_torch.source import load_source
+from passes.onnx_to_torch.source import load_message, read_source
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,13 @@ def compile_bundle(
     converter = find_converter(options)
     tools = {**target.tools(), **converter.tools()}
     with log.stage("read", ", ".join(model.path.name for model in models)):
-        sources = {model.name: load_source(model.path) for model in models}
-        digests = {name: source.digest for name, source in sources.items()}
+        messages = {model.name: read_source(model.path) for model in models}
+        digests = {name: message.digest for name, message in messages.items()}
         key = compilation_key(models, digests, options, _generation_digests(models), tools)
     present = None if force else _present(destination, key)
     if present is not None:
         return present
+    sources = {name: load_message(messages.pop(name)) for name in digests}
     with write_bundle(destination, force=force) as writer:
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend

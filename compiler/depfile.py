@@ -12,7 +12,7 @@ from artifacts.manifest import MANIFEST_FILE
 from compiler.generation import generation_files
 from compiler.options import CompileOptions, ModelFile
 from passes.onnx_to_torch.custom_ops import find_custom_ops
-from passes.onnx_to_torch.source import load_source, source_files
+from passes.onnx_to_torch.source import read_source, source_files
 
 
 def write_depfile(path: Path, bundle: Path, models: Sequence[ModelFile], options: CompileOptions) -> None:
@@ -21,7 +21,7 @@ def write_depfile(path: Path, bundle: Path, models: Sequence[ModelFile], options
     Raises UsageError if the file cannot be written, or if make has no way to write a name.
     """
     read = [
-        file for model in models for file in (*source_files(load_source(model.path)), *generation_files(model.path))
+        file for model in models for file in (*source_files(read_source(model.path)), *generation_files(model.path))
     ]
     if options.samples is not None:
         read.append(options.samples)

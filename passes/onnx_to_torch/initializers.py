@@ -9,6 +9,8 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from passes.onnx_to_torch.tensor_problems import tensor_nbytes
+
 LARGE_BYTES = 4096
 """Initializers from this size on are taken out."""
 
@@ -37,6 +39,5 @@ def model_without_proto(proto: onnx.ModelProto) -> ir.Model:
 
 
 def _is_large(tensor: onnx.TensorProto) -> bool:
-    kind = ir.DataType(tensor.data_type)
-    inline = tensor.data_location != onnx.TensorProto.EXTERNAL and kind != ir.DataType.STRING
-    return inline and tensor.ByteSize() >= LARGE_BYTES
+    inline = tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.data_type != onnx.TensorProto.STRING
+    return inline and tensor_nbytes(tensor) >= LARGE_BYTES

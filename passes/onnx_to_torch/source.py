@@ -1,6 +1,7 @@
 """Read an ONNX model: the file, its external data, and whether its graph hangs together.
 
-Nothing outside the model's own folder is ever opened, and nothing in a model is run.
+Nothing outside the model's own folder is ever opened, and nothing in a model is run. Reading needs the package onnx
+alone: an up-to-date compilation ends there, and does not pay for the import of onnx_ir.
 """
 
 from __future__ import annotations
@@ -10,27 +11,39 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import google.protobuf.message
 import onnx
 import onnx.defs
-import onnx_ir as ir
 
 from artifacts.canonical import sha256_file
 from artifacts.errors import ModelFormatError, Problem, UnsupportedError
 from passes.onnx_to_torch.call_problems import call_problems
 from passes.onnx_to_torch.graph_problems import STAGE, graph_problems, graphs_and_nodes, node_label
-from passes.onnx_to_torch.initializers import model_without_proto
 from passes.onnx_to_torch.registry import normal_domain
 from passes.onnx_to_torch.tensor_problems import external_location, tensor_problems, tensors_of
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True, eq=False)
+class SourceMessage:
+    """A model file that was read and checked: its message, a digest of it with its external data, the files read.
+
+    `files` holds the model file and every external file that it names, by the names that the model has for them.
+    """
+
+    path: Path
+    proto: onnx.ModelProto
+    digest: str
+    files: Mapping[str, Path]
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A model as it was read: the graph, weights still where they are, a digest of both, and the files read.
-
-    `files` holds the model file and every external file that it names, by the names that the model has for them.
-    """
+    """A model as it was loaded: the graph, with weights of its own or still in external files."""
 
     path: Path
     model: ir.Model
@@ -38,7 +51,7 @@ class Source:
     files: Mapping[str, Path]
 
 
-def load_source(path: Path) -> Source:
+def read_source(path: Path) -> SourceMessage:
     """Read and check a model. Raises ModelFormatError or UnsupportedError with everything that is wrong."""
     proto = _parse(path)
     UnsupportedError.raise_if(_unsupported(path, proto))
@@ -50,18 +63,33 @@ def load_source(path: Path) -> Source:
             *tensor_problems(path.name, folder, proto),
         ]
     )
+    external = {name: folder / name for tensor in tensors_of(proto) if (name := external_location(tensor)) is not None}
+    return SourceMessage(path, proto, _digest(path, external), {path.name: path, **external})
+
+
+def load_message(message: SourceMessage) -> Source:
+    """The model of a message, which is used up: its large weights are taken out. Raises ModelFormatError."""
+    import onnx_ir as ir
+
+    from passes.onnx_to_torch.initializers import model_without_proto
+
+    path = message.path
     try:
-        model = model_without_proto(proto)
+        model = model_without_proto(message.proto)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         reason = str(_cause(error)).strip().split("\n")[0]
         raise ModelFormatError.of(STAGE, str(path), f"not a valid ONNX graph: {reason}") from error
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        ir.external_data.set_base_dir(graph, folder)
-    external = {name: folder / name for tensor in tensors_of(proto) if (name := external_location(tensor)) is not None}
-    return Source(path, model, _digest(path, external), {path.name: path, **external})
+        ir.external_data.set_base_dir(graph, path.parent.resolve())
+    return Source(path, model, message.digest, message.files)
 
 
-def source_files(source: Source) -> tuple[Path, ...]:
+def load_source(path: Path) -> Source:
+    """Read, check and load a model. Raises ModelFormatError or UnsupportedError."""
+    return load_message(read_source(path))
+
+
+def source_files(source: Source | SourceMessage) -> tuple[Path, ...]:
     """The model file and every external file that it names, sorted by name."""
     return tuple(file for _, file in sorted(source.files.items()))
 

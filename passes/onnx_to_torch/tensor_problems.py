@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx
-import onnx_ir as ir
+from onnx import TensorProto
 
 from artifacts.errors import Problem
 from passes.onnx_to_torch.graph_problems import STAGE, graphs_and_nodes
 
-_COMPLEX = (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
+_COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
+
+
+_UNNUMBERED = {"FLOAT": "32", "DOUBLE": "64", "BOOL": "8"}
+
+BITS: Mapping[int, int] = MappingProxyType(
+    {
+        value: int(bits[0])
+        for name, value in TensorProto.DataType.items()
+        if (bits := re.search(r"\d+", _UNNUMBERED.get(name, name)))
+    }
+)
+"""Bits of an element by its type, which the type's name tells (FLOAT4E2M1); strings have no size."""
 
 
 def tensor_problems(where: str, folder: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
     """Tensors whose bytes are missing, too few, too many, or outside the model's own folder; all of them."""
     for tensor in tensors_of(proto):
         subject = f"{where}: tensor {tensor.name!r}"
-        if tensor.data_type not in set(ir.DataType) or tensor.data_type == ir.DataType.UNDEFINED:
+        if tensor.data_type not in BITS and tensor.data_type != TensorProto.STRING:
             yield Problem(STAGE, subject, f"element type {tensor.data_type} is none that ONNX has")
         elif any(size < 0 for size in tensor.dims):
             yield Problem(STAGE, subject, f"has the shape {list(tensor.dims)}")
-        elif tensor.data_location == onnx.TensorProto.EXTERNAL:
+        elif tensor.data_location == TensorProto.EXTERNAL:
             yield from _external_problems(subject, folder, tensor)
         else:
             yield from _inline_problems(subject, tensor)
@@ -40,14 +54,14 @@ def resolve_external(folder: Path, location: str) -> Path | None:
     return file if file.is_relative_to(folder) and file != folder else None
 
 
-def external_location(tensor: onnx.TensorProto) -> str | None:
+def external_location(tensor: TensorProto) -> str | None:
     """The file that a tensor's bytes are in, as the model names it; None if they are in the model."""
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+    if tensor.data_location != TensorProto.EXTERNAL:
         return None
     return _entries(tensor).get("location", "")
 
 
-def tensors_of(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def tensors_of(proto: onnx.ModelProto) -> Iterator[TensorProto]:
     """Every tensor of a model: initializers and attributes, those of subgraphs and functions included."""
     graphs, nodes = graphs_and_nodes(proto)
     for graph in graphs:
@@ -57,7 +71,7 @@ def tensors_of(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         yield from attribute.tensors
 
 
-def _external_problems(subject: str, folder: Path, tensor: onnx.TensorProto) -> Iterator[Problem]:
+def _external_problems(subject: str, folder: Path, tensor: TensorProto) -> Iterator[Problem]:
     entries = _entries(tensor)
     location = entries.get("location", "")
     file = resolve_external(folder, location)
@@ -69,10 +83,10 @@ def _external_problems(subject: str, folder: Path, tensor: onnx.TensorProto) -> 
     if size is None:
         yield Problem(STAGE, subject, f"external data file {location!r} is missing")
         return
-    if tensor.data_type == ir.DataType.STRING:
+    if tensor.data_type == TensorProto.STRING:
         yield Problem(STAGE, subject, "strings cannot be external data")
         return
-    needed = _nbytes(tensor)
+    needed = tensor_nbytes(tensor)
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
     except ValueError:
@@ -84,14 +98,14 @@ def _external_problems(subject: str, folder: Path, tensor: onnx.TensorProto) -> 
         yield Problem(STAGE, subject, f"external data holds {length} bytes, its shape needs {needed}")
 
 
-def _inline_problems(subject: str, tensor: onnx.TensorProto) -> Iterator[Problem]:
-    kind = ir.DataType(tensor.data_type)
-    if tensor.HasField("raw_data") and kind != ir.DataType.STRING:
-        needed, found, unit = _nbytes(tensor), len(tensor.raw_data), "bytes"
+def _inline_problems(subject: str, tensor: TensorProto) -> Iterator[Problem]:
+    kind = tensor.data_type
+    if tensor.HasField("raw_data") and kind != TensorProto.STRING:
+        needed, found, unit = tensor_nbytes(tensor), len(tensor.raw_data), "bytes"
     else:
         # Types below one byte are packed, one byte in an int32.
-        packed = kind != ir.DataType.STRING and kind.bitwidth < 8
-        needed = _nbytes(tensor) if packed else math.prod(tensor.dims) * (2 if kind in _COMPLEX else 1)
+        packed = kind != TensorProto.STRING and BITS[kind] < 8
+        needed = tensor_nbytes(tensor) if packed else math.prod(tensor.dims) * (2 if kind in _COMPLEX else 1)
         fields = (tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data, tensor.uint64_data)
         found, unit = sum(map(len, fields)) + len(tensor.string_data), "elements"
     if found != needed:
@@ -106,10 +120,10 @@ def _size(file: Path) -> int | None:
         return None
 
 
-def _nbytes(tensor: onnx.TensorProto) -> int:
-    bits: int = math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth
-    return (bits + 7) // 8
+def tensor_nbytes(tensor: TensorProto) -> int:
+    """Bytes that the elements of a tensor need by its shape and type, which is not strings."""
+    return (math.prod(tensor.dims) * BITS[tensor.data_type] + 7) // 8
 
 
-def _entries(tensor: onnx.TensorProto) -> dict[str, str]:
+def _entries(tensor: TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}

@@ -14,7 +14,7 @@ from artifacts.errors import ModelFormatError
 from passes.onnx_to_torch.convert import convert
 from passes.onnx_to_torch.importer import Importer, constant_tensors
 from passes.onnx_to_torch.source import load_source
-from passes.onnx_to_torch.tensor_problems import resolve_external, tensor_problems
+from passes.onnx_to_torch.tensor_problems import BITS, resolve_external, tensor_problems
 from tests.support.programs import Array, normal, parsed
 
 WEIGHT = normal(4, 4)
@@ -47,6 +47,10 @@ def loaded_weight(path: Path) -> Array:
     tensor = load_source(path).model.graph.initializers["w"].const_value
     assert tensor is not None
     return tensor.numpy()
+
+
+def test_the_bits_of_every_element_type_are_known() -> None:
+    assert {int(kind): kind.bitwidth for kind in ir.DataType if kind.name not in {"UNDEFINED", "STRING"}} == BITS
 
 
 def message_of(path: Path) -> str:

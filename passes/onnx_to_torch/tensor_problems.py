@@ -122,7 +122,8 @@ def _size(file: Path) -> int | None:
 
 def tensor_nbytes(tensor: TensorProto) -> int:
     """Bytes that the elements of a tensor need by its shape and type, which is not strings."""
-    return (math.prod(tensor.dims) * BITS[tensor.data_type] + 7) // 8
+    bits: int = math.prod(tensor.dims) * BITS[tensor.data_type]
+    return (bits + 7) // 8
 
 
 def _entries(tensor: TensorProto) -> dict[str, str]:

@@ -33,7 +33,7 @@ test-full: check models ## check, then the test suite with the tests that take m
 	@$(BIN)/python -m pytest -n 2
 
 .PHONY: models
-models: $(MODELS)/ready ## fetch the models of the long tests and of the bench, 98 MB
+models: $(MODELS)/ready ## fetch the models of the long tests and of the bench, 110 MB
 
 .PHONY: bench
 bench: $(READY) models ## measure speed and memory, and write docs/performance.md (on a quiet machine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,9 @@ class MemoryWatch:
 
     A page that several of them map counts in parts (the proportional set size). Needs Linux's /proc: elsewhere
     `peak_bytes` stays 0.
+
+    Linux adds up a proportional set while the process runs on, and can count what moves meanwhile twice: 680 MB were
+    seen of a process that never had more than 560. So it counts up to the resident set, which is one counter.
     """
 
     def __init__(self, process: int) -> None:
@@ -56,7 +60,13 @@ def _family(process: int) -> list[int]:
 def _share(process: int) -> int:
     """Bytes of a process, 0 if it has ended."""
     try:
+        before = _resident(process)
         found = _SHARE.search(Path(f"/proc/{process}/smaps_rollup").read_text())
+        most = max(before, _resident(process))
     except OSError:
         return 0
-    return int(found[1]) * 1024 if found else 0
+    return min(int(found[1]) * 1024, most) if found else 0
+
+
+def _resident(process: int) -> int:
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()

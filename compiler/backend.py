@@ -31,10 +31,10 @@ from artifacts.weights import WeightRef
 from compiler.build_log import BuildLog
 from compiler.locate import locate_in_engine
 from compiler.options import ModelFile
+from compiler.parts.opening import opened_source
 from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
 from compiler.version import version
-from passes.onnx_to_torch.source import load_source
 from passes.program import Program
 
 SAMPLE_BYTES = 1 << 20
@@ -121,8 +121,8 @@ def _where_moved(
     sample = model.samples[moved.sample]
     if any(spec.name not in sample.inputs for spec in engine.signature.inputs):
         return ""
-    source = load_source(next(file.path for file in files if file.name == moved.model))
-    return str(locate_in_engine(source, root, engine, sample, tolerances) or "")
+    with opened_source(next(file for file in files if file.name == moved.model)) as source:
+        return str(locate_in_engine(source, root, engine, sample, tolerances) or "")
 
 
 def require_status(manifest: Manifest, wanted: Status | None) -> None:

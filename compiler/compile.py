@@ -19,8 +19,8 @@ from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision
+from compiler.parts.reading import read_model
 from compiler.targets import Target, find_target
-from passes.onnx_to_torch.source import load_message, read_source
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,20 @@ def compile_bundle(
     _check_call(models, options, target)
     converter = find_converter(options)
     tools = {**target.tools(), **converter.tools()}
-    with log.stage("read", ", ".join(model.path.name for model in models)):
-        messages = {model.name: read_source(model.path) for model in models}
-        digests = {name: message.digest for name, message in messages.items()}
+    with log.stage("read", ", ".join(path.name for model in models for path in model.paths)):
+        read = {model.name: read_model(model) for model in models}
+        digests = {name: files.digest for name, files in read.items()}
         key = compilation_key(models, digests, options, _generation_digests(models), tools)
     present = None if force else _present(destination, key)
     if present is not None:
         return present
-    sources = {name: load_message(messages.pop(name)) for name in digests}
-    with write_bundle(destination, force=force) as writer:
+    from compiler.parts.opening import loaded_sources
+
+    with loaded_sources(read) as sources, write_bundle(destination, force=force) as writer:
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend
         program = frontend.make_program(models, sources, options, target, converter, log)
-        del sources  # from here on the weights are in the bundle: nothing needs to hold them in memory
+        sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
         program, shards = backend.write_weights(program, target, writer, log)
         made = backend.Making(target, tools, converter.translations(), Tolerances.of(options.atol, options.rtol))
         manifest = backend.write_program(program, shards, models, made, writer, log)

@@ -35,18 +35,19 @@ def convert_to_file(
     from dataclasses import replace
 
     from compiler import frontend
-    from passes.onnx_to_torch.source import load_source
+    from compiler.parts.opening import opened_source
     from passes.verification import check_program
 
     single = replace(options, schedule=ScheduleName.SINGLE)
     converter = find_converter(single)
-    with log.stage("load", model.name):
-        loaded = frontend.load(model, load_source(model.path), single, converter)
-    with log.stage("sample", f"{model.name}: what the source answers"):
-        source = frontend.sample(loaded, single, find_target(single.target)).model
-    with log.stage("convert", f"{model.name} to PyTorch"):
-        program, notices = frontend.to_program(loaded, source, converter)
-        checks = check_program(program, Tolerances.of(options.atol, options.rtol))
+    with opened_source(model) as opened:
+        with log.stage("load", model.name):
+            loaded = frontend.load(model, opened, single, converter)
+        with log.stage("sample", f"{model.name}: what the source answers"):
+            source = frontend.sample(loaded, single, find_target(single.target)).model
+        with log.stage("convert", f"{model.name} to PyTorch"):
+            program, notices = frontend.to_program(loaded, source, converter)
+            checks = check_program(program, Tolerances.of(options.atol, options.rtol))
     require_equal(checks, "convert", "conversion")
     log.notices += notices
     function = program.functions[model.name]

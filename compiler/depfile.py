@@ -11,8 +11,8 @@ from artifacts.errors import Problem, UsageError
 from artifacts.manifest import MANIFEST_FILE
 from compiler.generation import generation_files
 from compiler.options import CompileOptions, ModelFile
+from compiler.parts.reading import read_model
 from passes.onnx_to_torch.custom_ops import find_custom_ops
-from passes.onnx_to_torch.source import read_source, source_files
 
 
 def write_depfile(path: Path, bundle: Path, models: Sequence[ModelFile], options: CompileOptions) -> None:
@@ -20,9 +20,7 @@ def write_depfile(path: Path, bundle: Path, models: Sequence[ModelFile], options
 
     Raises UsageError if the file cannot be written, or if make has no way to write a name.
     """
-    read = [
-        file for model in models for file in (*source_files(read_source(model.path)), *generation_files(model.path))
-    ]
+    read = [file for model in models for file in (*read_model(model).files.values(), *generation_files(model.path))]
     if options.samples is not None:
         read.append(options.samples)
     read += [file for code in find_custom_ops(options.custom_ops) for file in code.files]

@@ -17,6 +17,7 @@ from compiler.decode_plan import DecodePlan, choose_schedule
 from compiler.generation import read_generation
 from compiler.locate import locate_in_function
 from compiler.options import CompileOptions, ModelFile
+from compiler.parts.with_past import check_with_past
 from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
 from compiler.shapes import check_shapes
 from compiler.source_decode import PROBE_TOKENS, source_tokens
@@ -72,6 +73,7 @@ def _convert_one(
     with log.stage("sample", f"{file.name}: what the source answers"):
         sampled = sample(loaded, options, target)
         model = sampled.model
+        check_with_past(file, model.samples, tolerances)
     with log.stage("convert", f"{file.name} to PyTorch"):
         program, notices = to_program(loaded, model, converter)
         checks = check_program(program, tolerances)
@@ -131,7 +133,7 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
     answered = None if options.samples is None else answered_samples(options.samples, loaded.signature)
     if answered is not None and not isinstance(schedule, Decode):
         return Sampled(Model(loaded.signature, schedule, loaded.source.digest, answered))
-    runner = SourceRunner(loaded.source.path)
+    runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
     if answered is not None:
         samples = answered
     elif options.samples is not None:

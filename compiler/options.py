@@ -52,11 +52,29 @@ class ConverterName(StrEnum):
 
 
 @dataclass(frozen=True)
+class FurtherParts:
+    """What lies around the decoder of a model in parts: its encoder and, as a check, its step with a cache."""
+
+    encoder: Path
+    decoder_with_past: Path | None = None
+
+
+@dataclass(frozen=True)
 class ModelFile:
-    """A model to compile and the name that it goes by in the bundle."""
+    """A model to compile and the name that it goes by in the bundle.
+
+    Of a model in parts, `path` is the decoder, which gives the scores and beside which the generation settings lie.
+    """
 
     name: str
     path: Path
+    parts: FurtherParts | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The model's files, the decoder's first."""
+        further = () if self.parts is None else (self.parts.encoder, self.parts.decoder_with_past)
+        return (self.path, *(path for path in further if path is not None))
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,14 @@ def verify(
     if len(names) != 1:
         there = ", ".join(names)
         raise UsageError.of("options", "--against", "one source and several models", f"choose with --model: {there}")
-    source, samples = _source_samples(against, inputs, bundle.manifest.models[names[0]])
-    checks = check_bundle(bundle, {names[0]: samples}, tolerances)
-    moved = next((check for check in checks if not check.comparison.passed), None)
-    where = "" if moved is None else _where_moved(bundle, names[0], source, samples[moved.sample], tolerances)
+    from compiler.parts.folder import model_at
+    from compiler.parts.opening import opened_source
+
+    with opened_source(model_at(names[0], against)) as source:
+        samples = _source_samples(source, inputs, bundle.manifest.models[names[0]])
+        checks = check_bundle(bundle, {names[0]: samples}, tolerances)
+        moved = next((check for check in checks if not check.comparison.passed), None)
+        where = "" if moved is None else _where_moved(bundle, names[0], source, samples[moved.sample], tolerances)
     return Verified(checks, where)
 
 
@@ -84,21 +88,19 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
     return str(locate_in_engine(source, bundle.root, engine, sample, tolerances) or "") if callable_alone else ""
 
 
-def _source_samples(against: Path, inputs: Path | None, entry: ModelEntry) -> tuple[Source, tuple[Sample, ...]]:
+def _source_samples(source: Source, inputs: Path | None, entry: ModelEntry) -> tuple[Sample, ...]:
     from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
     from compiler.source_decode import source_tokens
     from compiler.source_runner import SourceRunner
     from passes.onnx_to_torch.convert import source_inputs, source_signature
     from passes.onnx_to_torch.input_hints import input_hint
-    from passes.onnx_to_torch.source import load_source
 
-    source = load_source(against)
     signature = source_signature(source)
-    _check_names(entry, [s.name for s in signature.inputs], [s.name for s in signature.outputs], against)
+    _check_names(entry, [s.name for s in signature.inputs], [s.name for s in signature.outputs], source.path)
     answered = None if inputs is None else answered_samples(inputs, signature)
     if answered is not None and not isinstance(entry.schedule, Decode):
-        return source, answered
-    runner = SourceRunner(against)
+        return answered
+    runner = SourceRunner(source.path, data_folder=source.data_folder)
     if answered is not None:
         samples = answered
     elif inputs is not None:
@@ -107,9 +109,9 @@ def _source_samples(against: Path, inputs: Path | None, entry: ModelEntry) -> tu
         hints = {value.name or "": input_hint(value) for value in source_inputs(source)}
         samples = draw_samples(entry.signature, hints, runner, ShapeRanges())
     if not isinstance(entry.schedule, Decode):
-        return source, samples
+        return samples
     schedule = entry.schedule
-    return source, tuple(
+    return tuple(
         replace(
             sample,
             decoded=source_tokens(runner, schedule, sample.inputs, sample.inputs[schedule.tokens].shape[0]),

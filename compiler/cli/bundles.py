@@ -63,7 +63,9 @@ _SHOWN = 4096
 
 def verify_command(
     bundle: BundleArgument,
-    against: Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Compare with this source model.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="MODEL.onnx|FOLDER", help="Compare with this source model.")
+    ] = None,
     inputs: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, metavar="IN.npz", help="With --against: inputs by name.")
     ] = None,

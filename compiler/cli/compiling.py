@@ -38,10 +38,21 @@ RtolFlag = Annotated[float | None, typer.Option(min=0, help="Relative tolerance 
 
 
 def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
-    models: Annotated[
-        list[str], typer.Argument(metavar="[NAME=]MODEL.onnx...", help="Models to compile into one bundle.")
-    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="BUNDLE", help="Folder to make.")],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME=]MODEL.onnx|FOLDER...",
+            help="Models to compile into one bundle; a folder holds the parts of one.",
+        ),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=FILE.onnx",
+            help="A part of one model: encoder, decoder, decoder-with-past. Give each with a --part of its own.",
+        ),
+    ] = None,
     target: Annotated[str, typer.Option(help="What to make engines for: see `unspool targets`.")] = "onnxruntime",
     precision: Annotated[PrecisionFlag, typer.Option(help="Element type to compute in.")] = "auto",
     require: Annotated[StatusFlag | None, typer.Option(help="Fail if an engine reaches less than this.")] = None,
@@ -82,6 +93,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     unspool compile ocr.onnx --bos 1 --eos 2 --pad 0 --max-length 75 -o build/ocr
 
+    unspool compile --part encoder=encoder.onnx --part decoder=decoder.onnx -o build/model
+
     Compiling again onto the same bundle does nothing if nothing changed.
 
     In make, name BUNDLE/manifest.json as the target.
@@ -109,7 +122,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         converter=ConverterName(converter),
         custom_ops=tuple(custom_ops or ()),
     )
-    files = [model_file(text) for text in models]
+    files = _model_files(models or [], part or [])
     compiled = compile_bundle(files, output, options, force=force, log=BuildLog())
     if depfile is not None:
         _write_depfile(depfile, output, files, options)
@@ -169,14 +182,29 @@ COMMANDS = (compile_command, convert_command)
 
 
 def model_file(text: str) -> ModelFile:
-    """`NAME=PATH`, or a path whose stem becomes the name with what a name may not hold replaced by `_`."""
-    from compiler.options import ModelFile
+    """`NAME=PATH`, or a path whose stem becomes the name with what a name may not hold replaced by `_`.
+
+    The path is that of a file, or of the folder in which one model's parts lie.
+    """
+    from compiler.parts.folder import model_at
 
     named = _NAME.match(text)
     if named and not Path(text).exists():
-        return ModelFile(named["name"], Path(named["path"]))
-    stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", Path(text).stem).lstrip(".+-")
-    return ModelFile(stem or "model", Path(text))
+        name, path = named["name"], Path(named["path"])
+    else:
+        path = Path(text)
+        stem = path.resolve().name if path.is_dir() else path.stem
+        name = re.sub(r"[^A-Za-z0-9_.+-]", "_", stem).lstrip(".+-") or "model"
+    return model_at(name, path)
+
+
+def _model_files(models: list[str], parts: list[str]) -> list[ModelFile]:
+    from compiler.parts.folder import model_of_parts
+
+    if not models and not parts:
+        hint = "name a file, a folder, or parts with --part"
+        raise UsageError.of("options", "MODEL.onnx", "is missing: there is nothing to compile", hint)
+    return [*map(model_file, models), *([model_of_parts("model", parts)] if parts else [])]
 
 
 def _partitions(text: str | None) -> tuple[int, ...]:

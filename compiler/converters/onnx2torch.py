@@ -66,7 +66,7 @@ class Onnx2TorchConverter:
         with tempfile.TemporaryDirectory(prefix="unspool-") as folder:
             job = Path(folder)
             (job / INPUTS).write_bytes(archive_bytes(inputs))
-            answer = _ask(job, "convert", str(source.path.resolve()))
+            answer = _ask(job, "convert", str(source.path.resolve()), str(source.data_folder))
             body = load_program(job / PROGRAM)
         return replace(to_function(name, body, declared, answer["sources"]), fixed=answer["fixed"])
 

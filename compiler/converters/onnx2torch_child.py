@@ -28,7 +28,7 @@ from passes.onnx_to_torch.convert import node_sources, source_signature
 from passes.onnx_to_torch.gaps import needed_by
 from passes.onnx_to_torch.importer import label_of
 from passes.onnx_to_torch.registry import Key, full_name, normal_domain, schema_of
-from passes.onnx_to_torch.source import load_source
+from passes.onnx_to_torch.source import load_message, read_source
 
 _TORCHVISION = ("RoiAlign", "NonMaxSuppression")
 """The operators for which onnx2torch calls torchvision."""
@@ -60,14 +60,14 @@ def operators() -> list[Key]:
     return sorted((domain, name, since) for domain, name, since in registry if name not in _TORCHVISION)
 
 
-def convert(path: Path, inputs: Arrays, output: Path) -> dict[str, Any]:
+def convert(path: Path, data_folder: Path, inputs: Arrays, output: Path) -> dict[str, Any]:
     """Convert a model, record it on the inputs and save the program.
 
     Returns the answer: the source node of each of the program's nodes, and whether the program is for the sizes of
     the inputs only. Raises UnsupportedError with every node that is refused, SourceError if the module cannot be
     recorded.
     """
-    source = load_source(path)
+    source = load_message(read_source(path, data_folder=data_folder))
     declared = source_signature(source)
     labels = [label_of(node) for node in source.model.graph]
     try:
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str]) -> None:
         if arguments[1] == "operators":
             answer: dict[str, Any] = {"operators": operators()}
         else:
-            answer = convert(Path(arguments[2]), read_arrays(job / INPUTS), job / PROGRAM)
+            answer = convert(Path(arguments[2]), Path(arguments[3]), read_arrays(job / INPUTS), job / PROGRAM)
     except SourceError as error:
         answer = {"error": type(error).__name__, "problems": [vars(problem) for problem in error.problems]}
     (job / ANSWER).write_text(json.dumps(answer))

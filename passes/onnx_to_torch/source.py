@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 class SourceMessage:
     """A model file that was read and checked: its message, a digest of it with its external data, the files read.
 
-    `files` holds the model file and every external file that it names, by the names that the model has for them.
+    External data is located from `data_folder`. `files` holds the model file and every external file that it names,
+    by the names that the model has for them.
     """
 
     path: Path
+    data_folder: Path
     proto: onnx.ModelProto
     digest: str
     files: Mapping[str, Path]
@@ -46,16 +48,20 @@ class Source:
     """A model as it was loaded: the graph, with weights of its own or still in external files."""
 
     path: Path
+    data_folder: Path
     model: ir.Model
     digest: str
     files: Mapping[str, Path]
 
 
-def read_source(path: Path) -> SourceMessage:
-    """Read and check a model. Raises ModelFormatError or UnsupportedError with everything that is wrong."""
+def read_source(path: Path, *, data_folder: Path | None = None) -> SourceMessage:
+    """Read and check a model, whose external data has to lie in `data_folder`: its own folder if none is given.
+
+    Raises ModelFormatError or UnsupportedError with everything that is wrong.
+    """
     proto = _parse(path)
     UnsupportedError.raise_if(_unsupported(path, proto))
-    folder = path.parent.resolve()
+    folder = (data_folder or path.parent).resolve()
     ModelFormatError.raise_if(
         [
             *graph_problems(path.name, proto),
@@ -64,7 +70,7 @@ def read_source(path: Path) -> SourceMessage:
         ]
     )
     external = {name: folder / name for tensor in tensors_of(proto) if (name := external_location(tensor)) is not None}
-    return SourceMessage(path, proto, _digest(path, external), {path.name: path, **external})
+    return SourceMessage(path, folder, proto, _digest(path, external), {path.name: path, **external})
 
 
 def load_message(message: SourceMessage) -> Source:
@@ -80,8 +86,8 @@ def load_message(message: SourceMessage) -> Source:
         reason = str(_cause(error)).strip().split("\n")[0]
         raise ModelFormatError.of(STAGE, str(path), f"not a valid ONNX graph: {reason}") from error
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        ir.external_data.set_base_dir(graph, path.parent.resolve())
-    return Source(path, model, message.digest, message.files)
+        ir.external_data.set_base_dir(graph, message.data_folder)
+    return Source(path, message.data_folder, model, message.digest, message.files)
 
 
 def load_source(path: Path) -> Source:

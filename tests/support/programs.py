@@ -46,7 +46,7 @@ def parsed(text: str, **weights: Array) -> onnx.ModelProto:
 
 def source_of(model: onnx.ModelProto) -> Source:
     """The model as if it had been loaded from a file."""
-    return Source(Path("model.onnx"), ir.from_proto(model), sha256_bytes(model.SerializeToString()), {})
+    return Source(Path("model.onnx"), Path(), ir.from_proto(model), sha256_bytes(model.SerializeToString()), {})
 
 
 def converted(model: onnx.ModelProto, inputs: Arrays, name: str = "main") -> Converted:

@@ -39,6 +39,10 @@ models: $(MODELS)/ready ## fetch the models of the long tests and of the bench, 
 bench: $(READY) models ## measure speed and memory, and write docs/performance.md (on a quiet machine)
 	@$(BIN)/python -m tests.bench
 
+.PHONY: fuzz
+fuzz: $(READY) ## damage 10,000 models and bundles, and see that each gives one clear error (about an hour)
+	@$(BIN)/python -m tests.fuzz --models 6000 --bundles 4000
+
 .PHONY: check
 check: $(READY) ## lint, format, types, and which room imports which; changes nothing
 	@$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from artifacts.canonical import sha256_file
 from artifacts.errors import BundleError, Problem
 from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, UNLISTED_FILES, FileEntry, Manifest
+from artifacts.noun import fault_problems
 from artifacts.report import BuildReport
 from artifacts.shards import read_shard
 from artifacts.weights import WeightStore
@@ -101,8 +102,11 @@ class Bundle:
             return BuildReport.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
-            raise BundleError.of(_STAGE, REPORT_FILE, f"cannot be read: {error}") from error
+        except OSError as error:
+            raise BundleError.of(_STAGE, REPORT_FILE, f"cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            faults = "; ".join(f"{fault.subject}: {fault.message}" for fault in fault_problems(_STAGE, "it", error))
+            raise BundleError.of(_STAGE, REPORT_FILE, f"cannot be read: {faults}") from error
 
     def _fault_of_content(self, path: str, entry: FileEntry, status: os.stat_result | None, digests: bool) -> str:
         if status is None:

@@ -13,13 +13,14 @@
     └── MissingToolError         an optional package or a vendor's tool is not installed
 
 An error is a tuple of problems, because gaps come all at once: a model with three unknown operators raises
-one error with three problems. Each problem says the stage, the subject (file, node, tensor) and a hint.
+one error with three problems. Each problem says the stage, the subject (file, node, tensor) and a hint: its own, or
+what can always be done about an error of its kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 
@@ -41,12 +42,14 @@ class UnspoolError(Exception):
     """Base of the tree: one or more problems, never none."""
 
     exit_code: ClassVar[int] = 1
+    hint: ClassVar[str] = "report it, with the model if you can"
+    """For problems that have none of their own."""
 
     def __init__(self, *problems: Problem) -> None:
         if not problems:
             raise ValueError("an UnspoolError needs at least one problem")
-        super().__init__(*problems)
-        self.problems: tuple[Problem, ...] = problems
+        self.problems = tuple(replace(p, hint=p.hint or self.hint) for p in problems)
+        super().__init__(*self.problems)
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
@@ -68,6 +71,7 @@ class UsageError(UnspoolError):
     """The command or the call was wrong; nothing was started."""
 
     exit_code = 2
+    hint = "`unspool COMMAND --help` lists what there is"
 
 
 class SourceError(UnspoolError):
@@ -77,9 +81,13 @@ class SourceError(UnspoolError):
 class ModelFormatError(SourceError):
     """The file is not a valid ONNX model."""
 
+    hint = "export the model again, or copy it again from where it is whole"
+
 
 class UnsupportedError(SourceError):
     """The model is valid, but needs an operator, version, dtype or construct that Unspool does not have."""
+
+    hint = "export the model without it; `unspool ops` lists what converts"
 
 
 class PassError(UnspoolError):
@@ -89,17 +97,25 @@ class PassError(UnspoolError):
 class NumericsError(PassError):
     """An output differs from the source model by more than the tolerance."""
 
+    hint = "`unspool verify --against MODEL.onnx` names the node at which they part"
+
 
 class TargetError(UnspoolError):
     """An engine could not be made for the target."""
+
+    hint = "`unspool targets` lists what each target can do here"
 
 
 class BundleError(UnspoolError):
     """A bundle cannot be read, written or trusted."""
 
+    hint = "compile it again, or copy it again from where it is whole"
+
 
 class RunError(UnspoolError):
     """The inputs of a run do not fit the engine, or the engine failed on them."""
+
+    hint = "`unspool inspect` shows the inputs, their types and their sizes"
 
 
 class MissingToolError(UnspoolError):

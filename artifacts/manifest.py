@@ -17,7 +17,7 @@ from artifacts.canonical import canonical_json, sha256_bytes
 from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
 from artifacts.names import Name, RelativePath, Sha256
-from artifacts.noun import Noun
+from artifacts.noun import Noun, fault_problems
 from artifacts.schedule import Schedule
 from artifacts.shards import Shard, ShardIndex
 from artifacts.spec import Signature
@@ -184,8 +184,10 @@ class Manifest(Noun):
         try:
             # Through JSON once more: strict validation takes arrays for tuples in JSON input only.
             manifest = cls.model_validate_json(json.dumps(document))
-        except (ValidationError, UnicodeEncodeError) as error:
-            raise BundleError(*_problems(error)) from error
+        except UnicodeEncodeError as error:
+            raise _unreadable(f"not Unicode: {error}") from error
+        except ValidationError as error:
+            raise BundleError(*fault_problems("manifest", MANIFEST_FILE, error)) from error
         if manifest.to_bytes() != data:
             raise _unreadable("its bytes are not the ones that were written: the file was changed or damaged")
         return manifest
@@ -271,12 +273,3 @@ def _folders(path: str) -> Iterator[str]:
 
 def _unreadable(message: str, hint: str = "") -> BundleError:
     return BundleError(Problem("manifest", MANIFEST_FILE, message, hint))
-
-
-def _problems(error: ValidationError | UnicodeEncodeError) -> tuple[Problem, ...]:
-    if isinstance(error, UnicodeEncodeError):
-        return (Problem("manifest", MANIFEST_FILE, f"not Unicode: {error}"),)
-    return tuple(
-        Problem("manifest", ".".join(map(str, fault["loc"])) or MANIFEST_FILE, fault["msg"])
-        for fault in error.errors(include_url=False)
-    )

@@ -14,6 +14,7 @@ from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
+from artifacts.onnxruntime_module import import_onnxruntime
 from compiler.coverage import KINDS, CaseResult, Score, data_sets, first_line, require_similar
 
 Run: TypeAlias = Callable[[Mapping[str, Any]], Sequence[Any]]
@@ -30,8 +31,7 @@ class Peer:
 
 def load_onnxruntime(model: onnx.ModelProto) -> Run:
     """The model as a session on the CPU."""
-    import onnxruntime as ort
-
+    ort = import_onnxruntime("coverage")
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

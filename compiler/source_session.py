@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.errors import MissingToolError, RunError
+from artifacts.errors import RunError
+from artifacts.onnxruntime_module import import_onnxruntime
 
 if TYPE_CHECKING:
     from artifacts.samples import Arrays
@@ -84,12 +85,7 @@ class SourceSession:
 
 def require_onnxruntime() -> Any:
     """The module. Raises MissingToolError if it is not installed."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        hint = 'pip install "unspool[onnxruntime]"'
-        raise MissingToolError.of("samples", "onnxruntime", "is needed to run the source model", hint) from error
-    return onnxruntime
+    return import_onnxruntime("samples", "is needed to run the source model")
 
 
 def described(inputs: Arrays) -> str:

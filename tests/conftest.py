@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from artifacts.onnxruntime_module import TELEMETRY_VARIABLE
+
+os.environ[TELEMETRY_VARIABLE] = "1"  # tests import ONNX Runtime themselves
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

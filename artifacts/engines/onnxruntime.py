@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from artifacts.dtype import DType
 from artifacts.engines.engine import Buffer
-from artifacts.errors import BundleError, MissingToolError, Problem, RunError
+from artifacts.errors import BundleError, Problem, RunError
 from artifacts.manifest import EngineEntry
+from artifacts.onnxruntime_module import import_onnxruntime
 from artifacts.spec import Signature, TensorSpec
 
 Array = npt.NDArray[Any]
@@ -206,11 +207,7 @@ class OnnxRuntimeRunner:
 
 def open_engine(root: Path, entry: EngineEntry, threads: int | None) -> OnnxRuntimeRunner:
     """Open the engine of a bundle at `root`. See `engine.Opener`."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        hint = 'pip install "unspool[onnxruntime]"'
-        raise MissingToolError.of(_STAGE, "onnxruntime", "is not installed", hint) from error
+    onnxruntime = import_onnxruntime(_STAGE)
     options = _session_options(onnxruntime, entry, threads)
     # Engines lie in a folder beside the weights; external data is looked up from the bundle's own folder.
     options.add_session_config_entry(_FOLDER_ENTRY, str(root))

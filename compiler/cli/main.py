@@ -32,6 +32,8 @@ for module in (compiling, bundles, catalog):
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """The console script. Ends the process with the documented exit status."""
+    # torch makes a folder for TorchInductor, which nothing here uses, unless it is told one that is there.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.sep)
     sys.exit(main(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -10,6 +10,8 @@ from artifacts.errors import Problem
 
 STAGE = "load"
 
+_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
 _Scopes = Sequence[Collection[str]]
 """The names of the graphs around one, outermost first; one set of them all would be copied for every subgraph."""
 
@@ -58,6 +60,11 @@ def _in_nodes(
                 early = name in later
                 reason = "is used before it is computed: a cycle, or nodes out of order" if early else "is not defined"
                 yield Problem(STAGE, subject, f"input {name!r} {reason}")
+        for attribute in node.attribute:
+            if attribute.type in _GRAPHS and (
+                attribute.ref_attr_name or not (attribute.HasField("g") or attribute.graphs)
+            ):
+                yield Problem(STAGE, subject, f"attribute {attribute.name!r} should hold a graph, and does not")
         for graph in subgraphs(node):
             yield from _in_graph(where, graph, (*outer, own))
         for name in node.output:

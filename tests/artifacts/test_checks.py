@@ -72,7 +72,7 @@ def test_every_output_that_moved_is_in_the_error_with_what_would_pass() -> None:
     told = [(problem.subject, problem.hint) for problem in caught.value.problems]
     assert told == [
         ("m: output 'scores', sample 3", "tolerances 8.26e+03 times as wide would pass (--atol, --rtol)"),
-        ("m: output 'best', sample 3", ""),
+        ("m: output 'best', sample 3", NumericsError.hint),
     ]
     assert "after fold-constants: max_abs 1," in caught.value.problems[0].message
     assert caught.value.problems[0].message.endswith("; first at node 7")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle  # noqa: TID251 - the zoo's workers send errors between processes, which pickles them
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,17 @@ def test_a_problem_prints_stage_subject_message_and_hint() -> None:
     assert str(SECOND) == "convert: node b: unknown operator Y"
 
 
+HINTED = replace(SECOND, hint=BundleError.hint)
+
+
+def test_a_problem_without_a_hint_gets_that_of_its_kind() -> None:
+    assert BundleError(FIRST, SECOND).problems == (FIRST, HINTED)
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, UnspoolError)]
+    assert all(kind(SECOND).problems[0].hint for kind in kinds)
+
+
 def test_an_error_prints_all_its_problems() -> None:
-    assert str(BundleError(FIRST, SECOND)) == f"{FIRST}\n{SECOND}"
+    assert str(BundleError(FIRST, SECOND)) == f"{FIRST}\n{HINTED}"
 
 
 def test_an_error_without_a_problem_cannot_be_made() -> None:
@@ -28,13 +38,13 @@ def test_an_error_without_a_problem_cannot_be_made() -> None:
 def test_of_makes_an_error_of_the_class_it_is_called_on() -> None:
     error = RunError.of("run", "x", "is missing")
     assert type(error) is RunError
-    assert error.problems == (Problem("run", "x", "is missing"),)
+    assert error.problems == (Problem("run", "x", "is missing", RunError.hint),)
 
 
 def test_raise_if_raises_everything_at_once_and_each_problem_once() -> None:
     with pytest.raises(BundleError) as caught:
         BundleError.raise_if(iter([FIRST, SECOND, FIRST]))
-    assert caught.value.problems == (FIRST, SECOND)
+    assert caught.value.problems == (FIRST, HINTED)
 
 
 def test_raise_if_does_nothing_without_problems() -> None:
@@ -44,7 +54,7 @@ def test_raise_if_does_nothing_without_problems() -> None:
 def test_an_error_survives_the_way_between_processes() -> None:
     error = pickle.loads(pickle.dumps(BundleError(FIRST, SECOND)))  # noqa: S301 - our own bytes
     assert type(error) is BundleError
-    assert error.problems == (FIRST, SECOND)
+    assert error.problems == (FIRST, HINTED)
 
 
 def test_a_wrong_call_exits_with_2_and_everything_else_with_1() -> None:

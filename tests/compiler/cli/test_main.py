@@ -104,12 +104,14 @@ def test_a_wrong_call_is_status_2_with_a_hint_as_text_and_as_json(
 def test_every_problem_of_an_error_is_printed_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: type[BundleError], status: int
 ) -> None:
-    problems = [Problem("bundle", "a", "is missing", "look for it"), Problem("bundle", "b", "is broken")]
+    problems = [Problem("bundle", "a", "is missing", "look for it"), Problem("bundle", "b", "is broken", "mend it")]
     failing(monkeypatch, error(*problems))
     found = unspool(capsys, "inspect", "x")
     assert found.status == status
     assert found.stdout == ""
-    assert found.stderr == ("error: bundle: a: is missing\n  hint: look for it\nerror: bundle: b: is broken\n")
+    assert found.stderr == (
+        "error: bundle: a: is missing\n  hint: look for it\nerror: bundle: b: is broken\n  hint: mend it\n"
+    )
     found = unspool(capsys, "inspect", "x", "--json")
     assert found.status == status
     assert found.stderr == ""
@@ -117,7 +119,7 @@ def test_every_problem_of_an_error_is_printed_once(
         "ok": False,
         "errors": [
             {"stage": "bundle", "subject": "a", "message": "is missing", "hint": "look for it"},
-            {"stage": "bundle", "subject": "b", "message": "is broken", "hint": ""},
+            {"stage": "bundle", "subject": "b", "message": "is broken", "hint": "mend it"},
         ],
     }
 

@@ -122,3 +122,15 @@ def test_a_function_that_calls_itself_in_a_branch_is_found() -> None:
     """
     text = FUNCTIONS.replace("{{", "{").replace("}}", "}").replace("{f}", branch).replace("{h}", "b = Neg (a)")
     assert problems(text) == ["function 'f': calls itself, directly or through another function"]
+
+
+@pytest.mark.parametrize("reference", ["body", ""])
+def test_a_branch_that_is_no_graph(reference: str) -> None:
+    """By reference to an attribute of a function that is not there, or by its type alone."""
+    model = parsed(IF.format(then="t = Neg (a)"))
+    branch = model.graph.node[1].attribute[0]
+    branch.ClearField("g")
+    branch.ref_attr_name = reference
+    (problem,) = graph_problems("m.onnx", model)
+    assert problem.subject == "m.onnx: node 'If:y'"
+    assert problem.message == "attribute 'then_branch' should hold a graph, and does not"

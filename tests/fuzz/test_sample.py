@@ -1,0 +1,38 @@
+"""A sample of what `make fuzz` does at length, with the driver and the worker that it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.__main__ import TRIALS_APART, bundles_of, run
+
+MODELS, BUNDLES = 40, 60
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return bundles_of(["decoder"], tmp_path_factory.mktemp("fuzz"))
+
+
+def test_damage_gives_one_clear_error_or_does_no_harm(bundle: list[Path], tmp_path: Path) -> None:
+    trials = [{"subject": "model", "seed": TRIALS_APART + number} for number in range(MODELS)]
+    trials += [{"subject": "bundle", "seed": TRIALS_APART + number} for number in range(BUNDLES)]
+    found = list(run(trials, tmp_path, bundle, workers=1))
+    assert [verdict for verdict in found if verdict["end"] == "defect"] == []
+    # Damage that nothing notices would be no damage.
+    for subject, count in (("model", MODELS), ("bundle", BUNDLES)):
+        ends = [verdict["end"] for verdict in found if verdict["trial"]["subject"] == subject]
+        assert len(ends) == count
+        assert ends.count("refused") > count / 2
+    assert {verdict["end"] for verdict in found} == {"refused", "compiled", "harmless"}
+
+
+def test_a_trial_that_takes_its_process_along_is_a_defect_and_the_next_one_runs(tmp_path: Path) -> None:
+    """No bundle to damage: that trial fails before it begins."""
+    broken, sound = {"subject": "bundle", "seed": 0}, {"subject": "model", "seed": 1}
+    found = {verdict["trial"]["subject"]: verdict for verdict in run([broken, sound], tmp_path, [], workers=1)}
+    assert found["bundle"]["end"] == "defect"
+    assert "IndexError" in found["bundle"]["detail"]
+    assert found["model"]["end"] != "defect"

@@ -7,7 +7,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -38,15 +38,37 @@ class Sample:
 
 
 def stored_samples(bundle: Bundle, model: str) -> tuple[Sample, ...]:
-    """The samples that a bundle holds for one of its models. Raises BundleError if one cannot be read."""
+    """The samples that a bundle holds for one of its models.
+
+    Raises BundleError if one cannot be read, or lacks an input or an output of the model's.
+    """
+    entry = bundle.manifest.models[model]
+    inputs = {spec.name for spec in entry.signature.inputs}
+    outputs = {spec.name for spec in entry.signature.outputs}
     return tuple(
         Sample(
-            read_arrays(bundle.root / files.inputs),
-            read_arrays(bundle.root / files.outputs),
-            read_arrays(bundle.root / files.decoded) if files.decoded else MappingProxyType({}),
+            _holding(inputs, bundle.root, files.inputs),
+            _holding(outputs, bundle.root, files.outputs),
+            _decoded(bundle.root, files.decoded) if files.decoded else MappingProxyType({}),
         )
-        for files in bundle.manifest.models[model].samples
+        for files in entry.samples
     )
+
+
+def _holding(names: Iterable[str], root: Path, file: str) -> Arrays:
+    arrays = read_arrays(root / file)
+    missing = sorted(set(names) - arrays.keys())
+    if missing:
+        raise BundleError.of("samples", file, f"lacks {', '.join(missing)}, which the model's signature has")
+    return arrays
+
+
+def _decoded(root: Path, file: str) -> Arrays:
+    arrays = _holding(("tokens", "lengths"), root, file)
+    tokens, lengths = arrays["tokens"], arrays["lengths"]
+    if tokens.ndim != 2 or lengths.shape != tokens.shape[:1] or {tokens.dtype, lengths.dtype} != {np.dtype(np.int64)}:
+        raise BundleError.of("samples", file, "does not hold int64 tokens [batch, n] and lengths [batch]")
+    return {"tokens": tokens, "lengths": lengths}
 
 
 def read_arrays(path: Path) -> dict[str, Array]:

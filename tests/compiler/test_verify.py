@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from onnx import numpy_helper
 
 from artifacts.checks import Tolerances
 from artifacts.errors import BundleError, UsageError
+from artifacts.samples import archive_bytes, read_arrays
 from compiler.verify import Verified, verify
+from tests.fuzz.bundle_mutations import seal
 from tests.support.models import normal, perceptron, saved, scale_weights, toy_decoder
 
 DEFAULT = Tolerances()
@@ -128,3 +131,28 @@ def test_weights_beside_the_source_are_found(perceptron_bundle: Path, tmp_path: 
     path = tmp_path / "model.onnx"
     onnx.save(perceptron(), path, save_as_external_data=True, location="model.data", size_threshold=0)
     assert passed(check(perceptron_bundle, path))
+
+
+@pytest.mark.parametrize(
+    ("put", "at", "message"),
+    [
+        ("outputs", "inputs", "lacks tokens, x"),
+        ("inputs", "outputs", "lacks logits"),
+        ("inputs", "decoded", "lacks lengths"),
+        ("lengths", "decoded", "int64 tokens"),
+    ],
+)
+def test_samples_that_are_not_the_models_are_one_clear_error(
+    toy_bundle: Path, tmp_path: Path, put: str, at: str, message: str
+) -> None:
+    """Under digests that agree: who made the bundle was wrong."""
+    bundle = Path(shutil.copytree(toy_bundle, tmp_path / "copy"))
+    there = bundle / "samples" / f"toy-0.{at}.npz"
+    if put == "lengths":
+        there.write_bytes(archive_bytes({**read_arrays(there), "lengths": np.zeros((2, 2), np.int64)}))
+    else:
+        there.write_bytes((bundle / "samples" / f"toy-0.{put}.npz").read_bytes())
+    seal(bundle)
+    with pytest.raises(BundleError, match=message) as caught:
+        verify(bundle, None, None, None, DEFAULT)
+    assert caught.value.problems[0].subject == f"samples/toy-0.{at}.npz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ def edit_manifest(random: Random, bundle: Path) -> str:
     elif how == "add" and isinstance(holder, dict):
         holder[random.choice(("extra", *ODD_NAMES[:4]))] = random.choice(_ODD_VALUES)
     elif how == "swap":
-        holder[key] = random.choice([value[at] for value, at in _places(document)])
+        holder[key] = copy.deepcopy(random.choice([value[at] for value, at in _places(document)]))
     else:
         holder[key] = random.choice(_ODD_VALUES)
     sealed = random.random() < 0.7

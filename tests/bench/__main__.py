@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import compiling, page, speed
+from tests.bench import compiling, decoding, page, speed
 from tests.support.models import PROJECT
 
 PARTS = {
@@ -19,7 +19,7 @@ PARTS = {
     "overhead": speed.session_overhead,
     "compile": compiling.compile_times,
     "memory": compiling.compile_memory,
-    "decoding": speed.decoding,
+    "decoding": decoding.schedules,
 }
 
 

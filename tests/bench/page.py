@@ -21,8 +21,9 @@ _TABLES: Mapping[str, tuple[str, str]] = {
     ),
     "compile": (
         "Compiling",
-        "The whole command in a process of its own, the start of Python included. Memory is the process's largest\n"
-        "resident set, mapped files included, over the bytes of the model's weights.",
+        "The whole command in a process of its own, the start of Python included; of several runs the fastest. Memory\n"
+        "is the most that the command and its child processes had in it at one time, mapped files included, over the\n"
+        "bytes of the model's weights.",
     ),
     "decoding": (
         "Decoding",

@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
 from artifacts.bundle import Bundle
 from artifacts.runtime import Session
-from artifacts.samples import read_arrays
-from compiler.options import CompileOptions, ScheduleName
-from tests.bench.cases import CASES, Case, bundle_of, ocr, tiny
+from tests.bench.cases import CASES, Case, bundle_of, tiny
 from tests.bench.figures import Figure
 from tests.bench.timing import interleaved
-from tests.support.models import OCR, normal
+from tests.support.models import normal
 
 THREADS = (1, 2)
 OVERHEAD_BOUND = 50.0
-LINES = 64
 
 
 def against_source(*, quick: bool) -> Iterator[Figure]:
@@ -60,27 +55,6 @@ def session_overhead(*, quick: bool) -> Iterator[Figure]:
     added = 1e6 * (seconds["session"] - seconds["bare"])
     detail = f"{1e6 * seconds['session']:.1f} us against {1e6 * seconds['bare']:.1f} us for the engine alone"
     yield Figure("speed", "Session.run on a tiny model, over its engine", added, "us", OVERHEAD_BOUND, detail)
-
-
-def decoding(*, quick: bool) -> Iterator[Figure]:
-    """Milliseconds that a line of text takes to read, by who loops over its tokens; one thread."""
-    count = LINES // 8 if quick else LINES
-    lines = read_arrays(OCR / "eval.npz")
-    images = np.asarray(lines["images"][:count], np.float32)
-    schedules = [ScheduleName.LOOP, ScheduleName.ENGINE_LOOP, *([] if quick else [ScheduleName.UNROLLED])]
-    sessions = {
-        schedule: Session.open(bundle_of(f"ocr-{schedule}", ocr(), CompileOptions(schedule=schedule)), threads=1)
-        for schedule in schedules
-    }
-    seconds: dict[str, list[float]] = {schedule: [] for schedule in schedules}
-    for number in range(count):
-        inputs = {"image": images[number : number + 1]}
-        calls = {str(schedule): partial(session.run, inputs) for schedule, session in sessions.items()}
-        for schedule, spent in interleaved(calls, 1, warm_up=0).items():
-            seconds[schedule].append(spent)
-    for schedule, found in seconds.items():
-        what = f"examples/ocr, `--schedule {schedule}`"
-        yield Figure("decoding", what, 1e3 * mean(found), "ms a line", detail=f"mean of {count} lines, each alone")
 
 
 def _bare_session(path: Path, threads: int, folder: Path | None = None) -> Any:

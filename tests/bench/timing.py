@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -34,10 +34,12 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int, warm_up:
 class Finished:
     """A command that ended well: its wall time, start of the interpreter included, and the memory at its peak.
 
+    `processor_seconds` are those of all its threads and children, which waiting for a processor does not count into.
     Of the memory of its own children the part counts that they had at one time with it.
     """
 
     seconds: float
+    processor_seconds: float
     peak_bytes: int
 
 
@@ -61,14 +63,9 @@ def command(*arguments: str | Path) -> Finished:
     if process.returncode:
         raise RuntimeError(f"{' '.join(map(str, arguments))}\n{printed.decode(errors='replace')}")
     largest = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # KiB on Linux, bytes on macOS
-    return Finished(seconds, max(largest, watch.peak_bytes))
+    return Finished(seconds, usage.ru_utime + usage.ru_stime, max(largest, watch.peak_bytes))
 
 
 def unspool(*arguments: str | Path) -> Finished:
     """Run the command line in a process of its own."""
     return command("-m", "compiler.cli.main", *arguments)
-
-
-def median_seconds(runs: Sequence[Finished]) -> float:
-    """The median wall time of several runs."""
-    return median(run.seconds for run in runs)

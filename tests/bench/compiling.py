@@ -35,7 +35,7 @@ def _fastest(what: str, runs: Sequence[Finished], bound: float) -> Figure:
     seconds = sorted(run.seconds for run in runs)
     processor = min(run.processor_seconds for run in runs)
     detail = f"fastest of {len(runs)}, median {median(seconds):.3g} s; {processor:.3g} s of processor time"
-    return Figure("compile", what, seconds[0], "s", bound, detail)
+    return Figure(what, seconds[0], "s", bound, detail)
 
 
 def compile_memory(*, quick: bool) -> Iterator[Figure]:
@@ -52,7 +52,7 @@ def compile_memory(*, quick: bool) -> Iterator[Figure]:
         weights = sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
         peak = unspool("compile", path, "-o", bundle, "--force").peak_bytes
         detail = f"{_mb(peak)} for {_mb(weights)} of weights; the imports alone take {_mb(imports)}"
-        yield Figure("compile", f"BERT-base, peak memory, {form}", peak / weights, "x", MEMORY_BOUND, detail)
+        yield Figure(f"BERT-base, peak memory, {form}", peak / weights, "x", MEMORY_BOUND, detail)
 
 
 def _mb(count: int) -> str:

@@ -37,4 +37,4 @@ def schedules(*, quick: bool) -> Iterator[Figure]:
             seconds[schedule].append(spent)
     for schedule, found in seconds.items():
         what = f"examples/ocr, `--schedule {schedule}`"
-        yield Figure("decoding", what, 1e3 * mean(found), "ms a line", detail=f"mean of {count} lines, each alone")
+        yield Figure(what, 1e3 * mean(found), "ms a line", detail=f"mean of {count} lines, each alone")

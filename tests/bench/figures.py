@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """`value` in `unit`: of what, in which table of the report, and at most what (None: for information).
+    """`value` in `unit`: of what, and at most what (None: for information).
 
     `detail` says what the value was computed from, as people read it.
     """
 
-    table: str
     what: str
     value: float
     unit: str

@@ -1,4 +1,4 @@
-"""The report: docs/performance.md for people, build/bench.json for programs."""
+"""The report: docs/performance.md for people, docs/performance.json for programs."""
 
 from __future__ import annotations
 
@@ -12,24 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.bench.figures import Figure
-
-_TABLES: Mapping[str, tuple[str, str]] = {
-    "speed": (
-        "Answering a request",
-        "The compiled bundle (`Session.run`) against ONNX Runtime on the source file, with the same inputs and the\n"
-        "same number of threads. A ratio below 1 means that the bundle is faster.",
-    ),
-    "compile": (
-        "Compiling",
-        "The whole command in a process of its own, the start of Python included; of several runs the fastest. Memory\n"
-        "is the most that the command and its child processes had in it at one time, mapped files included, over the\n"
-        "bytes of the model's weights.",
-    ),
-    "decoding": (
-        "Decoding",
-        "The model of the demo reads lines of text, one at a time and each to its own length; one thread.",
-    ),
-}
+from tests.bench.parts import PARTS
 
 
 @dataclass(frozen=True)
@@ -57,28 +40,48 @@ def conditions() -> Conditions:
     )
 
 
-def document(figures: Sequence[Figure], measured: Conditions) -> str:
+@dataclass(frozen=True)
+class Measured:
+    """The figures of one part, and the conditions that they were measured under."""
+
+    conditions: Conditions
+    figures: tuple[Figure, ...]
+
+
+def document(parts: Mapping[str, Measured]) -> str:
     """All that was measured, as JSON."""
-    rows = [asdict(figure) | {"verdict": figure.verdict} for figure in figures]
-    return json.dumps({"conditions": asdict(measured), "figures": rows}, indent=2) + "\n"
+    return json.dumps({name: asdict(part) for name, part in parts.items()}, indent=2) + "\n"
 
 
-def page(figures: Sequence[Figure], measured: Conditions) -> str:
+def read_document(text: str) -> dict[str, Measured]:
+    """What `document` wrote."""
+    return {
+        name: Measured(Conditions(**part["conditions"]), tuple(Figure(**figure) for figure in part["figures"]))
+        for name, part in json.loads(text).items()
+    }
+
+
+def page(measured: Mapping[str, Measured]) -> str:
     """All that was measured, as Markdown."""
-    versions = ", ".join(f"{name} {version}" for name, version in measured.versions.items())
-    parts = [
+    texts = [
         "# Performance",
         "Written by `make bench`; not edited by hand. Times are medians of calls that took turns, so that what slowed\n"
-        "the machine slowed all of them; compare within a row, not between machines.",
-        f"Measured on {measured.date}: {measured.processor}, {measured.processors} processors, {measured.system}.\n"
-        f"{versions}. The load average was {measured.load} when it began: on a busy machine times are longer, and\n"
-        "figures with two threads most of all.",
+        "the machine slowed all of them; compare within a row, not between machines. The load average is that of the\n"
+        "beginning: on a busy machine times are longer, and figures with two threads most of all.",
     ]
-    for table, (title, text) in _TABLES.items():
-        rows = [figure for figure in figures if figure.table == table]
-        if rows:
-            parts += [f"## {title}", text, _table(rows)]
-    return "\n\n".join(parts) + "\n"
+    for name, part in PARTS.items():
+        if name in measured:
+            found = measured[name]
+            texts += [f"## {part.title}", part.text, _table(found.figures), _described(found.conditions)]
+    return "\n\n".join(texts) + "\n"
+
+
+def _described(conditions: Conditions) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in conditions.versions.items())
+    return (
+        f"{conditions.date}, load average {conditions.load}; {conditions.processor}, {conditions.processors}\n"
+        f"processors, {conditions.system}; {versions}."
+    )
 
 
 def line(figure: Figure) -> str:
@@ -87,12 +90,10 @@ def line(figure: Figure) -> str:
     return f"{figure.what:<56} {figure.shown(figure.value):>14}{bound}  {figure.detail}"
 
 
-def write(folder: Path, text: str, name: str) -> Path:
-    """The file, after the text was written to it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
+def write(path: Path, text: str) -> None:
+    """Write a file of the report."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return path
 
 
 def _table(figures: Sequence[Figure]) -> str:

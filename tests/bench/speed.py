@@ -40,7 +40,7 @@ def _ratio(case: Case, bundle: Path, threads: int, rounds: int) -> Figure:
         seconds = interleaved(calls, rounds)
     detail = f"{1e3 * seconds['bundle']:.2f} ms against {1e3 * seconds['source']:.2f} ms"
     what = f"{case.what}, {threads} thread{'s' if threads > 1 else ''}"
-    return Figure("speed", what, seconds["bundle"] / seconds["source"], "x", case.bound, detail)
+    return Figure(what, seconds["bundle"] / seconds["source"], "x", case.bound, detail)
 
 
 def session_overhead(*, quick: bool) -> Iterator[Figure]:
@@ -54,7 +54,7 @@ def session_overhead(*, quick: bool) -> Iterator[Figure]:
         seconds = interleaved(calls, 200 if quick else 5000)
     added = 1e6 * (seconds["session"] - seconds["bare"])
     detail = f"{1e6 * seconds['session']:.1f} us against {1e6 * seconds['bare']:.1f} us for the engine alone"
-    yield Figure("speed", "Session.run on a tiny model, over its engine", added, "us", OVERHEAD_BOUND, detail)
+    yield Figure("Session.run on a tiny model, over its engine", added, "us", OVERHEAD_BOUND, detail)
 
 
 def _bare_session(path: Path, threads: int, folder: Path | None = None) -> Any:

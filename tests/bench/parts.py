@@ -1,0 +1,52 @@
+"""The parts of the bench: what is measured, and how the report heads it. Each can be measured anew by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tests.bench import compiling, decoding, speed
+from tests.bench.figures import Figure
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of the report. `measure` takes `quick`: few rounds, to try the bench itself."""
+
+    title: str
+    text: str
+    measure: Callable[..., Iterator[Figure]]
+
+
+PARTS: Mapping[str, Part] = MappingProxyType(
+    {
+        "speed": Part(
+            "Answering a request",
+            "The compiled bundle (`Session.run`) against ONNX Runtime on the source file, with the same inputs and\n"
+            "the same number of threads. A ratio below 1 means that the bundle is faster.",
+            speed.against_source,
+        ),
+        "overhead": Part(
+            "What `Session.run` adds",
+            "The checks of the inputs and what else is not the engine, on a model that takes next to no time itself.",
+            speed.session_overhead,
+        ),
+        "compile": Part(
+            "Compiling",
+            "The whole command in a process of its own, the start of Python included; of several runs the fastest.",
+            compiling.compile_times,
+        ),
+        "memory": Part(
+            "Memory of a compilation",
+            "The most that the command and its child processes had in memory at one time, mapped files included, over\n"
+            "the bytes of the model's weights.",
+            compiling.compile_memory,
+        ),
+        "decoding": Part(
+            "Decoding",
+            "The model of the demo reads lines of text, one at a time and each to its own length; one thread.",
+            decoding.schedules,
+        ),
+    }
+)

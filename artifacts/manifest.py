@@ -18,7 +18,7 @@ from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
 from artifacts.names import Name, RelativePath, Sha256
 from artifacts.noun import Noun, fault_problems
-from artifacts.schedule import Schedule
+from artifacts.schedule import Decode, Partitioned, Schedule
 from artifacts.shards import Shard, ShardIndex
 from artifacts.spec import Signature
 from artifacts.tolerances import Tolerance
@@ -71,15 +71,16 @@ class SampleFiles(Noun):
 
 
 class ModelEntry(Noun):
-    """One model: where it came from, how it is called, and which engine holds each of its functions.
+    """One model: where it came from, how it is called, and which engines hold each of its functions.
 
-    `source` is the digest of the source graph and its weights, `signature` the source model's own.
+    `source` is the digest of the source graph and its weights, `signature` the source model's own. A function is in
+    several engines where they call it for one partition each; they are in calling order.
     """
 
     source: Sha256
     signature: Signature
     schedule: Schedule
-    functions: Annotated[dict[Name, Name], Field(min_length=1)]
+    functions: Annotated[dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]], Field(min_length=1)]
     samples: tuple[SampleFiles, ...] = ()
 
 
@@ -235,15 +236,26 @@ def _file_faults(manifest: Manifest) -> Iterator[str]:
 
 def _model_faults(manifest: Manifest) -> Iterator[str]:
     for name, model in manifest.models.items():
-        for function, engine in model.functions.items():
-            if engine not in manifest.engines:
-                yield f"model {name!r}: function {function!r} is in the unknown engine {engine!r}"
+        for function, engines in model.functions.items():
+            for engine in engines:
+                if engine not in manifest.engines:
+                    yield f"model {name!r}: function {function!r} is in the unknown engine {engine!r}"
         for function in model.schedule.functions:
             if function not in model.functions:
                 yield f"model {name!r}: the schedule calls {function!r}, which no engine holds"
+        wanted = _partitions(model.schedule)
+        found = len(model.functions.get(model.schedule.functions[-1], ()))
+        if found not in (0, wanted):
+            yield f"model {name!r}: the schedule has {wanted} partitions, {found} engines hold its step"
     for name in manifest.numerics.verdicts:
         if name not in manifest.models:
             yield f"there is a verdict on the unknown model {name!r}"
+
+
+def _partitions(schedule: Schedule) -> int:
+    """Number of engines that hold the step of a schedule."""
+    control = schedule.control if isinstance(schedule, Decode) else None
+    return len(control.boundaries) if isinstance(control, Partitioned) else 1
 
 
 def _binding_faults(manifest: Manifest) -> Iterator[str]:

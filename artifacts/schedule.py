@@ -139,12 +139,17 @@ class Decode(Noun):
         return self
 
     def shortened(self, limit: int) -> Decode:
-        """The same schedule for at most `limit` new tokens, partitions beyond them left out."""
+        """A schedule for the first `limit` tokens of the same decode, partitions beyond them left out.
+
+        The token that is forced at the end of the whole decode is not one of them.
+        """
         longest = min(limit, self.generation.max_new_tokens)
+        if longest == self.generation.max_new_tokens:
+            return self
         control = self.control
         if isinstance(control, Partitioned):
             control = Partitioned(boundaries=(*(b for b in control.boundaries if b < longest), longest))
-        generation = self.generation.model_copy(update={"max_new_tokens": longest})
+        generation = self.generation.model_copy(update={"max_new_tokens": longest, "forced_last": None})
         return self.model_copy(update={"generation": generation, "control": control})
 
     @property

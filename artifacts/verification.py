@@ -48,7 +48,7 @@ def _check_step(
     samples: Sequence[Sample],
     tolerances: Tolerances,
 ) -> Iterator[OutputCheck]:
-    engine = bundle.manifest.engines[entry.functions[schedule.step]]
+    engine = bundle.manifest.engines[entry.functions[schedule.step][0]]
     inputs = engine.signature.inputs
     foreign = {spec.name for spec in inputs} - {spec.name for spec in entry.signature.inputs}
     if foreign or engine.signature.outputs != entry.signature.outputs:

@@ -117,7 +117,7 @@ def _where_moved(
     if moved is None:
         return ""
     model = program.models[moved.model]
-    engine = manifest.engines[manifest.models[moved.model].functions[model.schedule.functions[-1]]]
+    engine = manifest.engines[manifest.models[moved.model].functions[model.schedule.functions[-1]][0]]
     sample = model.samples[moved.sample]
     if any(spec.name not in sample.inputs for spec in engine.signature.inputs):
         return ""
@@ -186,7 +186,7 @@ def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleW
     )
 
 
-def _model(program: Program, name: str, functions: Mapping[str, str], writer: BundleWriter) -> ModelEntry:
+def _model(program: Program, name: str, functions: Mapping[str, tuple[str, ...]], writer: BundleWriter) -> ModelEntry:
     model = program.models[name]
     return ModelEntry(
         source=model.digest,

@@ -124,7 +124,7 @@ def teacher_forced(
 
 def greedy(program: Program, schedule: Decode, inputs: Arrays, batch: int, limit: int) -> dict[str, Array]:
     """Decode greedily, at most `limit` tokens: `tokens` int64 [batch, n] and `lengths` int64 [batch]."""
-    shortened = schedule.shortened(limit)  # the rule for the last token goes by the limit too
+    shortened = schedule.shortened(limit)
     stepper = Stepper(program, shortened, inputs)
     rows = Greedy(shortened.generation, batch)
     dtype = program.functions[schedule.step].signature.output(schedule.logits).dtype

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from artifacts.dtype import DType
 from artifacts.engines import EngineRunner
 from artifacts.errors import BundleError
+from artifacts.runtime.answer import Answer
 from artifacts.schedule import Decode
 from artifacts.spec import Signature
 
@@ -18,23 +20,25 @@ Array = npt.NDArray[Any]
 class EngineDecoder:
     """Runs a `Decode` whose control is `engine` or `unrolled`.
 
-    The engine takes the caller's inputs and gives `tokens` int64 [batch, n] and `lengths` int64 [batch].
+    The engine takes the caller's inputs and gives tokens int64 [batch, n] and lengths int64 [batch], in this order
+    and under names of its own.
     """
 
     def __init__(self, schedule: Decode, runner: EngineRunner) -> None:
         """Raises BundleError if the engine does not give tokens and lengths."""
         self._runner = runner
-        names = [spec.name for spec in runner.signature.outputs]
-        if names != ["tokens", "lengths"]:
-            raise BundleError.of("decode", schedule.step, f"its engine gives {names}, not tokens and lengths")
+        self._step = schedule.step
+        given = runner.signature.outputs
+        if [(spec.dtype, spec.rank) for spec in given] != [(DType.INT64, 2), (DType.INT64, 1)]:
+            found = ", ".join(map(str, given))
+            raise BundleError.of("decode", schedule.step, f"its engine gives {found}, not tokens and lengths")
+        tokens, lengths = (
+            spec.model_copy(update={"name": name}) for spec, name in zip(given, ("tokens", "lengths"), strict=True)
+        )
+        self.signature = Signature(inputs=runner.signature.inputs, outputs=(tokens, lengths))
 
-    @property
-    def signature(self) -> Signature:
-        """The engine's own."""
-        return self._runner.signature
-
-    def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, arrays: Mapping[str, Array]) -> Answer:
         """Decode from checked inputs. Tokens end with the longest row, as when the host loops."""
-        results = self._runner.call(arrays)
-        longest = int(results["lengths"].max(initial=0))
-        return {"tokens": results["tokens"][:, :longest], "lengths": results["lengths"]}
+        tokens, lengths = self._runner.call(arrays).values()
+        longest = int(lengths.max(initial=0))
+        return Answer({"tokens": tokens[:, :longest], "lengths": lengths}, {self._step: 1})

@@ -13,10 +13,12 @@ from artifacts.bundle import Bundle
 from artifacts.engines import EngineRunner, open_engine
 from artifacts.errors import BundleError, Problem, RunError
 from artifacts.manifest import ModelEntry
+from artifacts.runtime.answer import Answer
 from artifacts.runtime.decode import HostDecoder
 from artifacts.runtime.engine_decode import EngineDecoder
 from artifacts.runtime.inputs import checked_inputs
-from artifacts.schedule import Engine, Single, Unrolled
+from artifacts.runtime.partition_decode import PartitionDecoder
+from artifacts.schedule import Engine, Partitioned, Single, Unrolled
 from artifacts.spec import Signature
 
 Array = npt.NDArray[Any]
@@ -29,16 +31,21 @@ class Session:
     """
 
     def __init__(self, model: ModelEntry, runners: Mapping[str, EngineRunner]) -> None:
-        """`runners` holds an open engine for every function that the schedule calls."""
+        """`runners` holds an open runner for every engine that the model's functions are in."""
         self._runners = dict(runners)
-        self._plan: HostDecoder | EngineDecoder | SingleCall
+        self._plan: HostDecoder | EngineDecoder | PartitionDecoder | SingleCall
         schedule = model.schedule
+        first = {function: runners[names[0]] for function, names in model.functions.items()}
         if isinstance(schedule, Single):
-            self._plan = SingleCall(schedule, runners, model.signature)
+            self._plan = SingleCall(schedule, first, model.signature)
         elif isinstance(schedule.control, Engine | Unrolled):
-            self._plan = EngineDecoder(schedule, runners[schedule.step])
+            self._plan = EngineDecoder(schedule, first[schedule.step])
+        elif isinstance(schedule.control, Partitioned):
+            encoder = None if schedule.encoder is None else first[schedule.encoder]
+            partitions = [runners[name] for name in model.functions[schedule.step]]
+            self._plan = PartitionDecoder(schedule, encoder, partitions, model.signature)
         else:
-            self._plan = HostDecoder(schedule, runners, model.signature)
+            self._plan = HostDecoder(schedule, first, model.signature)
 
     @classmethod
     def open(
@@ -62,11 +69,9 @@ class Session:
         entry = _choose(bundle, model)
         opened: dict[str, EngineRunner] = {}
         try:
-            for function in entry.schedule.functions:
-                name = entry.functions[function]
-                if name not in opened:
-                    opened[name] = open_engine(bundle.root, bundle.manifest.engines[name], threads)
-            return cls(entry, {f: opened[entry.functions[f]] for f in entry.schedule.functions})
+            for name in dict.fromkeys(name for f in entry.schedule.functions for name in entry.functions[f]):
+                opened[name] = open_engine(bundle.root, bundle.manifest.engines[name], threads)
+            return cls(entry, opened)
         except BaseException:
             for runner in opened.values():
                 runner.close()
@@ -86,6 +91,10 @@ class Session:
         Arrays of low-precision types travel as their carrier (bfloat16 as uint16). Raises RunError with every
         fault of the inputs at once, or if the engine fails.
         """
+        return self.answer(inputs).outputs
+
+    def answer(self, inputs: Mapping[str, npt.ArrayLike]) -> Answer:
+        """Answer one request as `run` does, and tell which engines it took."""
         return self._plan.run(checked_inputs(self._plan.signature.inputs, inputs))
 
     def close(self) -> None:
@@ -110,6 +119,7 @@ class SingleCall:
 
     def __init__(self, schedule: Single, runners: Mapping[str, EngineRunner], source: Signature) -> None:
         """Raises BundleError if the engine wants an input that the source model does not have."""
+        self._function = schedule.function
         self._runner = runners[schedule.function]
         self.signature = source
         # An engine leaves out inputs that nothing depends on; the caller may give them all the same.
@@ -120,11 +130,11 @@ class SingleCall:
             for name in sorted(taken - {spec.name for spec in source.inputs})
         )
 
-    def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
+    def run(self, arrays: dict[str, Array]) -> Answer:
         """Run on checked inputs."""
         for name in self._dropped:
             del arrays[name]
-        return self._runner.call(arrays)
+        return Answer(self._runner.call(arrays), {self._function: 1})
 
 
 def _choose(bundle: Bundle, model: str | None) -> ModelEntry:

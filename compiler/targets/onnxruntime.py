@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
+from artifacts.decode_inputs import DecodeInputs
 from artifacts.manifest import Scalar
-from artifacts.schedule import Host, Single, Unrolled
+from artifacts.schedule import Host, Partitioned, Single, Unrolled
 from artifacts.spec import Signature
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import Availability, BuiltEngine, ModelEngines, Pair, Placement
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 INLINE_BYTES = 256
 """Weights up to this size stay inside the graph."""
 
+UNROLLED_SESSION: Mapping[str, Scalar] = MappingProxyType({"enable_mem_reuse": False})
+"""Planning memory reuse is quadratic in the number of nodes: minutes for an unrolled decoder, for nothing."""
+
 
 @dataclass(frozen=True)
 class OnnxRuntimeTarget:
@@ -38,7 +43,11 @@ class OnnxRuntimeTarget:
         ("recompute", ScheduleName.LOOP),
         ("recompute", ScheduleName.ENGINE_LOOP),
         ("recompute", ScheduleName.UNROLLED),
+        ("recompute", ScheduleName.PARTITIONED),
         ("padded", ScheduleName.LOOP),
+        ("padded", ScheduleName.ENGINE_LOOP),
+        ("padded", ScheduleName.UNROLLED),
+        ("padded", ScheduleName.PARTITIONED),
     )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
 
@@ -58,27 +67,38 @@ class OnnxRuntimeTarget:
         return [ref for ref in refs if ref.nbytes > INLINE_BYTES]
 
     def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
-        """Emit a function as ONNX, or the whole decode if the engine loops. Raises TargetError."""
-        from compiler.decode_onnx import emit_decode
+        """Emit functions as ONNX, or the decode that they make if engines loop. Raises TargetError."""
+        from compiler.decode_onnx import DecodeFunctions, emit_partitions, emit_whole
         from compiler.emit_onnx import emit_onnx
 
         schedule = program.models[model].schedule
         bodies = {name: emit_onnx(program.functions[name], placement.translations) for name in schedule.functions}
+        signatures = {name: program.functions[name].signature for name in bodies}
         if isinstance(schedule, Single) or isinstance(schedule.control, Host):
-            engines = {
-                name: _engine(body, program.functions[name].signature, placement) for name, body in bodies.items()
-            }
-            return ModelEngines(engines, {name: name for name in engines})
-        step = program.functions[schedule.step]
-        body, signature = emit_decode(bodies[schedule.step], step.signature, schedule)
-        # Planning memory reuse is quadratic in the number of nodes: minutes for an unrolled decoder, for nothing.
-        session = {"enable_mem_reuse": not isinstance(schedule.control, Unrolled)}
-        engine = _engine(body, signature, placement, session)
-        return ModelEngines({f"{model}.decode": engine}, {schedule.step: f"{model}.decode"})
+            engines = {name: _engine(body, signatures[name], placement) for name, body in bodies.items()}
+            return ModelEngines(engines, {name: (name,) for name in engines})
+        inputs = DecodeInputs(schedule, signatures, program.models[model].signature)
+        if not isinstance(schedule.control, Partitioned):
+            body, signature = emit_whole(DecodeFunctions.of(inputs, bodies))
+            unrolled = isinstance(schedule.control, Unrolled)
+            engine = _engine(body, signature, placement, UNROLLED_SESSION if unrolled else {})
+            return ModelEngines({f"{model}.decode": engine}, dict.fromkeys(bodies, (f"{model}.decode",)))
+        engines = {}
+        if schedule.encoder is not None:
+            encoder = bodies.pop(schedule.encoder)
+            engines[schedule.encoder] = _engine(encoder, signatures[schedule.encoder], placement)
+        holders: dict[str, tuple[str, ...]] = {name: (name,) for name in engines}
+        parts = emit_partitions(DecodeFunctions.of(inputs, bodies))
+        for end, (body, signature) in zip(schedule.control.boundaries, parts, strict=True):
+            engines[f"{model}.until-{end}"] = _engine(body, signature, placement, UNROLLED_SESSION)
+        partitions = tuple(name for name in engines if name not in holders)
+        if schedule.first is not None:
+            holders[schedule.first] = partitions[:1]
+        return ModelEngines(engines, {**holders, schedule.step: partitions})
 
 
 def _engine(
-    body: OnnxBody, signature: Signature, placement: Placement, session: Mapping[str, Scalar] | None = None
+    body: OnnxBody, signature: Signature, placement: Placement, session: Mapping[str, Scalar] = MappingProxyType({})
 ) -> BuiltEngine:
     from compiler.emit_onnx import attach_weights, serialized
 
@@ -89,7 +109,7 @@ def _engine(
         signature=signature,
         status="emitted",
         bindings=external,
-        session=session or {},
+        session=session,
         runs_on=("cpu",),
     )
 

@@ -69,10 +69,10 @@ class BuiltEngine:
 
 @dataclass(frozen=True)
 class ModelEngines:
-    """The engines of one model by name, and which of them holds each function of its schedule."""
+    """The engines of one model by name, and which of them hold each function of its schedule, in calling order."""
 
     engines: Mapping[str, BuiltEngine]
-    functions: Mapping[str, str]
+    functions: Mapping[str, tuple[str, ...]]
 
 
 class Target(Protocol):

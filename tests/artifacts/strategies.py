@@ -126,11 +126,15 @@ def manifests(draw: st.DrawFn) -> Manifest:
     models = {}
     for name in draw(st.lists(NAMES, min_size=1, max_size=2, unique=True)):
         schedule = draw(schedules())
+        held = st.sampled_from(sorted(engines))
+        count = len(getattr(getattr(schedule, "control", None), "boundaries", (0,)))
         models[name] = ModelEntry(
             source=draw(DIGESTS),
             signature=draw(SIGNATURES),
             schedule=schedule,
-            functions={function: draw(st.sampled_from(sorted(engines))) for function in schedule.functions},
+            functions={
+                function: tuple(draw(st.lists(held, min_size=count, max_size=count))) for function in schedule.functions
+            },
             samples=draw(st.lists(st.builds(SampleFiles, inputs=paths, outputs=paths), max_size=1).map(tuple)),
         )
     verdicts = st.lists(st.builds(Verdict, compared=TEXT, passed=st.booleans()), max_size=2).map(tuple)

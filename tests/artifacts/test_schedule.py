@@ -55,6 +55,15 @@ def test_functions_come_in_calling_order() -> None:
     assert decode(encoder=None).functions == ("step",)
 
 
+def test_a_shortened_schedule_is_the_beginning_of_the_same_decode() -> None:
+    rules = GENERATION.model_copy(update={"forced_first": 1, "forced_last": 2})
+    whole = decode(control=Partitioned(boundaries=(25, 50, 75)), generation=rules)
+    cut = whole.shortened(30)
+    assert cut.control == Partitioned(boundaries=(25, 30))
+    assert (cut.generation.max_new_tokens, cut.generation.forced_first, cut.generation.forced_last) == (30, 1, None)
+    assert whole.shortened(75) == whole.shortened(80) == whole
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -115,7 +115,7 @@ def fill(writer: BundleWriter, models: Mapping[str, Model], shard_bytes: int = 1
                 source=sha256_bytes(name.encode()),
                 signature=model.signature,
                 schedule=model.schedule,
-                functions={function: f"{name}-{function}" for function in model.functions},
+                functions={function: (f"{name}-{function}",) for function in model.functions},
                 samples=(SAMPLE,),
             )
             for name, model in models.items()

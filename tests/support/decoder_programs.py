@@ -165,17 +165,20 @@ def decoder_sample(batch: int, generation: Generation = GENERATION) -> Sample:
     x = random.standard_normal((batch, 4)).astype(np.float32)
     tokens = random.integers(0, VOCABULARY, (batch, LENGTH))
     scores = np.stack([_scores(row, memory) for row, memory in zip(tokens, x @ ENCODE, strict=True)])
-    return Sample({"x": x, "tokens": tokens}, {"logits": scores}, _greedy(x, generation))
+    return Sample({"x": x, "tokens": tokens}, {"logits": scores}, greedy(x, generation))
 
 
-def _greedy(x: Array, generation: Generation) -> Mapping[str, Array]:
+def greedy(x: Array, generation: Generation) -> Mapping[str, Array]:
+    """Tokens int64 [batch, n] and lengths int64 [batch] that the decoder generates for x [batch, 4]."""
     rows = []
     for memory in x @ ENCODE:
         made: list[int] = []
         while len(made) < generation.max_new_tokens and (not made or made[-1] not in generation.eos):
-            last = len(made) + 1 == generation.max_new_tokens
-            best = int(_scores([generation.start, *made], memory)[-1].argmax())
-            made.append(generation.forced_last if last and generation.forced_last is not None else best)
+            scores = _scores([generation.start, *made], memory)[-1]
+            scores[[token for token in generation.suppressed if token < VOCABULARY]] = -np.inf
+            forced = {0: generation.forced_first, generation.max_new_tokens - 1: generation.forced_last}
+            token = forced.get(len(made))
+            made.append(int(scores.argmax()) if token is None else token)
         rows.append(made)
     lengths = np.array([len(row) for row in rows])
     tokens = np.array([row + [generation.pad] * (max(lengths) - len(row)) for row in rows])

@@ -17,7 +17,7 @@ from artifacts.engines import EngineRunner, open_engine
 from artifacts.errors import BundleError, RunError
 from artifacts.runtime import Session
 from artifacts.runtime.decode import HostDecoder
-from artifacts.schedule import CacheSlot, Decode, Partitioned
+from artifacts.schedule import CacheSlot, Decode
 from artifacts.spec import Signature
 from tests.support import bundles, decoders
 from tests.support.bundles import Graph, Model, spec
@@ -100,14 +100,6 @@ def test_nan_in_the_logits_is_a_run_error(sessions: dict[str, Session], form: Fo
         sessions[form].run({"x": x})
 
 
-def test_a_control_that_no_engine_offers_yet_is_refused(tmp_path: Path) -> None:
-    model = decoder("recompute")
-    schedule = model.schedule.model_copy(update={"control": Partitioned(boundaries=(MAX_NEW_TOKENS,))})
-    bundles.write(tmp_path / "b", {"m": Model(schedule, model.signature, model.functions)})
-    with pytest.raises(RunError, match="control 'partitioned' needs an engine that loops"):
-        Session.open(tmp_path / "b")
-
-
 def test_a_first_function_replaces_the_step_once(tmp_path: Path) -> None:
     """`first` takes no slots: it makes them, from the start token at position 0."""
     model = decoder("summed")
@@ -126,7 +118,9 @@ def test_a_first_function_replaces_the_step_once(tmp_path: Path) -> None:
     bundles.write(tmp_path / "b", {"m": Model(schedule, model.signature, {**model.functions, "first": first})})
     x = inputs(6)
     with Session.open(tmp_path / "b") as session:
-        np.testing.assert_array_equal(session.run({"x": x})["tokens"], greedy(x)[0])
+        answer = session.answer({"x": x})
+    np.testing.assert_array_equal(answer.outputs["tokens"], greedy(x)[0])
+    assert answer.calls == {"encoder": 1, "first": 1, "step": answer.outputs["tokens"].shape[1] - 1}
 
 
 def test_a_slot_can_start_as_an_encoder_output(tmp_path: Path) -> None:
@@ -275,7 +269,9 @@ def test_buffers_stay_where_they_are_unless_kinds_differ(decoder_bundle: Bundle)
         assert isinstance(schedule, Decode)
         decode = HostDecoder(schedule, runners, decoders.SOURCE)
         tokens, _ = greedy(x)
-        np.testing.assert_array_equal(decode.run({"x": x})["tokens"], tokens)
+        answer = decode.run({"x": x})
+        np.testing.assert_array_equal(answer.outputs["tokens"], tokens)
+        assert answer.calls == {"encoder": 1, "step": tokens.shape[1]}
         # The encoder's output crosses once if kinds differ; the cache never does.
         assert step.uploads.count("memory") == (0 if wrap_encoder else 1)
         assert step.uploads.count("past") == 0

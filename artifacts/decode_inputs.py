@@ -1,0 +1,84 @@
+"""Where the inputs of a decode come from: the caller, the encoder, or the step before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from artifacts.schedule import Decode
+from artifacts.spec import Signature, TensorSpec
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """The caller's input, and its axis, whose size is the number of rows."""
+
+    name: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class DecodeInputs:
+    """A schedule with the signatures of its functions, and the source model's own.
+
+    Names are one space: an encoder output feeds the step input of the same name, and what neither the encoder nor
+    a step makes is the caller's.
+    """
+
+    schedule: Decode
+    signatures: Mapping[str, Signature]
+    source: Signature
+
+    @property
+    def encoded(self) -> tuple[TensorSpec, ...]:
+        """What the encoder makes."""
+        encoder = self.schedule.encoder
+        return () if encoder is None else self.signatures[encoder].outputs
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The functions that make a token, in calling order."""
+        return tuple(name for name in (self.schedule.first, self.schedule.step) if name is not None)
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """Inputs of a step that differ from position to position."""
+        schedule = self.schedule
+        position = () if schedule.position is None else (schedule.position,)
+        return frozenset((schedule.tokens, *position, *(slot.input for slot in schedule.slots)))
+
+    def is_callers(self, name: str) -> bool:
+        """True for an input of a step that the caller gives."""
+        return name not in self.carried and all(spec.name != name for spec in self.encoded)
+
+    @property
+    def callers(self) -> tuple[TensorSpec, ...]:
+        """The caller's inputs, in the source model's words where it has them."""
+        named = {spec.name: spec for spec in self.source.inputs}
+        schedule = self.schedule
+        found: dict[str, TensorSpec] = {}
+        if schedule.encoder is not None:
+            found |= {spec.name: named.get(spec.name, spec) for spec in self.signatures[schedule.encoder].inputs}
+        for step in self.steps:
+            for spec in self.signatures[step].inputs:
+                if self.is_callers(spec.name):
+                    found.setdefault(spec.name, named.get(spec.name, spec))
+        return tuple(found.values())
+
+    def fixed(self, step: str) -> tuple[TensorSpec, ...]:
+        """The inputs of a step that are the same at every position: the caller's and the encoder's."""
+        return tuple(spec for spec in self.signatures[step].inputs if spec.name not in self.carried)
+
+    @property
+    def rows(self) -> RowSource | int:
+        """What tells the number of rows: the token input's own size, or a caller's input that shares its symbol.
+
+        Where none does, it is the first dimension that there is, and one row if there is none.
+        """
+        symbol = self.signatures[self.steps[0]].input(self.schedule.tokens).shape[0]
+        if isinstance(symbol, int):
+            return symbol
+        for spec in self.callers:
+            if symbol in spec.shape:
+                return RowSource(spec.name, spec.shape.index(symbol))
+        return next((RowSource(spec.name, 0) for spec in self.callers if spec.rank), 1)

@@ -1,0 +1,182 @@
+"""One position of a greedy decode: call the step, choose a token, hand on the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from artifacts.decode_inputs import RowSource
+from artifacts.dtype import DType
+from artifacts.errors import TargetError
+from artifacts.schedule import CacheSlot, Decode
+from artifacts.spec import Signature, TensorSpec
+from compiler.decode_onnx.functions import DecodeFunctions
+from compiler.decode_onnx.scope import Scope, onnx_type
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What goes from position to position.
+
+    `tokens` is what the step is given: [batch, 1], all so far, or all at the padded length; `ended` bool [batch, 1]
+    says which rows have; `slots` are by the name of the step's input.
+    """
+
+    tokens: ir.Value
+    ended: ir.Value
+    slots: Mapping[str, ir.Value]
+
+
+@dataclass(frozen=True, eq=False)
+class Position:
+    """Where a step is: an int64 scalar of the graph, and its number where that is known."""
+
+    value: ir.Value
+    known: int | None
+
+
+class Positions:
+    """Writes positions of one decode into a scope."""
+
+    def __init__(self, functions: DecodeFunctions, fixed: Mapping[str, ir.Value]) -> None:
+        """`fixed` are the caller's inputs and the encoder's outputs by name."""
+        self._functions = functions
+        self._fixed = fixed
+        self._schedule: Decode = functions.inputs.schedule
+        self._rules = self._schedule.generation
+        step = functions.inputs.signatures[self._schedule.step]
+        spec = step.input(self._schedule.tokens)
+        self._token = spec.dtype
+        self._scores = step.output(self._schedule.logits)
+        self._padded = spec.shape[1] if isinstance(spec.shape[1], int) else self._rules.max_new_tokens
+
+    def start(self, scope: Scope) -> Carried:
+        """What position 0 finds."""
+        first = self._functions.inputs.signatures[self._functions.inputs.steps[0]]
+        rows = self._rows(scope)
+        column = scope.op("Concat", rows, scope.constant([1]), axis=0)
+        tokens = [self._rules.start]
+        if self._schedule.state == "padded":
+            tokens += [self._rules.pad] * (self._padded - 1)
+        taken = {spec.name for spec in first.inputs}
+        return Carried(
+            scope.op("Expand", self._tokens(scope, [tokens]), column),
+            scope.op("Expand", scope.constant([[False]], np.bool_), column),
+            {slot.input: self._empty(scope, first, slot, rows) for slot in self._schedule.slots if slot.input in taken},
+        )
+
+    def advance(self, scope: Scope, carried: Carried, position: Position) -> tuple[Carried, ir.Value]:
+        """What the next position finds, and the token [batch, 1] of this one; rows that have ended get pad."""
+        steps = self._functions.inputs.steps
+        function = steps[0] if position.known == 0 else steps[-1]
+        signature = self._functions.inputs.signatures[function]
+        given = {**self._fixed, **carried.slots, self._schedule.tokens: carried.tokens}
+        for spec in signature.inputs:
+            if spec.name == self._schedule.position:
+                given[spec.name] = _as_input(scope, position, spec, carried.tokens)
+        made = scope.call(function, given)
+        chosen = self._choose(scope, made[self._schedule.logits], position)
+        token = scope.op("Where", carried.ended, self._tokens(scope, [[self._rules.pad]]), chosen)
+        ended = carried.ended
+        for end in self._rules.eos:
+            ended = scope.op("Or", ended, scope.op("Equal", chosen, self._tokens(scope, [[end]])))
+        slots = {slot.input: made[slot.output] for slot in self._schedule.slots}
+        return Carried(self._fed(scope, carried.tokens, token, position), ended, slots), token
+
+    def _choose(self, scope: Scope, logits: ir.Value, position: Position) -> ir.Value:
+        """The token [batch, 1] with the highest score, or the one that is forced here."""
+        rules = self._rules
+        last = rules.max_new_tokens - 1
+        forced = {p: t for p, t in ((0, rules.forced_first), (last, rules.forced_last)) if t is not None}
+        if position.known in forced:
+            return self._tokens(scope, [[forced[position.known]]])
+        if self._schedule.state != "cached":
+            row = scope.constant([-1])
+            if self._schedule.state == "padded":
+                row = scope.op("Unsqueeze", position.value, scope.constant([0]))
+            logits = scope.op("Gather", logits, row, axis=1)
+        if self._scores.dtype not in (DType.FLOAT32, DType.FLOAT64):
+            logits = scope.op("Cast", logits, to=ir.DataType.FLOAT)
+        if rules.suppressed:
+            wide = np.float64 if self._scores.dtype == DType.FLOAT64 else np.float32
+            logits = scope.op("Where", self._suppressed(scope), scope.constant(-np.inf, wide), logits)
+        chosen = scope.op("ArgMax", logits, axis=2, keepdims=0)
+        if self._token != DType.INT64:
+            chosen = scope.op("Cast", chosen, to=onnx_type(self._token))
+        if position.known is None:
+            for place, token in forced.items():
+                here = scope.op("Equal", position.value, scope.constant(place))
+                chosen = scope.op("Where", here, self._tokens(scope, [[token]]), chosen)
+        return chosen
+
+    def _fed(self, scope: Scope, tokens: ir.Value, token: ir.Value, position: Position) -> ir.Value:
+        """What the next step is given."""
+        if self._schedule.state == "cached":
+            return token
+        if self._schedule.state == "recompute":
+            return scope.op("Concat", tokens, token, axis=1)
+        places = np.arange(self._padded)[None]
+        if position.known is not None:
+            here = scope.constant(places == position.known + 1, np.bool_)
+        else:
+            here = scope.op("Equal", scope.constant(places - 1), position.value)
+        return scope.op("Where", here, token, tokens)
+
+    def _suppressed(self, scope: Scope) -> ir.Value:
+        vocabulary = self._scores.shape[2]
+        if isinstance(vocabulary, str):
+            message = "tokens are suppressed, and the size of the vocabulary is not fixed"
+            raise TargetError.of("emit", self._schedule.step, message, "use --schedule loop")
+        mask = np.zeros(vocabulary, np.bool_)
+        mask[[token for token in self._rules.suppressed if token < vocabulary]] = True
+        return scope.constant(mask, np.bool_)
+
+    def _rows(self, scope: Scope) -> ir.Value:
+        """The number of rows, int64 [1]."""
+        rows = self._functions.inputs.rows
+        if isinstance(rows, RowSource):
+            return scope.op("Shape", self._fixed[rows.name], start=rows.axis, end=rows.axis + 1)
+        return scope.constant([rows])
+
+    def _empty(self, scope: Scope, first: Signature, slot: CacheSlot, rows: ir.Value) -> ir.Value:
+        """What the first step finds in a slot."""
+        if slot.init.startswith("encoder:"):
+            return self._fixed[slot.init.removeprefix("encoder:")]
+        spec = first.input(slot.input)
+        sizes = []
+        for axis, dim in enumerate(spec.shape):
+            if axis == slot.batch_axis:
+                sizes.append(rows)
+            elif axis == slot.axis and slot.init == "empty":
+                sizes.append(scope.constant([0]))
+            else:
+                sizes.append(scope.constant([dim]) if isinstance(dim, int) else self._size(scope, first, dim, slot))
+        shape = scope.op("Concat", *sizes, axis=0)
+        zero = ir.tensor(np.zeros(1, spec.dtype.numpy), dtype=onnx_type(spec.dtype))
+        return scope.op("ConstantOfShape", shape, value=zero)
+
+    def _size(self, scope: Scope, first: Signature, symbol: str, slot: CacheSlot) -> ir.Value:
+        for spec in first.inputs:
+            if spec.name in self._fixed and symbol in spec.shape:
+                axis = spec.shape.index(symbol)
+                return scope.op("Shape", self._fixed[spec.name], start=axis, end=axis + 1)
+        message = f"nothing says how large {symbol!r} is in the first step"
+        raise TargetError.of("emit", slot.input, message, "compile with that dimension fixed")
+
+    def _tokens(self, scope: Scope, tokens: Sequence[Sequence[int]]) -> ir.Value:
+        return scope.constant(tokens, self._token.numpy)
+
+
+def _as_input(scope: Scope, position: Position, spec: TensorSpec, tokens: ir.Value) -> ir.Value:
+    """The position in the type and shape in which a step takes it, one number for all rows."""
+    value = position.value
+    if spec.dtype != DType.INT64:
+        value = scope.op("Cast", value, to=onnx_type(spec.dtype))
+    if not spec.rank:
+        return value
+    rows = scope.op("Shape", tokens, start=0, end=1)
+    shape = [scope.constant([dim]) if isinstance(dim, int) else rows for dim in spec.shape]
+    return scope.op("Expand", value, scope.op("Concat", *shape, axis=0))

@@ -1,0 +1,121 @@
+"""The whole decode in one engine: the encoder, then an ONNX Loop over positions, or every position written out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from artifacts.decode_inputs import DecodeInputs
+from artifacts.dtype import DType
+from artifacts.schedule import Unrolled
+from artifacts.spec import Signature, TensorSpec
+from compiler.decode_onnx.functions import DecodeFunctions
+from compiler.decode_onnx.position import Carried, Position, Positions
+from compiler.decode_onnx.scope import Scope, free_name, onnx_type, typed
+from compiler.emit_onnx import OnnxBody
+
+
+def emit_whole(functions: DecodeFunctions) -> tuple[OnnxBody, Signature]:
+    """Compose the decode, with the loop that the schedule's control asks for, and its signature.
+
+    The signature is the caller's inputs, and two outputs in this order: `tokens` int64 [batch, n] (start token left
+    out, end tokens kept, filled with pad) and `lengths` int64 [batch]. Raises TargetError for what a graph cannot
+    say.
+    """
+    given = functions.inputs
+    scope = Scope(functions)
+    fixed = {spec.name: typed(spec) for spec in given.callers}
+    inputs = list(fixed.values())
+    if given.schedule.encoder is not None:
+        fixed |= scope.call(given.schedule.encoder, fixed)
+    positions = Positions(functions, fixed)
+    write = _unrolled if isinstance(given.schedule.control, Unrolled) else _looped
+    tokens = scope.op("Cast", write(scope, positions, given), to=ir.DataType.INT64)
+    lengths = _lengths(scope, tokens, given.schedule.generation.eos)
+    signature = _signature(given)
+    for value, spec in zip((tokens, lengths), signature.outputs, strict=True):
+        value.name, value.type, value.shape = spec.name, ir.TensorType(ir.DataType.INT64), ir.Shape(spec.shape)
+    return scope.finish(inputs, [tokens, lengths]), signature
+
+
+def _unrolled(scope: Scope, positions: Positions, given: DecodeInputs) -> ir.Value:
+    """The generated tokens [batch, max_new_tokens], one call a position."""
+    carried, made = positions.start(scope), list[ir.Value]()
+    for number in range(given.schedule.generation.max_new_tokens):
+        carried, token = positions.advance(scope, carried, Position(scope.constant(number), number))
+        made.append(token)
+    return scope.op("Concat", *made, axis=1)
+
+
+def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> ir.Value:
+    """The generated tokens [batch, n], n where the last row has ended: a Loop around one call.
+
+    A function of its own for position 0 is called before the Loop.
+    """
+    schedule = given.schedule
+    carried = positions.start(scope)
+    token_type = onnx_type(given.signatures[schedule.step].input(schedule.tokens).dtype)
+    done = 0
+    generated = scope.op("Slice", carried.tokens, *(scope.constant([n]) for n in (0, 0, 1)))
+    if schedule.first is not None:
+        carried, generated = positions.advance(scope, carried, Position(scope.constant(0), 0))
+        done = 1
+    body = Scope(functions=scope.functions, outer=scope)
+    iteration, going = _inner((), DType.INT64), _inner((), DType.BOOL)
+    position = body.op("Add", iteration, body.constant(done)) if done else iteration
+    slots = {name: ir.Value(type=ir.TensorType(onnx_type(dtype))) for name, dtype in _slot_types(given).items()}
+    inner = Carried(ir.Value(type=ir.TensorType(token_type)), _inner(("batch", 1), DType.BOOL), slots)
+    before = ir.Value(type=ir.TensorType(token_type))
+    after, token = positions.advance(body, inner, Position(position, None))
+    so_far = body.op("Concat", before, token, axis=1)
+    goes_on = _some_go_on(body, after.ended)
+    results = [so_far, after.tokens, after.ended, *(after.slots[name] for name in slots)]
+    begins = [generated, carried.tokens, carried.ended, *(carried.slots[name] for name in slots)]
+    carries = [before, inner.tokens, inner.ended, *slots.values()]
+    for result, carry in zip(results, carries, strict=True):
+        result.type = carry.type
+    goes_on.type = ir.TensorType(ir.DataType.BOOL)
+    trips = scope.constant(schedule.generation.max_new_tokens - done)
+    begin = _some_go_on(scope, carried.ended) if done else scope.constant(True, np.bool_)
+    graph = body.body([iteration, going, *carries], [goes_on, *results])
+    final, *_ = scope.tape.op_multi_out("Loop", [trips, begin, *begins], {"body": graph}, num_outputs=len(begins))
+    return final
+
+
+def _some_go_on(scope: Scope, ended: ir.Value) -> ir.Value:
+    return scope.op("Not", scope.op("ReduceMin", ended, keepdims=0))
+
+
+def _slot_types(given: DecodeInputs) -> Mapping[str, DType]:
+    step = given.signatures[given.schedule.step]
+    return {slot.input: step.input(slot.input).dtype for slot in given.schedule.slots}
+
+
+def _inner(shape: tuple[int | str, ...], dtype: DType) -> ir.Value:
+    return ir.Value(type=ir.TensorType(onnx_type(dtype)), shape=ir.Shape(shape))
+
+
+def _lengths(scope: Scope, tokens: ir.Value, ends: tuple[int, ...]) -> ir.Value:
+    """Tokens of each row, int64 [batch], its end token counted: those that no end token stands before."""
+    is_end = scope.op("Equal", tokens, scope.constant(ends[0]))
+    for end in ends[1:]:
+        is_end = scope.op("Or", is_end, scope.op("Equal", tokens, scope.constant(end)))
+    ends_before = scope.op("CumSum", scope.op("Cast", is_end, to=ir.DataType.INT64), scope.constant(1), exclusive=1)
+    counted = scope.op("Cast", scope.op("Equal", ends_before, scope.constant(0)), to=ir.DataType.INT64)
+    return scope.op("ReduceSum", counted, scope.constant([1]), keepdims=0)
+
+
+def _signature(given: DecodeInputs) -> Signature:
+    rows = given.signatures[given.schedule.step].input(given.schedule.tokens).shape[0]
+    taken = {spec.name for spec in given.callers}
+    tokens = free_name("tokens", taken)
+    lengths = free_name("lengths", taken)
+    return Signature(
+        inputs=given.callers,
+        outputs=(
+            TensorSpec(name=tokens, dtype=DType.INT64, shape=(rows, "generated")),
+            TensorSpec(name=lengths, dtype=DType.INT64, shape=(rows,)),
+        ),
+    )

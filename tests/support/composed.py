@@ -1,0 +1,77 @@
+"""Decodes that are composed and opened without a bundle: the functions are emitted once, the schedules vary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from artifacts.decode_inputs import DecodeInputs
+from artifacts.engines import EngineRunner, open_engine
+from artifacts.manifest import EngineEntry, ModelEntry
+from artifacts.runtime import Session
+from artifacts.schedule import Control, Decode, Generation, Partitioned
+from artifacts.shards import ShardIndex
+from artifacts.spec import Signature
+from artifacts.weights import WeightStore
+from compiler.decode_onnx import DecodeFunctions, emit_partitions, emit_whole
+from compiler.emit_onnx import OnnxBody, attach_weights, emit_onnx, serialized
+from compiler.targets.target import Placement
+from tests.support.decoder_programs import Form, decoder_program
+
+EVERYTHING = 1 << 40
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """The functions of a decode with the store that holds their weights, and its encoder as an engine of its own."""
+
+    functions: DecodeFunctions
+    encoder: tuple[OnnxBody, Signature]
+    weights: WeightStore
+
+    @property
+    def schedule(self) -> Decode:
+        return self.functions.inputs.schedule
+
+    def scheduled(self, control: Control, generation: Generation) -> Composed:
+        """The same functions under another control and other rules."""
+        schedule = self.schedule.model_copy(update={"control": control, "generation": generation})
+        inputs = replace(self.functions.inputs, schedule=Decode.model_validate(schedule.model_dump()))
+        return replace(self, functions=replace(self.functions, inputs=inputs))
+
+    def opened(self, folder: Path) -> Session:
+        """A session on engines that are written into the folder, their weights inside."""
+        schedule = self.schedule
+        if isinstance(schedule.control, Partitioned):
+            steps = tuple(emit_partitions(self.functions))
+            engines = {"encoder": self.encoder, **{f"part-{n}": part for n, part in enumerate(steps)}}
+            parts = tuple(name for name in engines if name != "encoder")
+            holders = {"encoder": ("encoder",), **dict.fromkeys(self.functions.inputs.steps, parts)}
+        else:
+            engines = {"decode": emit_whole(self.functions)}
+            holders = dict.fromkeys(schedule.functions, ("decode",))
+        runners = {name: self._runner(folder, name, *engine) for name, engine in engines.items()}
+        source = self.functions.inputs.source
+        return Session(ModelEntry(source="0" * 64, signature=source, schedule=schedule, functions=holders), runners)
+
+    def _runner(self, folder: Path, name: str, body: OnnxBody, signature: Signature) -> EngineRunner:
+        model, _ = attach_weights(body, Placement(folder, self.weights, ShardIndex(())), EVERYTHING)
+        (folder / f"{name}.onnx").write_bytes(serialized(model))
+        entry = EngineEntry(
+            kind="onnxruntime", target="t", signature=signature, source=f"{name}.onnx", status="emitted"
+        )
+        return open_engine(folder, entry, 1)
+
+
+@cache
+def composed(form: Form) -> Composed:
+    """The decoder of `decoder_programs` in one form."""
+    program = decoder_program(form)
+    model = program.models["decoder"]
+    assert isinstance(model.schedule, Decode)
+    signatures = {name: function.signature for name, function in program.functions.items()}
+    bodies = {name: emit_onnx(program.functions[name]) for name in model.schedule.functions}
+    functions = DecodeFunctions.of(DecodeInputs(model.schedule, signatures, model.signature), bodies)
+    encoder = emit_onnx(program.functions["encoder"]), signatures["encoder"]
+    return Composed(functions, encoder, program.weights)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from artifacts.canonical import canonical_json
 from artifacts.noun import Noun
+from artifacts.schedule import State
 from artifacts.tolerances import Comparison
 from artifacts.weights import Size
 
@@ -58,6 +59,44 @@ class OutputNumerics(Noun):
         )
 
 
+class Work(Noun):
+    """What calls of functions do, counted from their graphs.
+
+    `flops` are floating-point operations of products, convolutions and attention, two for a multiplication with its
+    addition; `elements` is what everything else computes; `instructions` are operations of the graph. `weight_bytes`
+    and `cache_bytes` are read, and of a cache what is written as well.
+    """
+
+    flops: Size = 0
+    elements: Size = 0
+    instructions: Size = 0
+    weight_bytes: Size = 0
+    cache_bytes: Size = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(**{name: value + getattr(other, name) for name, value in self})
+
+
+class DecodeCost(Noun):
+    """What it costs one row to decode `tokens` tokens in one form, whatever the form that the bundle has.
+
+    `encoder` is done once, and is nothing where every step computes it again; `steps` is the sum over positions.
+    `inputs` are the shapes that the request has.
+    """
+
+    model: str
+    state: State
+    tokens: Annotated[int, Field(ge=1)]
+    inputs: dict[str, tuple[int, ...]]
+    encoder: Work
+    steps: Work
+
+    @property
+    def total(self) -> Work:
+        """Encoder and steps."""
+        return self.encoder + self.steps
+
+
 class EngineSize(Noun):
     """Bytes of an engine's files, without the weights that it refers to."""
 
@@ -94,6 +133,7 @@ class BuildReport(Noun):
     numerics: tuple[OutputNumerics, ...] = ()
     engines: tuple[EngineSize, ...] = ()
     weights: WeightsReport | None = None
+    decode_costs: tuple[DecodeCost, ...] = ()
     log: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 

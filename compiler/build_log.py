@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from artifacts.checks import OutputCheck
-from artifacts.report import BuildReport, EngineSize, Machine, OutputNumerics, StageTime, WeightsReport
+from artifacts.report import BuildReport, DecodeCost, EngineSize, Machine, OutputNumerics, StageTime, WeightsReport
 
 if TYPE_CHECKING:
     from passes.pipeline import PassRun
@@ -32,6 +32,7 @@ class BuildLog:
     times: list[StageTime] = field(default_factory=list)
     numerics: list[OutputNumerics] = field(default_factory=list)
     passes: list[PassRun] = field(default_factory=list)
+    decode_costs: list[DecodeCost] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -70,6 +71,7 @@ class BuildLog:
             numerics=tuple(self.numerics),
             engines=tuple(engines),
             weights=weights,
+            decode_costs=tuple(self.decode_costs),
             log=tuple(f"{run.step.name}: {note}" for run in self.passes for note in run.notes),
             notices=tuple(self.notices),
         )

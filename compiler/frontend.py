@@ -24,6 +24,7 @@ from compiler.source_decode import PROBE_TOKENS, source_tokens
 from compiler.source_runner import SourceRunner
 from compiler.targets import Target
 from passes.contract import Pass
+from passes.decode_cost import decode_costs
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
@@ -57,6 +58,7 @@ def make_program(
         program, runs = run_passes(program, PASSES, tolerances)
     for run in runs:
         log.record_pass(run)
+    log.decode_costs += decode_costs(program)
     return program
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from artifacts.bundle import Bundle
 from artifacts.errors import UsageError
+from artifacts.report import DecodeCost
 from artifacts.schedule import Decode
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
@@ -84,6 +85,7 @@ def _bundle(path: Path) -> Inspection:
             worst[key] = max(worst.get(key, 0.0), item.max_abs if item.max_abs is not None else float("inf"))
         numerics = [[model, after, f"{value:.3g}"] for (model, after), value in worst.items()]
         sections.append(Section("Numerics", ["model", "after", "largest difference"], numerics))
+        sections += [_decode_costs(report.decode_costs)] if report.decode_costs else []
     document = {
         "kind": "bundle",
         "manifest": manifest.model_dump(mode="json"),
@@ -92,6 +94,34 @@ def _bundle(path: Path) -> Inspection:
         "report": report.model_dump(mode="json") if report is not None else None,
     }
     return document, sections
+
+
+def _decode_costs(costs: Sequence[DecodeCost]) -> Section:
+    """What decoding one row to the last token costs in each form."""
+    rows = []
+    for cost in costs:
+        total = cost.total
+        encoder = "in every step" if cost.encoder.instructions == 0 else _count(cost.encoder.flops)
+        shapes = ", ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in cost.inputs.items())
+        rows.append(
+            [
+                cost.model,
+                _FORMS[cost.state],
+                str(cost.tokens),
+                encoder,
+                _count(total.flops),
+                _count(total.elements),
+                str(total.instructions),
+                _megabytes(total.weight_bytes),
+                _megabytes(total.cache_bytes),
+                shapes,
+            ]
+        )
+    columns = ["model", "form", "tokens", "encoder flops", "flops", "other elements", "instructions"]
+    return Section("Decode costs", [*columns, "weights read", "cache moved", "for"], rows)
+
+
+_FORMS = {"padded": "padded", "recompute": "exact length", "cached": "cached"}
 
 
 def _shard(path: Path) -> Inspection:
@@ -143,6 +173,10 @@ def _signature_rows(signature: Signature) -> list[list[str]]:
         for side, specs in (("input", signature.inputs), ("output", signature.outputs))
         for spec in specs
     ]
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:.2f} M" if number < 1e9 else f"{number / 1e9:.2f} G"
 
 
 def _megabytes(count: int) -> str:

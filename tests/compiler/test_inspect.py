@@ -42,6 +42,21 @@ def test_a_decoding_bundle_says_how_it_decodes(toy_bundle: Path) -> None:
     assert document["manifest"]["models"]["toy"]["schedule"]["generation"]["max_new_tokens"] == 9
 
 
+def test_a_decoding_bundle_says_what_its_forms_cost(toy_bundle: Path) -> None:
+    """One product a row of tokens, [5] with [5, 11]: nine rows in each of nine steps, or one row more each step.
+
+    As the graph stands, every step computes the encoder's product [4] with [4, 11] again.
+    """
+    document, sections = inspect(toy_bundle)
+    whole = [cost for cost in document["report"]["decode_costs"] if cost["encoder"]["instructions"] == 0]
+    assert {cost["state"]: cost["steps"]["flops"] for cost in whole} == {
+        "padded": 9 * (9 * 2 * 5 * 11 + 2 * 4 * 11),
+        "recompute": 45 * 2 * 5 * 11 + 9 * 2 * 4 * 11,
+    }
+    (table,) = [section for section in sections if section.title == "Decode costs"]
+    assert [row[:3] for row in table.rows[:2]] == [["toy", "padded", "9"], ["toy", "exact length", "9"]]
+
+
 def test_a_bundle_without_its_report(perceptron_copy: Path) -> None:
     (perceptron_copy / "build.json").unlink()
     document, sections = inspect(perceptron_copy)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from artifacts.schedule import Decode
+from passes.cost import is_instruction
+from passes.decode import Stepper
+from passes.decode_cost import decode_cost, decode_costs
+from passes.interpreter import call
+from passes.program import Program
+from tests.support.decoder_programs import FORMS, LENGTH, VOCABULARY, WIDTH, Form, decoder_program, decoder_sample
+from tests.support.programs import Array
+
+
+def schedule_of(program: Program) -> Decode:
+    schedule = program.models["decoder"].schedule
+    assert isinstance(schedule, Decode)
+    return schedule
+
+
+def request() -> dict[str, Array]:
+    return {name: array[:1] for name, array in decoder_sample(2).inputs.items()}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_sum_over_positions_is_what_a_decode_counts(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call of the decode is run in the interpreter and counted as it happens."""
+    program, inputs = decoder_program(form), request()
+    schedule = schedule_of(program)
+    instructions = 0
+
+    def observe(node: torch.fx.Node, value: object) -> None:
+        nonlocal instructions
+        instructions += is_instruction(node, value)
+
+    monkeypatch.setattr("passes.decode.call", lambda p, name, given: call(p, name, given, observe))
+    with FlopCounterMode(display=False) as counter:
+        stepper = Stepper(program, schedule, inputs)
+        for position in range(LENGTH):
+            stepper.scores(np.ones((1, position + 1), np.int64))
+    cost = decode_cost(program, "decoder", schedule, inputs)
+    assert (cost.total.flops, cost.total.instructions) == (counter.get_total_flops(), instructions)
+    assert cost.encoder.flops == 2 * 4 * VOCABULARY
+    assert cost.tokens == LENGTH
+
+
+def test_padded_costs_the_longest_step_every_time_and_a_cache_one_row() -> None:
+    """Products of a step over n rows that looks back on m: scores and their product with h, and the head."""
+
+    def products(rows: int, back: int) -> int:
+        return 2 * rows * back * WIDTH * 2 + 2 * rows * WIDTH * VOCABULARY
+
+    costs = {
+        form: decode_cost(decoder_program(form), "decoder", schedule_of(decoder_program(form)), request()).steps
+        for form in FORMS
+    }
+    assert costs["padded"].flops == LENGTH * products(LENGTH, LENGTH)
+    assert costs["recompute"].flops == sum(products(n, n) for n in range(1, LENGTH + 1))
+    assert costs["cached"].flops == sum(products(1, n) for n in range(1, LENGTH + 1))
+    assert costs["recompute"].cache_bytes == 0
+    assert costs["cached"].cache_bytes == sum(4 * WIDTH * (n + 1) for n in range(LENGTH))
+
+
+def test_every_form_that_a_model_could_have_is_told_once() -> None:
+    whole, cached = decoder_program("recompute"), decoder_program("cached")
+    found = decode_costs(whole, cached)
+    assert [cost.state for cost in found] == ["padded", "recompute", "cached"]
+    assert [cost.steps.flops for cost in found] == sorted((cost.steps.flops for cost in found), reverse=True)
+    assert found[0].inputs == {"x": (1, 4)}
+    assert decode_costs(whole, whole) == found[:2]
+    assert decode_costs(replace(whole, models={})) == ()

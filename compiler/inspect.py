@@ -11,9 +11,9 @@ from typing import Any
 from artifacts.bundle import Bundle
 from artifacts.errors import UsageError
 from artifacts.report import DecodeCost
-from artifacts.schedule import Decode
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
+from compiler.inspect_schedule import schedule_rows
 
 SHOWN_TENSORS = 20
 
@@ -47,25 +47,7 @@ def _bundle(path: Path) -> Inspection:
     sections = []
     for name, model in manifest.models.items():
         rows = _signature_rows(model.signature)
-        schedule = model.schedule
-        rows.append(["schedule", schedule.kind, ""])
-        if isinstance(schedule, Decode):
-            generation = schedule.generation
-            rows += [
-                [
-                    "decode",
-                    f"{schedule.state}, loop by {schedule.control.kind}",
-                    f"{schedule.tokens} -> {schedule.logits}",
-                ],
-                [
-                    "tokens",
-                    f"start {generation.start}, end {list(generation.eos)}, pad {generation.pad}",
-                    f"at most {generation.max_new_tokens}",
-                ],
-            ]
-            rows += [
-                ["slot", f"{slot.output} -> {slot.input}", f"{slot.init}, axis {slot.axis}"] for slot in schedule.slots
-            ]
+        rows += schedule_rows(model)
         rows.append(["source", model.source, ""])
         sections.append(Section(f"Model {name}", ["", "", ""], rows))
     engines = [

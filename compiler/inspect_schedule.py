@@ -1,0 +1,39 @@
+"""How a model of a bundle is called, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from artifacts.manifest import ModelEntry
+from artifacts.schedule import Control, Decode, Generation, Partitioned
+
+
+def schedule_rows(model: ModelEntry) -> Iterator[list[str]]:
+    """Rows of three columns: what a step carries and who loops, the rules for tokens, the slots, the engines."""
+    schedule = model.schedule
+    yield ["schedule", schedule.kind, ""]
+    if isinstance(schedule, Decode):
+        ports = f"{schedule.tokens} -> {schedule.logits}"
+        yield ["decode", f"{schedule.state}, loop by {_control(schedule.control)}", ports]
+        yield from _generation_rows(schedule.generation)
+        for slot in schedule.slots:
+            yield ["slot", f"{slot.output} -> {slot.input}", f"{slot.init}, axis {slot.axis}"]
+    for function, engines in model.functions.items():
+        yield ["calls", function, f"in {', '.join(engines)}"]
+
+
+def _control(control: Control) -> str:
+    if isinstance(control, Partitioned):
+        return f"{control.kind}, ends at {', '.join(map(str, control.boundaries))}"
+    return control.kind
+
+
+def _generation_rows(rules: Generation) -> Iterator[list[str]]:
+    tokens = f"start {rules.start}, end {list(rules.eos)}, pad {rules.pad}"
+    yield ["tokens", tokens, f"at most {rules.max_new_tokens}"]
+    forced = {"first": rules.forced_first, "last": rules.forced_last}
+    for where, token in forced.items():
+        if token is not None:
+            yield ["forced", f"{where} token {token}", ""]
+    if rules.suppressed:
+        yield ["suppressed", ", ".join(map(str, rules.suppressed)), ""]

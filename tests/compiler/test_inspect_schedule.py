@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from artifacts.manifest import ModelEntry
+from artifacts.schedule import Decode, Generation, Partitioned, Single
+from artifacts.spec import Signature
+from compiler.inspect_schedule import schedule_rows
+from tests.support.decoders import decoder
+
+NOTHING = Signature(inputs=(), outputs=())
+
+
+def test_a_decode_in_partitions() -> None:
+    rules = Generation(start=1, eos=(2, 5), pad=0, max_new_tokens=9, forced_first=7, suppressed=(3, 4))
+    growing = decoder("growing", rules).schedule
+    assert isinstance(growing, Decode)
+    schedule = growing.model_copy(update={"control": Partitioned(boundaries=(4, 9))})
+    functions = {"encoder": ("enc",), "step": ("until-4", "until-9")}
+    entry = ModelEntry(source="0" * 64, signature=NOTHING, schedule=schedule, functions=functions)
+    assert list(schedule_rows(entry)) == [
+        ["schedule", "decode", ""],
+        ["decode", "cached, loop by partitioned, ends at 4, 9", "tokens -> logits"],
+        ["tokens", "start 1, end [2, 5], pad 0", "at most 9"],
+        ["forced", "first token 7", ""],
+        ["suppressed", "3, 4", ""],
+        ["slot", "present -> past", "empty, axis 1"],
+        ["calls", "encoder", "in enc"],
+        ["calls", "step", "in until-4, until-9"],
+    ]
+
+
+def test_a_model_that_is_called_once() -> None:
+    entry = ModelEntry(
+        source="0" * 64, signature=NOTHING, schedule=Single(function="main"), functions={"main": ("main",)}
+    )
+    assert list(schedule_rows(entry)) == [["schedule", "single", ""], ["calls", "main", "in main"]]

@@ -20,11 +20,23 @@ Count = Annotated[int, Field(ge=1)]
 Axis = Annotated[int, Field(ge=0)]
 
 
+class Beams(Noun):
+    """Beam search instead of the likeliest token: how many beams, and which of their sequences is best.
+
+    A sequence's score is sum(log p) / length ** length_penalty. `early_stopping` says when to stop looking for a
+    better one: as soon as `width` have ended (true), when none is likely (false), when there can be none ("never").
+    """
+
+    width: Annotated[int, Field(ge=2)]
+    length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    early_stopping: bool | Literal["never"] = False
+
+
 class Generation(Noun):
-    """Which tokens start, end and fill a sequence, and how many may be generated.
+    """Which tokens start, end and fill a sequence, how many may be generated, and how they are chosen.
 
     `start` is the decoder's start token, which is not always a model's bos. `max_new_tokens` counts generated
-    tokens: the start token is not one of them, the end token is.
+    tokens: the start token is not one of them, the end token is. Without `beams` the choice is greedy.
     """
 
     start: Token
@@ -34,6 +46,14 @@ class Generation(Noun):
     forced_first: Token | None = None
     forced_last: Token | None = None
     suppressed: tuple[Token, ...] = ()
+    beams: Beams | None = None
+
+    def with_beams(self, beams: Beams | int) -> Generation:
+        """The same with other beams; a number changes the width and nothing else, and 1 is greedy."""
+        if isinstance(beams, int):
+            fields = {} if self.beams is None else self.beams.model_dump()
+            return self.model_copy(update={"beams": Beams(**{**fields, "width": beams}) if beams > 1 else None})
+        return self.model_copy(update={"beams": beams})
 
 
 class CacheSlot(Noun):

@@ -65,7 +65,7 @@ def _decode(bundle: Bundle, name: str, schedule: Decode, sample: Sample) -> Arra
     limit = sample.decoded["tokens"].shape[1]
     if isinstance(schedule.control, Host):
         bundle = _shortened(bundle, name, schedule, limit)
-    with Session.of(bundle, name) as session:
+    with Session.of(bundle, name, beams=1) as session:  # the sample's tokens were chosen greedily
         results = session.run(_callers(session, sample))
     return {"tokens": results["tokens"][:, :limit], "lengths": np.minimum(results["lengths"], limit)}
 

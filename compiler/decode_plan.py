@@ -57,7 +57,9 @@ def plan_decode(ports: DecoderPorts, generation: Generation, options: CompileOpt
 
     Raises UsageError with everything that does not go together.
     """
-    pair = _pair(options, target)
+    pair = _pair(options, target, generation)
+    if pair[1] != ScheduleName.LOOP:
+        generation = generation.with_beams(1)
     boundaries = _boundaries(options, generation)
     if pair[1] == ScheduleName.PARTITIONED:
         generation = generation.model_copy(update={"max_new_tokens": boundaries[-1]})
@@ -78,6 +80,10 @@ def check_decode_options(options: CompileOptions) -> None:
 
 def _option_problems(options: CompileOptions) -> Iterator[Problem]:
     cuts, longest = options.partitions, options.tokens.max_new_tokens
+    if (options.tokens.beams or 1) > 1 and (cuts or options.schedule not in (ScheduleName.AUTO, ScheduleName.LOOP)):
+        name = ScheduleName.PARTITIONED if cuts else options.schedule
+        hint = "use --schedule loop: there the host chooses the tokens"
+        yield Problem("options", f"--beams {options.tokens.beams}", f"does not go with --schedule {name}", hint)
     if not cuts:
         return
     flag = f"--partitions {','.join(map(str, cuts))}"
@@ -109,10 +115,16 @@ _CONTROLS: Mapping[ScheduleName, Control] = {
 }
 
 
-def _pair(options: CompileOptions, target: Target) -> Pair:
-    """The first pair of the target's that the options allow. Raises UsageError if there is none."""
+def _pair(options: CompileOptions, target: Target, generation: Generation) -> Pair:
+    """The first pair of the target's that the options allow. Raises UsageError if there is none.
+
+    Beams are chosen by the host, so `auto` is the loop then. Beams that only a file asks for stand back behind a
+    schedule that is asked for.
+    """
     if options.partitions:
         options = replace(options, schedule=ScheduleName.PARTITIONED)
+    elif options.schedule == ScheduleName.AUTO and generation.beams is not None:
+        options = replace(options, schedule=ScheduleName.LOOP)
     for state, control in target.decodes:
         if options.schedule in (ScheduleName.AUTO, control) and state in _STATES[options.cache]:
             return state, control

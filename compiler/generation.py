@@ -6,16 +6,34 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 from pydantic import JsonValue
 
 from artifacts.errors import UsageError
-from artifacts.schedule import Generation
+from artifacts.schedule import Beams, Generation
 
 CONFIG_FILES = ("generation_config.json", "config.json")
 """Looked up in this order; the keys are those of Hugging Face transformers, and null says nothing."""
 
 DEFAULT_MAX_NEW_TOKENS = 128
+
+
+UNAPPLIED: Mapping[str, JsonValue] = MappingProxyType(
+    {
+        "do_sample": False,
+        "no_repeat_ngram_size": 0,
+        "encoder_no_repeat_ngram_size": 0,
+        "repetition_penalty": 1.0,
+        "min_length": 0,
+        "min_new_tokens": 0,
+        "begin_suppress_tokens": [],
+        "forced_decoder_ids": [],
+        "num_beam_groups": 1,
+    }
+)
+"""Settings that change what transformers generates and that are not applied here, with the value that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,9 @@ class TokenFlags:
     eos: tuple[int, ...] | None = None
     pad: int | None = None
     max_new_tokens: int | None = None
+    beams: int | None = None
+    length_penalty: float | None = None
+    early_stopping: bool | Literal["never"] | None = None
 
 
 def read_generation(model: Path, flags: TokenFlags) -> Generation | None:
@@ -53,8 +74,39 @@ def read_generation(model: Path, flags: TokenFlags) -> Generation | None:
         max_new_tokens=flags.max_new_tokens or longest,
         forced_first=_token(config, "forced_bos_token_id"),
         forced_last=_token(config, "forced_eos_token_id"),
-        suppressed=_tokens(config.get("suppress_tokens")),
+        suppressed=(*_tokens(config.get("suppress_tokens")), *_single_bad_words(config, eos)),
+        beams=_beams(config, flags),
     )
+
+
+def unapplied_settings(model: Path) -> tuple[str, ...]:
+    """What the files beside a model say of generation and Unspool does not do, as `key value`."""
+    config: dict[str, JsonValue] = {}
+    for name in reversed(CONFIG_FILES):
+        config |= {key: value for key, value in _read(model.parent / name).items() if value is not None}
+    return tuple(
+        f"{key} {config[key]}" for key, idle in UNAPPLIED.items() if config.get(key, idle) not in (idle, 0, [])
+    )
+
+
+def _beams(config: Mapping[str, JsonValue], flags: TokenFlags) -> Beams | None:
+    width = flags.beams if flags.beams is not None else _token(config, "num_beams") or 1
+    if width < 2:
+        return None
+    penalty = flags.length_penalty if flags.length_penalty is not None else config.get("length_penalty")
+    early = flags.early_stopping if flags.early_stopping is not None else config.get("early_stopping")
+    return Beams(
+        width=width,
+        length_penalty=float(penalty) if isinstance(penalty, int | float) else 1.0,
+        early_stopping="never" if early == "never" else early is True,
+    )
+
+
+def _single_bad_words(config: Mapping[str, JsonValue], eos: tuple[int, ...]) -> tuple[int, ...]:
+    """Bad words of one token are suppressed tokens; an end token is none of them, whatever the list says."""
+    words = config.get("bad_words_ids")
+    found = [_tokens(word) for word in words if isinstance(word, list)] if isinstance(words, list) else []
+    return tuple(word[0] for word in found if len(word) == 1 and word[0] not in eos)
 
 
 def generation_files(model: Path) -> tuple[Path, ...]:

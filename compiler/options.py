@@ -86,6 +86,8 @@ class CompileOptions:
     partitions: tuple[int, ...] = ()
     cache: CacheMode = CacheMode.AUTO
     tokens: TokenFlags = field(default_factory=TokenFlags)
+    decoder_input: str | None = None
+    logits: str | None = None
     precision: Precision = Precision.AUTO
     min_shapes: Shapes = ()
     opt_shapes: Shapes = ()

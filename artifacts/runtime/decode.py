@@ -1,4 +1,4 @@
-"""Greedy decoding with the loop on the host: an encoder once, then a step per token.
+"""Decoding with the loop on the host: an encoder once, then a step per token, greedily or in beams.
 
 What a step is given depends on the schedule's state: all tokens so far (`recompute`), the same at one fixed
 length (`padded`), or the last token and what the step before left in the slots (`cached`).
@@ -18,7 +18,7 @@ from artifacts.engines import Buffer, EngineRunner
 from artifacts.errors import BundleError, RunError
 from artifacts.runtime.answer import Answer
 from artifacts.runtime.feed import STAGE, Feed, Held, step_problems
-from artifacts.runtime.greedy import Greedy, Tokens
+from artifacts.runtime.selector import Selector, Tokens, selector_for
 from artifacts.schedule import Decode
 from artifacts.spec import Signature
 
@@ -44,16 +44,17 @@ class HostDecoder:
         self.signature = self._feed.signature
 
     def run(self, arrays: Mapping[str, Array]) -> Answer:
-        """Decode greedily from checked inputs.
+        """Decode from checked inputs, greedily or, if the schedule's generation says so, in beams.
 
         Gives `tokens` int64 [batch, n], start token left out, end token kept, rows filled with pad, and
-        `lengths` int64 [batch], end token counted. n is the longest row's length.
+        `lengths` int64 [batch], end token counted; n is the longest row's length. Beams give `scores` as well.
         """
-        request = self._feed.request(arrays)
+        generation = self._schedule.generation
+        request = self._feed.request(arrays, 1 if generation.beams is None else generation.beams.width)
         runners = dict.fromkeys((self._first, self._step))
         fixed = {runner: self._feed.fixed(runner, request) for runner in runners}
         slots = self._feed.first_slots(self._first, fixed[self._first], request)
-        rows = Greedy(self._schedule.generation, request.batch)
+        rows = selector_for(generation, request.batch // request.width)
         while not rows.finished:
             runner = self._first if rows.position == 0 else self._step
             inputs = dict(fixed[runner])
@@ -61,8 +62,13 @@ class HostDecoder:
                 inputs[slot.input] = slots[slot.input].on(runner, runner.signature.input(slot.input))
             inputs |= self._step_inputs(runner, rows, request.batch)
             outputs = runner.run(inputs)
-            slots = {s.input: Held(runner, outputs[s.output]) for s in self._schedule.slots}
             rows.append(self._scores(runner, outputs, rows, request.batch))
+            slots = {
+                slot.input: Held(runner, outputs[slot.output]).in_order(
+                    rows.order, slot.batch_axis, runner.signature.output(slot.output)
+                )
+                for slot in self._schedule.slots
+            }
         return Answer(rows.result(), self._calls(rows.position))
 
     def _calls(self, positions: int) -> dict[str, int]:
@@ -70,7 +76,7 @@ class HostDecoder:
         once = dict.fromkeys(filter(None, (schedule.encoder, schedule.first)), 1)
         return {**once, schedule.step: positions - (schedule.first is not None)}
 
-    def _step_inputs(self, runner: EngineRunner, rows: Greedy, batch: int) -> dict[str, Buffer]:
+    def _step_inputs(self, runner: EngineRunner, rows: Selector, batch: int) -> dict[str, Buffer]:
         spec = runner.signature.input(self._schedule.tokens)
         tokens: Tokens = rows.fed
         if self._schedule.state == "cached":
@@ -92,7 +98,7 @@ class HostDecoder:
         dim = self._step.signature.input(self._schedule.tokens).shape[1]
         return dim if isinstance(dim, int) else self._schedule.generation.max_new_tokens
 
-    def _scores(self, runner: EngineRunner, outputs: Mapping[str, Buffer], rows: Greedy, batch: int) -> Array:
+    def _scores(self, runner: EngineRunner, outputs: Mapping[str, Buffer], rows: Selector, batch: int) -> Array:
         """The scores of the next token, [batch, vocabulary]."""
         name = self._schedule.logits
         logits = runner.download(outputs[name])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from artifacts.decode_inputs import DecodeInputs, RowSource
@@ -33,14 +34,25 @@ class Held:
             return self.buffer
         return runner.upload(spec, self.runner.download(self.buffer))
 
+    def in_order(self, order: npt.NDArray[np.int64] | None, axis: int, spec: TensorSpec) -> Held:
+        """The rows along `axis` that `order` names, in its order; itself if that changes nothing."""
+        if order is None or np.array_equal(order, np.arange(self.buffer.shape[axis])):
+            return self
+        array = np.ascontiguousarray(np.take(self.runner.download(self.buffer), order, axis))
+        return Held(self.runner, self.runner.upload(spec, array))
+
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One request: the caller's arrays, what the encoder made of them, and the number of rows."""
+    """One request: the caller's arrays, what the encoder made of them, and the number of rows.
+
+    With beams every row is there `width` times, side by side, and `batch` counts all of them.
+    """
 
     arrays: Mapping[str, Array]
     encoded: Mapping[str, Held]
     batch: int
+    width: int = 1
 
 
 class Feed:
@@ -51,16 +63,19 @@ class Feed:
         self.inputs = inputs
         self._encoder = encoder
         self._rows = self.inputs.rows
-        self.signature = Signature(
-            inputs=self.inputs.callers,
-            outputs=(
-                TensorSpec(name="tokens", dtype=DType.INT64, shape=("batch", "generated")),
-                TensorSpec(name="lengths", dtype=DType.INT64, shape=("batch",)),
-            ),
+        outputs = (
+            TensorSpec(name="tokens", dtype=DType.INT64, shape=("batch", "generated")),
+            TensorSpec(name="lengths", dtype=DType.INT64, shape=("batch",)),
         )
+        scores = TensorSpec(name="scores", dtype=DType.FLOAT32, shape=("batch",))
+        beams = inputs.schedule.generation.beams is not None
+        self.signature = Signature(inputs=self.inputs.callers, outputs=(*outputs, *([scores] if beams else [])))
 
-    def request(self, arrays: Mapping[str, Array]) -> Request:
-        """Run the encoder, if there is one, on checked inputs."""
+    def request(self, arrays: Mapping[str, Array], width: int = 1) -> Request:
+        """Run the encoder, if there is one, on checked inputs; then every row stands for `width` rows of the steps.
+
+        Raises RunError if the steps take one number of rows only, and that is not what `width` makes of them.
+        """
         encoded: dict[str, Held] = {}
         if self._encoder is not None:
             encoder = self._encoder
@@ -68,7 +83,37 @@ class Feed:
             encoded = {name: Held(encoder, buffer) for name, buffer in encoder.run(inputs).items()}
         rows = self._rows
         batch = int(arrays[rows.name].shape[rows.axis]) if isinstance(rows, RowSource) else rows
-        return Request(arrays, encoded, batch)
+        return Request(arrays, encoded, batch) if width == 1 else self._repeated(arrays, encoded, batch, width)
+
+    def _repeated(self, arrays: Mapping[str, Array], encoded: Mapping[str, Held], batch: int, width: int) -> Request:
+        axes = self._row_axes()
+        if axes is None:
+            message = "takes a fixed number of rows, and beams need more"
+            raise RunError.of(STAGE, self.schedule.step, message, "compile a model whose batch is symbolic")
+        order = np.repeat(np.arange(batch), width)
+        given = {name: np.repeat(array, width, axes[name]) if name in axes else array for name, array in arrays.items()}
+        specs = {spec.name: spec for spec in self.inputs.encoded}
+        made = {
+            name: held.in_order(order, axes[name], specs[name]) if name in axes else held
+            for name, held in encoded.items()
+        }
+        return Request(given, made, batch * width, width)
+
+    def _row_axes(self) -> dict[str, int] | None:
+        """The axis of each of the steps' fixed inputs that counts rows; None if their number is fixed."""
+        signatures = [self.inputs.signatures[step] for step in self.inputs.steps]
+        symbols = {signature.input(self.schedule.tokens).shape[0] for signature in signatures}
+        if any(isinstance(symbol, int) for symbol in symbols):
+            return None
+        axes = {
+            spec.name: axis
+            for step in self.inputs.steps
+            for spec in self.inputs.fixed(step)
+            for axis, dim in enumerate(spec.shape)
+            if dim in symbols
+        }
+        starts = ((slot.init.partition(":"), slot.batch_axis) for slot in self.schedule.slots)
+        return axes | {name: axis for (kind, _, name), axis in starts if kind == "encoder"}
 
     def fixed(self, runner: EngineRunner, request: Request) -> dict[str, Buffer]:
         """The inputs of a runner that are the same at every position: the caller's and the encoder's."""

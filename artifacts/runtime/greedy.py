@@ -32,6 +32,16 @@ class Greedy:
         self._position = 0
 
     @property
+    def width(self) -> int:
+        """Rows per request: one."""
+        return 1
+
+    @property
+    def order(self) -> None:
+        """Every row continues itself."""
+        return None
+
+    @property
     def position(self) -> int:
         """Number of tokens generated so far."""
         return self._position

@@ -18,7 +18,7 @@ from artifacts.runtime.decode import HostDecoder
 from artifacts.runtime.engine_decode import EngineDecoder
 from artifacts.runtime.inputs import checked_inputs
 from artifacts.runtime.partition_decode import PartitionDecoder
-from artifacts.schedule import Engine, Partitioned, Single, Unrolled
+from artifacts.schedule import Beams, Decode, Engine, Host, Partitioned, Schedule, Single, Unrolled
 from artifacts.spec import Signature
 
 Array = npt.NDArray[Any]
@@ -30,11 +30,13 @@ class Session:
     `run` may be called from several threads if the engine's runtime allows that; ONNX Runtime does.
     """
 
-    def __init__(self, model: ModelEntry, runners: Mapping[str, EngineRunner]) -> None:
-        """`runners` holds an open runner for every engine that the model's functions are in."""
+    def __init__(
+        self, model: ModelEntry, runners: Mapping[str, EngineRunner], *, beams: Beams | int | None = None
+    ) -> None:
+        """`runners` holds an open runner for every engine that the model's functions are in; `beams` as in `open`."""
         self._runners = dict(runners)
         self._plan: HostDecoder | EngineDecoder | PartitionDecoder | SingleCall
-        schedule = model.schedule
+        schedule = model.schedule if beams is None else _with_beams(model.schedule, beams)
         first = {function: runners[names[0]] for function, names in model.functions.items()}
         if isinstance(schedule, Single):
             self._plan = SingleCall(schedule, first, model.signature)
@@ -54,24 +56,33 @@ class Session:
         model: str | None = None,
         *,
         threads: int | None = None,
+        beams: Beams | int | None = None,
         verify: bool = True,
     ) -> Session:
         """Open a model of the bundle at `path`; None takes the only model.
 
-        `threads` overrides how many threads the engines use within an operator. `verify` False leaves out the
-        digests of the files. Raises BundleError, RunError (no such model), MissingToolError.
+        `threads` overrides how many threads the engines use within an operator, `beams` how many beams decoding
+        follows (1 is greedy) or all that beam search depends on. `verify` False leaves out the digests of the files.
+        Raises BundleError, RunError (no such model, no beams), MissingToolError.
         """
-        return cls.of(Bundle.open(path, verify=verify), model, threads=threads)
+        return cls.of(Bundle.open(path, verify=verify), model, threads=threads, beams=beams)
 
     @classmethod
-    def of(cls, bundle: Bundle, model: str | None = None, *, threads: int | None = None) -> Session:
+    def of(
+        cls,
+        bundle: Bundle,
+        model: str | None = None,
+        *,
+        threads: int | None = None,
+        beams: Beams | int | None = None,
+    ) -> Session:
         """Open a model of an opened bundle. See `open`."""
         entry = _choose(bundle, model)
         opened: dict[str, EngineRunner] = {}
         try:
             for name in dict.fromkeys(name for f in entry.schedule.functions for name in entry.functions[f]):
                 opened[name] = open_engine(bundle.root, bundle.manifest.engines[name], threads)
-            return cls(entry, opened)
+            return cls(entry, opened, beams=beams)
         except BaseException:
             for runner in opened.values():
                 runner.close()
@@ -81,7 +92,7 @@ class Session:
     def signature(self) -> Signature:
         """What `run` takes and gives, by the source model's names.
 
-        For a decoding schedule: the caller's inputs, and `tokens` and `lengths`.
+        For a decoding schedule: the caller's inputs, and `tokens` and `lengths`; with beams `scores` as well.
         """
         return self._plan.signature
 
@@ -135,6 +146,17 @@ class SingleCall:
         for name in self._dropped:
             del arrays[name]
         return Answer(self._runner.call(arrays), {self._function: 1})
+
+
+def _with_beams(schedule: Schedule, beams: Beams | int) -> Schedule:
+    """The schedule with other beams. Raises RunError if it does not generate, or engines choose the tokens."""
+    if not isinstance(schedule, Decode):
+        message = "is called once and generates nothing"
+        raise RunError.of("session", schedule.function, message, "leave the beams out")
+    if beams != 1 and not isinstance(schedule.control, Host):
+        message = f"chooses tokens inside its engine ({schedule.control.kind}), greedily"
+        raise RunError.of("session", schedule.step, message, "compile with --schedule loop for beams")
+    return schedule.model_copy(update={"generation": schedule.generation.with_beams(beams)})
 
 
 def _choose(bundle: Bundle, model: str | None) -> ModelEntry:

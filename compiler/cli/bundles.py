@@ -27,19 +27,24 @@ def run_command(
     ] = None,
     model: ModelFlag = None,
     threads: ThreadsFlag = None,
+    beams: Annotated[int | None, typer.Option(min=1, help="Beams to search with instead of the bundle's.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Run a model of a bundle on inputs from a file.
 
     unspool run build/ocr --inputs images.npz -o tokens.npz
 
-    A decoding model takes the encoder's inputs and gives tokens and lengths, both int64.
+    A decoding model takes the encoder's inputs and gives tokens and lengths, both int64; with beams also scores.
+
+    unspool run build/summarize --inputs texts.npz --beams 4
+
+    Beams need a bundle that was compiled with --schedule loop.
     """
     from artifacts.runtime import Session
     from artifacts.samples import archive_bytes, read_arrays
 
     arrays = read_arrays(inputs)
-    with Session.open(bundle, model, threads=threads) as session:
+    with Session.open(bundle, model, threads=threads, beams=beams) as session:
         started = time.perf_counter()
         results = session.run(arrays)
         seconds = time.perf_counter() - started

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ScheduleFlag = Literal["auto", "single", "loop", "engine-loop", "unrolled", "partitioned"]
 PrecisionFlag = Literal["auto", "fp32", "fp16", "bf16", "int8", "int8-weight", "int4-weight", "fp8"]
 CacheFlag = Literal["auto", "on", "off", "padded"]
+EarlyFlag = Literal["true", "false", "never"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 
 _NAME = re.compile(r"^(?P<name>[A-Za-z0-9_][A-Za-z0-9_.+-]*)=(?P<path>.+)$")
@@ -70,6 +71,11 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     bos: Annotated[int | None, _decoding(min=0, help="The decoder's start token.")] = None,
     eos: Annotated[list[int] | None, _decoding(min=0, help="An end token; may be given several times.")] = None,
     pad: Annotated[int | None, _decoding(min=0, help="The token that fills ended rows.")] = None,
+    beams: Annotated[int | None, _decoding(min=1, help="Beams to search with; 1 is greedy.")] = None,
+    length_penalty: Annotated[float | None, _decoding(help="Of beams: above 0 favours length.")] = None,
+    early_stopping: Annotated[EarlyFlag | None, _decoding(help="Of beams: when to look no further.")] = None,
+    decoder_input: Annotated[str | None, _decoding(metavar="NAME", help="The decoder's input of tokens.")] = None,
+    logits: Annotated[str | None, _decoding(metavar="NAME", help="The output that scores the next token.")] = None,
     min_shapes: Annotated[str, _shaping(metavar="ids:1x16,mask:1x16", help="Smallest input sizes.")] = "",
     opt_shapes: Annotated[str, _shaping(metavar="ids:8x64,...", help="Usual input sizes.")] = "",
     max_shapes: Annotated[str, _shaping(metavar="ids:32x512,...", help="Largest input sizes.")] = "",
@@ -95,6 +101,10 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     unspool compile --part encoder=encoder.onnx --part decoder=decoder.onnx -o build/model
 
+    unspool compile ocr.onnx --bos 1 --eos 2 --partitions 25,50,75 -o build/ocr
+
+    unspool compile summarize.onnx --schedule loop --beams 4 --length-penalty 2 -o build/summarize
+
     Compiling again onto the same bundle does nothing if nothing changed.
 
     In make, name BUNDLE/manifest.json as the target.
@@ -110,7 +120,11 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         schedule=ScheduleName(schedule),
         partitions=_partitions(partitions),
         cache=CacheMode(cache),
-        tokens=TokenFlags(bos, tuple(eos) if eos else None, pad, max_length),
+        tokens=TokenFlags(
+            bos, tuple(eos) if eos else None, pad, max_length, beams, length_penalty, early_stopping_of(early_stopping)
+        ),
+        decoder_input=decoder_input,
+        logits=logits,
         precision=Precision(precision),
         min_shapes=parse_shapes(min_shapes, "--min-shapes"),
         opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"),
@@ -205,6 +219,11 @@ def _model_files(models: list[str], parts: list[str]) -> list[ModelFile]:
         hint = "name a file, a folder, or parts with --part"
         raise UsageError.of("options", "MODEL.onnx", "is missing: there is nothing to compile", hint)
     return [*map(model_file, models), *([model_of_parts("model", parts)] if parts else [])]
+
+
+def early_stopping_of(flag: EarlyFlag | None) -> bool | Literal["never"] | None:
+    """The value that a flag stands for."""
+    return flag if flag is None or flag == "never" else flag == "true"
 
 
 def _partitions(text: str | None) -> tuple[int, ...]:

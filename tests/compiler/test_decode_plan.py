@@ -7,7 +7,7 @@ import pytest
 
 from artifacts.dtype import DType
 from artifacts.errors import UsageError
-from artifacts.schedule import Decode, Engine, Generation, Partitioned, State
+from artifacts.schedule import Beams, Decode, Engine, Generation, Host, Partitioned, State
 from artifacts.spec import Signature
 from compiler.decode_plan import DecodePlan, check_decode_options, choose_schedule, plan_decode
 from compiler.decoders import DecoderPorts
@@ -190,3 +190,28 @@ def test_a_schedule_without_start_and_end_tokens() -> None:
     assert "not known" in problem.message
     assert "--bos and --eos" in problem.hint
     assert "generation_config.json" in problem.hint
+
+
+BEAMS = GENERATION.model_copy(update={"beams": Beams(width=4)})
+
+
+def test_beams_are_looped_over_by_the_host() -> None:
+    found = plan(generation=BEAMS)
+    assert (found.control, found.generation) == (Host(), BEAMS)
+
+
+def test_beams_that_only_a_file_asks_for_stand_back_behind_a_schedule() -> None:
+    found = plan(ScheduleName.ENGINE_LOOP, generation=BEAMS)
+    assert (found.control, found.generation) == (Engine(), GENERATION)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "partitions", "name"),
+    [(ScheduleName.ENGINE_LOOP, (), "engine-loop"), (ScheduleName.AUTO, (25, 75), "partitioned")],
+)
+def test_beams_that_a_flag_asks_for_need_the_loop(
+    schedule: ScheduleName, partitions: tuple[int, ...], name: str
+) -> None:
+    options = CompileOptions(schedule=schedule, partitions=partitions, tokens=TokenFlags(beams=4))
+    with pytest.raises(UsageError, match=f"--beams 4: does not go with --schedule {name}"):
+        check_decode_options(options)

@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from artifacts.errors import UsageError
-from artifacts.schedule import Generation
-from compiler.generation import DEFAULT_MAX_NEW_TOKENS, TokenFlags, generation_files, read_generation
+from artifacts.schedule import Beams, Generation
+from compiler.generation import (
+    DEFAULT_MAX_NEW_TOKENS,
+    TokenFlags,
+    generation_files,
+    read_generation,
+    unapplied_settings,
+)
 
 NONE = TokenFlags()
 
@@ -134,3 +140,45 @@ def test_the_files_that_count_are_those_that_exist(model: Path) -> None:
     (model.parent / "tokenizer_config.json").write_text("{}")
     names = [path.name for path in generation_files(model)]
     assert names == ["generation_config.json", "config.json"]
+
+
+BEAMS = {"num_beams": 4, "length_penalty": 2, "early_stopping": True}
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "beams"),
+    [
+        ({}, NONE, None),
+        ({"num_beams": 1, "length_penalty": 2.0}, NONE, None),
+        ({"num_beams": 4}, NONE, Beams(width=4)),
+        (BEAMS, NONE, Beams(width=4, length_penalty=2.0, early_stopping=True)),
+        ({**BEAMS, "early_stopping": "never"}, NONE, Beams(width=4, length_penalty=2.0, early_stopping="never")),
+        ({**BEAMS, "early_stopping": None}, NONE, Beams(width=4, length_penalty=2.0)),
+        (BEAMS, TokenFlags(beams=1), None),
+        (BEAMS, TokenFlags(beams=3), Beams(width=3, length_penalty=2.0, early_stopping=True)),
+        (
+            BEAMS,
+            TokenFlags(length_penalty=0.5, early_stopping=False),
+            Beams(width=4, length_penalty=0.5, early_stopping=False),
+        ),
+        ({}, TokenFlags(beams=2, early_stopping="never"), Beams(width=2, early_stopping="never")),
+    ],
+)
+def test_beams_are_asked_for_by_flags_or_files(
+    model: Path, content: dict[str, object], flags: TokenFlags, beams: Beams | None
+) -> None:
+    write(model, bos_token_id=1, eos_token_id=2, **content)
+    assert read(model, flags).beams == beams
+
+
+def test_bad_words_of_one_token_are_suppressed_and_an_end_token_never(model: Path) -> None:
+    write(model, bos_token_id=1, eos_token_id=2, suppress_tokens=[9], bad_words_ids=[[5], [6, 7], [2]])
+    assert read(model).suppressed == (9, 5)
+
+
+def test_settings_that_are_not_applied_are_named(model: Path) -> None:
+    assert unapplied_settings(model) == ()
+    write(model, "config.json", no_repeat_ngram_size=3, min_length=0, repetition_penalty=1.0, num_beams=4)
+    assert unapplied_settings(model) == ("no_repeat_ngram_size 3",)
+    write(model, no_repeat_ngram_size=0, begin_suppress_tokens=[220], do_sample=True)
+    assert unapplied_settings(model) == ("do_sample True", "begin_suppress_tokens [220]")

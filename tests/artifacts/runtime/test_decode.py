@@ -16,8 +16,9 @@ from artifacts.dtype import DType
 from artifacts.engines import EngineRunner, open_engine
 from artifacts.errors import BundleError, RunError
 from artifacts.runtime import Session
+from artifacts.runtime.beam import BeamSearch
 from artifacts.runtime.decode import HostDecoder
-from artifacts.schedule import CacheSlot, Decode
+from artifacts.schedule import Beams, CacheSlot, Decode, Engine, Single
 from artifacts.spec import Signature
 from tests.support import bundles, decoders
 from tests.support.bundles import Graph, Model, spec
@@ -276,3 +277,56 @@ def test_buffers_stay_where_they_are_unless_kinds_differ(decoder_bundle: Bundle)
         assert step.uploads.count("memory") == (0 if wrap_encoder else 1)
         assert step.uploads.count("past") == 0
         assert step.uploads.count("tokens") == tokens.shape[1]
+
+
+BEAMS = Beams(width=3, length_penalty=1.5, early_stopping=True)
+
+
+def searched(x: Array, beams: Beams) -> dict[str, Array]:
+    """Beams over scores that are computed from whole prefixes: no row order, no slots."""
+    rows = BeamSearch(GENERATION, beams, len(x))
+    memory = np.repeat(x @ decoders.ENCODE, beams.width, axis=0)
+    while not rows.finished:
+        fed = rows.fed
+        state = (decoders.EMBED[fed] + decoders.PLACE[: fed.shape[1]]).sum(axis=1)
+        rows.append(state @ decoders.HEAD + memory)
+    return rows.result()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_beams_follow_their_slots(decoder_bundle: Bundle, form: Form) -> None:
+    x = inputs(5, seed=3)
+    expected = searched(x, BEAMS)
+    assert expected["tokens"].tolist() != greedy(x)[0].tolist()
+    with Session.of(decoder_bundle, form, beams=BEAMS) as session:
+        assert [output.name for output in session.signature.outputs] == ["tokens", "lengths", "scores"]
+        found = session.run({"x": x})
+    np.testing.assert_array_equal(found["tokens"], expected["tokens"])
+    np.testing.assert_array_equal(found["lengths"], expected["lengths"])
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+
+
+def test_a_bundle_may_ask_for_beams_and_a_session_for_others(tmp_path: Path) -> None:
+    x = inputs(4, seed=6)
+    bundles.write(tmp_path / "b", {"m": decoder("growing", GENERATION.with_beams(BEAMS))})
+    for asked, beams in ((None, BEAMS), (5, BEAMS.model_copy(update={"width": 5})), (Beams(width=2), Beams(width=2))):
+        with Session.open(tmp_path / "b", beams=asked) as session:
+            np.testing.assert_array_equal(session.run({"x": x})["tokens"], searched(x, beams)["tokens"])
+    with Session.open(tmp_path / "b", beams=1) as session:
+        found = session.run({"x": x})
+        np.testing.assert_array_equal(found["tokens"], greedy(x)[0])
+        assert sorted(found) == ["lengths", "tokens"]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (counting(control=Engine()), "chooses tokens inside its engine"),
+        (Model(Single(function="step"), counting().signature, counting().functions), "generates nothing"),
+        (counting(batch=2), "fixed number of rows"),
+    ],
+)
+def test_what_cannot_follow_beams_says_so(tmp_path: Path, model: Model, message: str) -> None:
+    bundles.write(tmp_path / "b", {"m": model})
+    with pytest.raises(RunError, match=message), Session.open(tmp_path / "b", beams=2) as session:
+        session.run({})

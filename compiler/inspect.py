@@ -6,14 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifacts.bundle import Bundle
 from artifacts.errors import UsageError
+from artifacts.manifest import MANIFEST_FILE
 from artifacts.report import DecodeCost
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
 from compiler.inspect_schedule import schedule_rows
+from compiler.parts.folder import holds_model, model_at
+
+if TYPE_CHECKING:
+    from passes.onnx_to_torch.source import Source
 
 SHOWN_TENSORS = 20
 
@@ -32,13 +37,20 @@ Inspection = tuple[dict[str, Any], list[Section]]
 
 def inspect(path: Path) -> Inspection:
     """Look into a thing by what it is. Raises UnspoolError if it is none of what can be looked into."""
+    if path.is_dir() and not (path / MANIFEST_FILE).exists() and holds_model(path):
+        return _model(path)
     if path.is_dir():
         return _bundle(path)
     if path.suffix == ".safetensors":
         return _shard(path)
     if path.is_file():
         return _model(path)
-    raise UsageError.of("inspect", str(path), "does not exist", "name a bundle, an ONNX model or a safetensors file")
+    raise UsageError.of(
+        "inspect",
+        str(path),
+        "does not exist",
+        "name a bundle, an ONNX model, a folder of its parts or a safetensors file",
+    )
 
 
 def _bundle(path: Path) -> Inspection:
@@ -115,14 +127,19 @@ def _shard(path: Path) -> Inspection:
 
 
 def _model(path: Path) -> Inspection:
+    from compiler.parts.opening import opened_source
+
+    with opened_source(model_at("model", path)) as source:
+        return _source(path, source)
+
+
+def _source(path: Path, source: Source) -> Inspection:
     import onnx_ir as ir
 
     from passes.onnx_to_torch.convert import source_signature
     from passes.onnx_to_torch.gaps import find_gaps
     from passes.onnx_to_torch.importer import constant_tensors
-    from passes.onnx_to_torch.source import load_source
 
-    source = load_source(path)
     signature = source_signature(source)
     operators = Counter(node.op_type for node in ir.traversal.RecursiveGraphIterator(source.model.graph))
     gaps = find_gaps(source.model)

@@ -36,6 +36,11 @@ def model_at(name: str, path: Path) -> ModelFile:
     return model_in_folder(name, path) if path.is_dir() else ModelFile(name, path)
 
 
+def holds_model(folder: Path) -> bool:
+    """Whether a folder holds a decoder's part, or one model, by a name that is known."""
+    return _first(folder, (*KNOWN_NAMES[Role.DECODER], WHOLE_MODEL)) is not None
+
+
 def model_in_folder(name: str, folder: Path) -> ModelFile:
     """The model whose files lie in a folder: in parts, or `model.onnx`. Raises UsageError if it is neither."""
     found = {role: path for role, names in KNOWN_NAMES.items() if (path := _first(folder, names)) is not None}

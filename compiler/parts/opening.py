@@ -19,7 +19,7 @@ from compiler.parts.folder import Role
 from compiler.parts.joins import STAGE, Joins, plan_joins
 from compiler.parts.reading import ReadModel, read_model
 from passes.onnx_to_torch.convert import source_signature
-from passes.onnx_to_torch.source import LARGEST_MESSAGE, Source, load_message, read_source
+from passes.onnx_to_torch.source import LARGEST_MESSAGE, Source, SourceMessage, load_message, read_source
 
 
 @contextlib.contextmanager
@@ -57,16 +57,22 @@ def _plan(encoder: Source, decoder: Source) -> Joins:
 def _loaded(read: ReadModel, folder: Path) -> Source:
     if read.model.parts is None:
         return load_message(read.messages[Role.DECODER])
-    encoder, decoder = (load_message(read.messages[role]) for role in (Role.ENCODER, Role.DECODER))
-    joins = _plan(encoder, decoder)
-    files = [file.resolve() for source in (encoder, decoder) for file in source.files.values()]
+    messages = [read.messages[role] for role in (Role.ENCODER, Role.DECODER)]
+    files = [file.resolve() for message in messages for file in message.files.values()]
     base = Path(os.path.commonpath([file.parent for file in files]))
-    for source in (encoder, decoder):
-        refer_to_files(source.model, source.path, base)
+    encoder, decoder = (_by_reference(message, base) for message in messages)
+    joins = _plan(encoder, decoder)
     path = folder / decoder.path.name
     folder.mkdir()
     _write(compose(encoder.model, decoder.model, joins), path)
     return replace(load_message(read_source(path, data_folder=base)), digest=read.digest, files=read.files)
+
+
+def _by_reference(message: SourceMessage, base: Path) -> Source:
+    """A part whose weights are in memory no longer than it takes to find their places."""
+    source = load_message(message)
+    refer_to_files(source.model, source.path, base)
+    return source
 
 
 def _write(model: ir.Model, path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from artifacts.bundle import Bundle
 from artifacts.runtime import Session
 from tests.support import parts
 from tests.support.cli import unspool
@@ -56,6 +57,15 @@ def test_a_folder_and_its_parts(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     ]
     other = unspool(capsys, "compile", *by_role, "-o", tmp_path / "other", "--json").document
     assert list(other["models"]) == ["model"]
+    assert _source(out) == _source(tmp_path / "other"), "however the parts are named, it is one model"
+    shown = unspool(capsys, "inspect", folder, "--json").document
+    assert shown["digest"] == _source(out)
+    assert [spec["name"] for spec in shown["signature"]["inputs"]] == [
+        "input_ids",
+        "attention_mask",
+        "decoder_input_ids",
+    ]
+
     assert "up to date" in unspool(capsys, "compile", folder, "-o", out).stdout
     assert unspool(capsys, "verify", out, "--against", folder).status == 0
 
@@ -65,6 +75,11 @@ def test_a_folder_and_its_parts(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     failed = unspool(capsys, "compile", folder, "-o", out, "--force", "--json")
     assert failed.status == 1
     assert failed.document["errors"][0]["subject"] == "decoder_with_past_model.onnx"
+
+
+def _source(bundle: Path) -> str:
+    (entry,) = Bundle.open(bundle).manifest.models.values()
+    return entry.source
 
 
 def test_nothing_to_compile(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from compiler.converters import ModelConverter
 from compiler.decode_plan import DecodePlan, choose_schedule
 from compiler.generation import read_generation
 from compiler.locate import locate_in_function
+from compiler.nan_outputs import nan_notices
 from compiler.options import CompileOptions, ModelFile
 from compiler.parts.with_past import check_with_past
 from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
@@ -76,6 +77,7 @@ def _convert_one(
         sampled = sample(loaded, options, target)
         model = sampled.model
         check_with_past(file, model.samples, tolerances)
+        log.notices += [f"{file.name}: {notice}" for notice in nan_notices(loaded.source, model)]
     with log.stage("convert", f"{file.name} to PyTorch"):
         program, notices = to_program(loaded, model, converter)
         checks = check_program(program, tolerances)

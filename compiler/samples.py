@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from artifacts.canonical import sha256_bytes
+from artifacts.carriers import in_carrier
 from artifacts.errors import Problem, RunError, UsageError
 from artifacts.runtime.inputs import checked_inputs
 from artifacts.samples import Arrays, Sample, read_arrays
@@ -217,7 +219,10 @@ def _draw(spec: TensorSpec, shape: tuple[int, ...], hint: InputHint, number: int
     seed = int(sha256_bytes(f"{spec.name}:{number}".encode())[:8], 16)
     random = np.random.default_rng(seed)
     if spec.dtype.is_float:
-        return random.standard_normal(shape).astype(spec.dtype.numpy)
+        values = random.standard_normal(shape)
+        if spec.dtype.is_native:
+            return values.astype(spec.dtype.numpy)
+        return in_carrier(np.asarray(values, getattr(ml_dtypes, spec.dtype.value)), spec.dtype)
     if hint.equals and not shape:
         return np.asarray(hint.equals[0], spec.dtype.numpy)
     # An integer input that indexes no table is a mask or a flag: zeros and ones, and never a row of zeros alone.

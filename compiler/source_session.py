@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from artifacts.engines.onnxruntime import array_of, lacks_numpy_type, value_of
 from artifacts.errors import RunError
 from artifacts.onnxruntime_module import import_onnxruntime
 
@@ -74,9 +75,14 @@ class SourceSession:
             raise RunError.of("samples", self.path.name, message, hint) from error
 
     def _run(self, session: Any, outputs: list[str], inputs: Arrays) -> list[Any]:
-        wanted = {argument.name for argument in session.get_inputs()}
+        types = {argument.name: argument.type for argument in session.get_inputs()}
+        given = {name: inputs[name] for name in inputs if name in types}
+        low = any(map(lacks_numpy_type, (*types.values(), *(argument.type for argument in session.get_outputs()))))
         try:
-            results: list[Any] = session.run(outputs, {name: inputs[name] for name in inputs if name in wanted})
+            if low:
+                values = {name: value_of(np.ascontiguousarray(array), types[name]) for name, array in given.items()}
+                return [array_of(value) for value in session.run_with_ort_values(outputs, values)]
+            results: list[Any] = session.run(outputs, given)
         except self._errors as error:
             message = f"the source fails on {described(inputs)}: {_first_line(error)}"
             raise RunError.of("samples", self.path.name, message) from error

@@ -112,7 +112,7 @@ class OnnxRuntimeRunner:
         self._signature = entry.signature
         self._outputs = [spec.name for spec in entry.signature.outputs]
         self._declared: dict[str, str] = {arg.name: arg.type for arg in (*session.get_inputs(), *session.get_outputs())}
-        self._has_numpy_types = not any(kind in _ONNX_TYPES for kind in self._declared.values())
+        self._has_numpy_types = not any(map(lacks_numpy_type, self._declared.values()))
         self._failures = _failures()
 
     @property
@@ -126,22 +126,11 @@ class OnnxRuntimeRunner:
 
     def upload(self, spec: TensorSpec, array: Array) -> OrtBuffer:
         """A buffer that shares the memory of a C-contiguous array."""
-        from onnxruntime import OrtValue
-
-        declared = self._declared.get(spec.name, "")
-        if declared in _ONNX_TYPES:
-            value = OrtValue.ortvalue_from_numpy_with_onnx_type(array, _ONNX_TYPES[declared][1])
-        else:
-            value = OrtValue.ortvalue_from_numpy(array)
-        return OrtBuffer(value, spec.dtype)
+        return OrtBuffer(value_of(array, self._declared.get(spec.name, "")), spec.dtype)
 
     def download(self, buffer: Buffer) -> Array:
         """The buffer's memory as an array; a copy where numpy lacks the type."""
-        value = self._value(buffer)
-        if value.data_type() not in _ONNX_TYPES:
-            array: Array = value.numpy()
-            return array
-        return _copied(value, _ONNX_TYPES[value.data_type()][0])
+        return array_of(self._value(buffer))
 
     def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         """Run once; ONNX Runtime allocates the outputs."""
@@ -253,13 +242,31 @@ def _signature_problems(session: Any, entry: EngineEntry) -> list[Problem]:
     return problems
 
 
-def _copied(value: Any, dtype: DType) -> Array:
+def lacks_numpy_type(declared: str) -> bool:
+    """Whether ONNX Runtime's name of a type is one that numpy lacks: its arrays travel in a carrier type."""
+    return declared in _ONNX_TYPES
+
+
+def value_of(array: Array, declared: str) -> Any:
+    """An OrtValue of the declared type that shares the memory of a C-contiguous array."""
+    from onnxruntime import OrtValue
+
+    if lacks_numpy_type(declared):
+        return OrtValue.ortvalue_from_numpy_with_onnx_type(array, _ONNX_TYPES[declared][1])
+    return OrtValue.ortvalue_from_numpy(array)
+
+
+def array_of(value: Any) -> Array:
+    """An OrtValue's memory as an array; a copy where numpy lacks the type."""
     import ctypes
 
+    if not lacks_numpy_type(value.data_type()):
+        array: Array = value.numpy()
+        return array
     shape = tuple(value.shape())
     count = value.tensor_size_in_bytes()
     data = ctypes.string_at(value.data_ptr(), count) if count else b""
-    return np.frombuffer(data, dtype.numpy).reshape(shape)
+    return np.frombuffer(data, _ONNX_TYPES[value.data_type()][0].numpy).reshape(shape)
 
 
 def _failures() -> tuple[type[Exception], ...]:

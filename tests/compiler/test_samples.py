@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, helper
 
+from artifacts.carriers import widened
+from artifacts.dtype import DType
 from artifacts.errors import BundleError, RunError, UsageError
 from artifacts.samples import Sample
 from artifacts.spec import Signature
@@ -268,3 +270,19 @@ class TestGiven:
         path.write_bytes(content)
         with pytest.raises(BundleError, match=r"given\.npz"):
             read_samples(path, signature, runner)
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype"),
+    [(16, DType.BFLOAT16), (17, DType.FLOAT8_E4M3FN), (19, DType.FLOAT8_E5M2)],
+)
+def test_types_that_numpy_lacks_are_drawn_as_numbers(tmp_path: Path, number: int, dtype: DType) -> None:
+    """Not as the integers that carry them: those would be NaN, or 1e38."""
+    port = [helper.make_tensor_value_info(name, number, ["batch", 64]) for name in ("x", "y")]
+    nodes = [helper.make_node("Cast", ["x"], ["wide"], to=1), helper.make_node("Cast", ["wide"], ["y"], to=number)]
+    for sample in drawn(graph_model(nodes, port[:1], port[1:], opset=19), tmp_path):
+        values = widened(sample.inputs["x"], dtype)
+        assert sample.inputs["x"].dtype == dtype.numpy
+        assert 0.5 < values.std() < 2
+        assert abs(values).max() < 8
+        assert np.array_equal(sample.outputs["y"], sample.inputs["x"])

@@ -190,7 +190,7 @@ def _scaled(model: ModelProto, factor: float) -> ModelProto:
 @pytest.mark.parametrize("family", ["bart_tiny", "t5_tiny"])
 def test_exported_parts_answer_as_the_model_that_was_exported(family: str) -> None:
     """By the PyTorch module's own scores; the parts are as Optimum names and divides them."""
-    known = read_arrays(DATA / family / "test_io.npz")
+    known = read_arrays(DATA / family / "parts" / "test_io.npz")
     model = model_in_folder(family, DATA / family / "parts")
     names = [spec.name for spec in signature(model).inputs]
     assert names == ["input_ids", "attention_mask", "decoder_input_ids"]

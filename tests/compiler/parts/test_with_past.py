@@ -53,7 +53,7 @@ def test_a_model_without_a_step_needs_no_check(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["bart_tiny", "t5_tiny"])
 def test_exported_steps_agree_with_the_model_that_was_exported(family: str, tmp_path: Path) -> None:
     """The scores are PyTorch's own; one weight of the step is then changed."""
-    known = read_arrays(DATA / family / "test_io.npz")
+    known = read_arrays(DATA / family / "parts" / "test_io.npz")
     sample = Sample({name: known[name] for name in ("input_ids", "attention_mask", "decoder_input_ids")}, known)
     model = model_in_folder(family, DATA / family / "parts")
     check_with_past(model, [sample], Tolerances())

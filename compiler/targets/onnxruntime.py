@@ -31,6 +31,11 @@ INLINE_BYTES = 256
 UNROLLED_SESSION: Mapping[str, Scalar] = MappingProxyType({"enable_mem_reuse": False})
 """Planning memory reuse is quadratic in the number of nodes: minutes for an unrolled decoder, for nothing."""
 
+PARTITION_SESSION: Mapping[str, Scalar] = MappingProxyType({**UNROLLED_SESSION, "graph_optimization_level": "basic"})
+"""The fusions of the higher levels are looked for in every position, and bring a step nothing: 25 positions of a
+4-layer decoder open in 0.64 s instead of 0.89 s and run as fast. An encoder keeps them, so only partitions do without.
+"""
+
 
 @dataclass(frozen=True)
 class OnnxRuntimeTarget:
@@ -90,7 +95,7 @@ class OnnxRuntimeTarget:
         holders: dict[str, tuple[str, ...]] = {name: (name,) for name in engines}
         parts = emit_partitions(DecodeFunctions.of(inputs, bodies))
         for end, (body, signature) in zip(schedule.control.boundaries, parts, strict=True):
-            engines[f"{model}.until-{end}"] = _engine(body, signature, placement, UNROLLED_SESSION)
+            engines[f"{model}.until-{end}"] = _engine(body, signature, placement, PARTITION_SESSION)
         partitions = tuple(name for name in engines if name not in holders)
         if schedule.first is not None:
             holders[schedule.first] = partitions[:1]

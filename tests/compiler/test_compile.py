@@ -287,3 +287,20 @@ class TestDecoding:
             for row, length, wanted in zip(results["tokens"], results["lengths"], expected, strict=True):
                 assert row[:length].tolist() == wanted, control
                 assert not row[length:].any(), control
+
+    def test_partitions_are_engines_of_one_step(self, toy_file: Path, tmp_path: Path) -> None:
+        tokens = TokenFlags(start=1, eos=(3, 4), pad=0)
+        options = CompileOptions(partitions=(2, 5, 9), tokens=tokens)
+        bundle = compile_bundle([ModelFile("toy", toy_file)], tmp_path / "out", options).bundle
+        model = bundle.manifest.models["toy"]
+        parts = ("toy.until-2", "toy.until-5", "toy.until-9")
+        assert model.functions[model.schedule.functions[-1]] == parts
+        bindings = [bundle.manifest.engines[part].bindings for part in parts]
+        assert {ref.digest for ref in bindings[0].values()} == {ref.digest for ref in bindings[2].values()}
+        lengths = list(map(len, toy_decoding(self.X, 1, (3, 4), 9)))
+        with Session.open(tmp_path / "out") as session:
+            for row, length in enumerate(lengths):
+                answer = session.answer({"x": self.X[row : row + 1]})
+                assert answer.outputs["lengths"].tolist() == [length]
+                assert answer.calls[model.schedule.functions[-1]] == 1 + sum(length > cut for cut in (2, 5))
+        assert len({1 + sum(length > cut for cut in (2, 5)) for length in lengths}) > 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from artifacts.errors import Problem, UsageError
 from artifacts.schedule import Control, Decode, Engine, Generation, Host, Partitioned, State, Unrolled
 from artifacts.spec import Signature
-from compiler.decoders import DecoderPorts, find_decoder
+from compiler.decoders import DecoderPorts, check_special_tokens, find_decoder
 from compiler.options import CacheMode, CompileOptions, ScheduleName
 from compiler.targets.target import Pair, Target
 from passes.onnx_to_torch.input_hints import InputHint
@@ -133,32 +133,72 @@ def _pair(options: CompileOptions, target: Target, generation: Generation) -> Pa
     raise UsageError.of("options", asked, f"target {target.name} cannot do it", f"it can do: {can}")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The plan for a decode, or None for a model that is called once, and what is worth telling about it."""
+
+    plan: DecodePlan | None
+    notices: tuple[str, ...] = ()
+
+
 def choose_schedule(
     signature: Signature,
     hints: Mapping[str, InputHint],
     generation: Generation | None,
     options: CompileOptions,
     target: Target,
-) -> DecodePlan | None:
-    """How the model shall decode, or None if it is called once; `auto` decodes a decoder with known tokens.
+    is_causal: Callable[[DecoderPorts], bool | None],
+) -> Choice:
+    """How the model shall decode, or that it is called once; `auto` decodes an encoder-decoder with known tokens.
 
-    Raises UsageError if what is asked for does not go with the model or the target.
+    `is_causal` asks the source whether it reads tokens from left to right only; it is asked where that is what tells
+    two kinds of model apart. Raises UsageError if what is asked for does not go with the model or the target.
     """
     check_decode_options(options)
-    wanted = options.schedule
-    if wanted == ScheduleName.SINGLE:
-        return None
-    ports = find_decoder(signature, hints)
-    if wanted == ScheduleName.AUTO and not options.partitions and (ports is None or generation is None):
-        return None
+    if options.schedule == ScheduleName.SINGLE:
+        return Choice(None)
+    ports = find_decoder(signature, hints, options, generation)
+    if ports is not None and generation is not None:
+        problem = _not_decodable(ports, is_causal)
+        if problem is None:
+            check_special_tokens(generation, ports, signature, hints)
+            return Choice(plan_decode(ports, generation, options, target))
+        if not _is_asked_for(options):
+            return Choice(None, (f"is called once and does not decode: it {problem}",))
+        raise UsageError.of("options", _asked(options), f"the model {problem}", "use --schedule single")
+    if not _is_asked_for(options):
+        return Choice(None)
     if ports is None:
         raise UsageError.of(
             "options",
-            f"--schedule {wanted}",
+            _asked(options),
             "the model is no decoder: no integer input [batch, t] goes with a float output [batch, t, vocabulary]",
             "use --schedule single",
         )
-    if generation is None:
-        hint = "give --bos and --eos, or put a generation_config.json beside the model"
-        raise UsageError.of("options", f"--schedule {wanted}", "the start and end tokens are not known", hint)
-    return plan_decode(ports, generation, options, target)
+    hint = "give --bos and --eos, or put a generation_config.json beside the model"
+    raise UsageError.of("options", _asked(options), "the start and end tokens are not known", hint)
+
+
+def _not_decodable(ports: DecoderPorts, is_causal: Callable[[DecoderPorts], bool | None]) -> str | None:
+    """Why the model does not decode, as what it does; None if it is an encoder-decoder that does."""
+    if ports.sources and not ports.growing:
+        return None
+    if ports.sources:
+        return f"takes {', '.join(ports.growing)}, which grows with its tokens {ports.tokens!r}: export it without"
+    causal = is_causal(ports)
+    nothing = f"takes nothing that does not grow with its tokens {ports.tokens!r}, so there is nothing to decode from"
+    if causal is None:
+        return nothing
+    if causal:
+        return f"is decoder-only: {nothing}, and its scores do not change when tokens are appended"
+    return f"is encoder-only: {nothing}, and its scores change when tokens are appended"
+
+
+def _is_asked_for(options: CompileOptions) -> bool:
+    """True if an option says that the model has to decode."""
+    named = (*options.partitions, options.decoder_input, options.logits)
+    return options.schedule != ScheduleName.AUTO or any(item is not None for item in named)
+
+
+def _asked(options: CompileOptions) -> str:
+    return f"--schedule {options.schedule}"

@@ -12,8 +12,10 @@ from artifacts.samples import Sample
 from artifacts.schedule import Decode, Generation, Single
 from artifacts.spec import Signature
 from compiler.build_log import BuildLog
+from compiler.causality import is_causal
 from compiler.converters import ModelConverter
 from compiler.decode_plan import DecodePlan, choose_schedule
+from compiler.decoders import DecoderPorts
 from compiler.generation import read_generation
 from compiler.locate import locate_in_function
 from compiler.nan_outputs import nan_notices
@@ -81,7 +83,7 @@ def _convert_one(
     with log.stage("convert", f"{file.name} to PyTorch"):
         program, notices = to_program(loaded, model, converter)
         checks = check_program(program, tolerances)
-    log.notices += [f"{file.name}: {notice}" for notice in notices]
+    log.notices += [f"{file.name}: {notice}" for notice in (*sampled.notices, *notices)]
     log.record(checks, "convert")
     moved = next((check for check in checks if not check.comparison.passed), None)
     if moved is not None:
@@ -125,6 +127,7 @@ class Sampled:
 
     model: Model
     plan: DecodePlan | None = None
+    notices: tuple[str, ...] = ()
 
 
 def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
@@ -132,11 +135,17 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
 
     The source is not run if the user's samples hold the answers, unless it has to decode.
     """
-    plan = choose_schedule(loaded.signature, loaded.hints, loaded.generation, options, target)
+
+    def causal(ports: DecoderPorts) -> bool | None:
+        runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
+        return is_causal(runner, loaded.signature, loaded.hints, ports)
+
+    choice = choose_schedule(loaded.signature, loaded.hints, loaded.generation, options, target, causal)
+    plan = choice.plan
     schedule = Single(function=loaded.name) if plan is None else plan.whole(loaded.name)
     answered = None if options.samples is None else answered_samples(options.samples, loaded.signature)
     if answered is not None and not isinstance(schedule, Decode):
-        return Sampled(Model(loaded.signature, schedule, loaded.source.digest, answered))
+        return Sampled(Model(loaded.signature, schedule, loaded.source.digest, answered), None, choice.notices)
     runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
     if answered is not None:
         samples = answered
@@ -147,7 +156,7 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
         samples = draw_samples(loaded.signature, loaded.hints, runner, ranges)
     if isinstance(schedule, Decode):
         samples = tuple(_with_tokens(found, runner, schedule) for found in samples)
-    return Sampled(Model(loaded.signature, schedule, loaded.source.digest, samples), plan)
+    return Sampled(Model(loaded.signature, schedule, loaded.source.digest, samples), plan, choice.notices)
 
 
 def _with_tokens(found: Sample, runner: SourceRunner, schedule: Decode) -> Sample:

@@ -9,7 +9,7 @@ from artifacts.dtype import DType
 from artifacts.errors import UsageError
 from artifacts.schedule import Beams, Decode, Engine, Generation, Host, Partitioned, State
 from artifacts.spec import Signature
-from compiler.decode_plan import DecodePlan, check_decode_options, choose_schedule, plan_decode
+from compiler.decode_plan import Choice, DecodePlan, check_decode_options, choose_schedule, plan_decode
 from compiler.decoders import DecoderPorts
 from compiler.generation import TokenFlags
 from compiler.options import CacheMode, CompileOptions, ScheduleName
@@ -150,26 +150,48 @@ def choose(
     generation: Generation | None = GENERATION,
     schedule: ScheduleName = ScheduleName.AUTO,
     partitions: tuple[int, ...] = (),
-) -> DecodePlan | None:
+    causal: bool | None = None,
+) -> Choice:
     options = CompileOptions(schedule=schedule, partitions=partitions)
-    return choose_schedule(signature, {}, generation, options, Versatile())
+    return choose_schedule(signature, {}, generation, options, Versatile(), lambda _: causal)
 
 
 @pytest.mark.parametrize(("signature", "generation"), [(BERT, GENERATION), (OCR, None)])
 def test_auto_keeps_the_graph_without_a_decoder_or_its_tokens(
     signature: Signature, generation: Generation | None
 ) -> None:
-    assert choose(signature, generation) is None
+    assert choose(signature, generation) == Choice(None)
 
 
 def test_single_keeps_the_graph_of_a_decoder() -> None:
-    assert choose(schedule=ScheduleName.SINGLE) is None
+    assert choose(schedule=ScheduleName.SINGLE) == Choice(None)
 
 
 def test_a_decoder_with_known_tokens_decodes() -> None:
-    found = choose()
+    found = choose().plan
     assert found is not None
-    assert found.ports == PORTS
+    assert found.ports == DecoderPorts("decoder_input_ids", "logits", ("image",))
+
+
+ROBERTA = Signature(
+    inputs=(spec("ids", DType.INT64, "batch", "t"), spec("mask", DType.INT64, "batch", "t")),
+    outputs=(spec("logits", DType.FLOAT32, "batch", "t", 39),),
+)
+
+
+@pytest.mark.parametrize(
+    ("causal", "kind"), [(True, "is decoder-only"), (False, "is encoder-only"), (None, "nothing to decode from")]
+)
+def test_a_model_of_tokens_alone_is_told_for_what_it_is(causal: bool | None, kind: str) -> None:
+    (notice,) = choose(ROBERTA, causal=causal).notices
+    assert kind in notice
+    with pytest.raises(UsageError, match=kind):
+        choose(ROBERTA, causal=causal, schedule=ScheduleName.LOOP)
+
+
+def test_tokens_beyond_the_vocabulary_are_refused() -> None:
+    with pytest.raises(UsageError, match="end token 39"):
+        choose(generation=GENERATION.model_copy(update={"eos": (39,)}))
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 
 from artifacts.dtype import DType
+from artifacts.errors import UsageError
+from artifacts.schedule import Generation
 from artifacts.spec import Signature, TensorSpec
-from compiler.decoders import DecoderPorts, find_decoder
+from compiler.decoders import DecoderPorts, check_special_tokens, find_decoder
+from compiler.options import CompileOptions
 from passes.onnx_to_torch.input_hints import InputHint
 from tests.support.bundles import spec
 
@@ -36,14 +39,18 @@ MASKED_DECODER = Signature(
     ("signature", "hints", "ports"),
     [
         (BERT, {"input_ids": InputHint(table=100)}, None),
-        (OCR, {}, DecoderPorts("decoder_input_ids", "logits")),
-        (BART, {"input_ids": InputHint(table=200)}, DecoderPorts("decoder_input_ids", "logits")),
-        (MASKED_DECODER, {"ids": InputHint(table=50)}, DecoderPorts("ids", "logits")),
-        (MASKED_DECODER, {}, DecoderPorts("mask", "logits")),
+        (OCR, {}, DecoderPorts("decoder_input_ids", "logits", ("image",))),
+        (
+            BART,
+            {"input_ids": InputHint(table=200)},
+            DecoderPorts("decoder_input_ids", "logits", ("input_ids", "attention_mask")),
+        ),
+        (MASKED_DECODER, {"ids": InputHint(table=50)}, DecoderPorts("ids", "logits", (), ("mask",))),
+        (MASKED_DECODER, {}, DecoderPorts("mask", "logits", (), ("ids",))),
     ],
 )
 def test_the_ports_of_a_decoder(signature: Signature, hints: dict[str, InputHint], ports: DecoderPorts | None) -> None:
-    assert find_decoder(signature, hints) == ports
+    assert find_decoder(signature, hints, CompileOptions(), None) == ports
 
 
 @pytest.mark.parametrize(
@@ -61,4 +68,52 @@ def test_the_ports_of_a_decoder(signature: Signature, hints: dict[str, InputHint
     ],
 )
 def test_what_is_not_a_decoder(tokens: TensorSpec, logits: TensorSpec) -> None:
-    assert find_decoder(Signature(inputs=(tokens,), outputs=(logits,)), {}) is None
+    assert find_decoder(Signature(inputs=(tokens,), outputs=(logits,)), {}, CompileOptions(), None) is None
+
+
+SEVERAL = Signature(
+    inputs=(
+        spec("image", FLOAT, "batch", 3),
+        spec("types", INT, "batch", "t"),
+        spec("ids", INT, "batch", "t"),
+    ),
+    outputs=(spec("logits", FLOAT, "batch", "t", 50), spec("hidden", FLOAT, "batch", "t", 64)),
+)
+HINTS = {"types": InputHint(table=2), "ids": InputHint(table=50)}
+GENERATION = Generation(start=1, eos=(2,), pad=0, max_new_tokens=9)
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens", "logits"),
+    [
+        (CompileOptions(), "ids", "logits"),
+        (CompileOptions(logits="hidden"), "ids", "hidden"),
+        (CompileOptions(decoder_input="types"), "types", "hidden"),
+    ],
+)
+def test_of_several_the_tokens_have_the_largest_table_and_the_scores_its_width(
+    options: CompileOptions, tokens: str, logits: str
+) -> None:
+    found = find_decoder(SEVERAL, HINTS, options, None)
+    assert found is not None
+    assert (found.tokens, found.logits) == (tokens, logits)
+
+
+def test_the_scores_have_room_for_the_special_tokens() -> None:
+    found = find_decoder(SEVERAL, HINTS, CompileOptions(), GENERATION.model_copy(update={"eos": (55,)}))
+    assert found is not None
+    assert found.logits == "hidden"
+
+
+def test_names_that_there_are_not_are_told_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_decoder(SEVERAL, HINTS, CompileOptions(decoder_input="tokens", logits="scores"), None)
+    assert [problem.subject for problem in caught.value.problems] == ["--decoder-input tokens", "--logits scores"]
+
+
+def test_special_tokens_beyond_the_vocabulary_are_told_at_once() -> None:
+    rules = GENERATION.model_copy(update={"eos": (2, 50), "forced_first": 70, "suppressed": (49, 51)})
+    with pytest.raises(UsageError) as caught:
+        check_special_tokens(rules, DecoderPorts("ids", "logits"), SEVERAL, {})
+    found = [problem.subject for problem in caught.value.problems]
+    assert found == ["forced first token 70", "end (1) token 50", "suppressed (1) token 51"]

@@ -10,6 +10,7 @@ from onnx import helper
 from artifacts.runtime import Session
 from compiler.compile import compile_bundle
 from compiler.options import CompileOptions, ModelFile
+from tests.fuzz.bundle_mutations import seal
 from tests.support.cli import unspool
 from tests.support.models import Array, BundleCache, floats, graph_model, normal, saved, scale_weights, toy_decoding
 
@@ -217,3 +218,16 @@ class TestInspect:
         found = unspool(capsys, "inspect", tmp_path / "nothing", "--json")
         assert found.status == 2
         assert found.error["message"] == "does not exist"
+
+
+def test_an_engine_that_is_not_text_inside_leaves_stdout_to_the_document(
+    capsys: pytest.CaptureFixture[str], perceptron_copy: Path
+) -> None:
+    """ONNX Runtime would print that it falls back."""
+    engine = perceptron_copy / "engines" / "perceptron.onnx"
+    engine.write_bytes(engine.read_bytes().replace(b"batch", b"b\xbf\xbfch"))
+    seal(perceptron_copy)
+    found = unspool(capsys, "verify", perceptron_copy, "--json")
+    assert found.status == 1
+    assert found.error["stage"] == "engine"
+    assert found.error["subject"] == "engines/perceptron.onnx"

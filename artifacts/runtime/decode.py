@@ -7,6 +7,7 @@ length (`padded`), or the last token and what the step before left in the slots 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,26 @@ from artifacts.runtime.answer import Answer
 from artifacts.runtime.feed import STAGE, Feed, Held, step_problems
 from artifacts.runtime.selector import Selector, Tokens, selector_for
 from artifacts.schedule import Decode
-from artifacts.spec import Signature
+from artifacts.spec import Signature, TensorSpec
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A runner of one position, and the specs of those inputs that differ from position to position."""
+
+    runner: EngineRunner
+    tokens: TensorSpec
+    position: TensorSpec | None
+    slots: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(cls, schedule: Decode, runner: EngineRunner) -> _Step:
+        taken = {spec.name: spec for spec in runner.signature.inputs}
+        position = None if schedule.position is None else taken.get(schedule.position)
+        slots = tuple(taken[slot.input] for slot in schedule.slots if slot.input in taken)
+        return cls(runner, taken[schedule.tokens], position, slots)
 
 
 class HostDecoder:
@@ -34,13 +52,15 @@ class HostDecoder:
         Raises BundleError if functions and schedule do not fit.
         """
         self._schedule = schedule
-        self._step = runners[schedule.step]
-        self._first = self._step if schedule.first is None else runners[schedule.first]
+        last = runners[schedule.step]
+        first = last if schedule.first is None else runners[schedule.first]
         encoder = None if schedule.encoder is None else runners[schedule.encoder]
-        steps = [runner.signature for runner in (self._first, self._step)]
+        steps = [runner.signature for runner in (first, last)]
         BundleError.raise_if(step_problems(schedule, steps, None if encoder is None else encoder.signature))
         signatures = {name: runners[name].signature for name in schedule.functions}
         self._feed = Feed(DecodeInputs(schedule, signatures, source), encoder)
+        self._step = _Step.of(schedule, last)
+        self._first = _Step.of(schedule, first)
         self.signature = self._feed.signature
 
     def run(self, arrays: Mapping[str, Array]) -> Answer:
@@ -51,16 +71,17 @@ class HostDecoder:
         """
         generation = self._schedule.generation
         request = self._feed.request(arrays, 1 if generation.beams is None else generation.beams.width)
-        runners = dict.fromkeys((self._first, self._step))
+        runners = dict.fromkeys((self._first.runner, self._step.runner))
         fixed = {runner: self._feed.fixed(runner, request) for runner in runners}
-        slots = self._feed.first_slots(self._first, fixed[self._first], request)
+        slots = self._feed.first_slots(self._first.runner, fixed[self._first.runner], request)
         rows = selector_for(generation, request.batch // request.width)
         while not rows.finished:
-            runner = self._first if rows.position == 0 else self._step
+            step = self._first if rows.position == 0 else self._step
+            runner = step.runner
             inputs = dict(fixed[runner])
-            for slot in self._feed.slots_of(runner):
-                inputs[slot.input] = slots[slot.input].on(runner, runner.signature.input(slot.input))
-            inputs |= self._step_inputs(runner, rows, request.batch)
+            for spec in step.slots:
+                inputs[spec.name] = slots[spec.name].on(runner, spec)
+            inputs |= self._step_inputs(step, rows, request.batch)
             outputs = runner.run(inputs)
             rows.append(self._scores(runner, outputs, rows, request.batch))
             slots = {
@@ -76,8 +97,8 @@ class HostDecoder:
         once = dict.fromkeys(filter(None, (schedule.encoder, schedule.first)), 1)
         return {**once, schedule.step: positions - (schedule.first is not None)}
 
-    def _step_inputs(self, runner: EngineRunner, rows: Selector, batch: int) -> dict[str, Buffer]:
-        spec = runner.signature.input(self._schedule.tokens)
+    def _step_inputs(self, step: _Step, rows: Selector, batch: int) -> dict[str, Buffer]:
+        spec = step.tokens
         tokens: Tokens = rows.fed
         if self._schedule.state == "cached":
             tokens = tokens[:, -1:]
@@ -85,17 +106,17 @@ class HostDecoder:
             tokens = np.full((batch, self._padded_length), self._schedule.generation.pad, np.int64)
             tokens[:, : rows.position + 1] = rows.fed
         carrier = (spec.carrier or spec.dtype).numpy
-        inputs = {spec.name: runner.upload(spec, np.array(tokens, carrier, order="C"))}
-        for spec in runner.signature.inputs:
-            if spec.name == self._schedule.position:
-                shape = tuple(batch if isinstance(dim, str) else dim for dim in spec.shape)
-                inputs[spec.name] = runner.upload(spec, np.full(shape, rows.position, spec.dtype.numpy))
+        inputs = {spec.name: step.runner.upload(spec, np.array(tokens, carrier, order="C"))}
+        if step.position is not None:
+            shape = tuple(batch if isinstance(dim, str) else dim for dim in step.position.shape)
+            place = np.full(shape, rows.position, step.position.dtype.numpy)
+            inputs[step.position.name] = step.runner.upload(step.position, place)
         return inputs
 
     @property
     def _padded_length(self) -> int:
         """Length of the padded tokens: the engine's own, else the start token and all but the last token."""
-        dim = self._step.signature.input(self._schedule.tokens).shape[1]
+        dim = self._step.tokens.shape[1]
         return dim if isinstance(dim, int) else self._schedule.generation.max_new_tokens
 
     def _scores(self, runner: EngineRunner, outputs: Mapping[str, Buffer], rows: Selector, batch: int) -> Array:

@@ -201,7 +201,7 @@ def open_engine(root: Path, entry: EngineEntry, threads: int | None) -> OnnxRunt
     # Engines lie in a folder beside the weights; external data is looked up from the bundle's own folder.
     options.add_session_config_entry(_FOLDER_ENTRY, str(root))
     try:
-        # Its fallback tries the same again, and prints to standard output, where a caller may have a document of its own.
+        # Its fallback tries the same again, and prints to standard output, where a caller may have a document.
         session = onnxruntime.InferenceSession(
             str(root / entry.source), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )

@@ -32,7 +32,7 @@ def _summary(scores: Mapping[str, Score]) -> Iterator[str]:
     yield "A test passes as the suite's runner judges it: the same types and shapes, values within the test's tolerance"
     yield "or within two units in the last place of an output's greatest element."
     yield ""
-    yield from _table(
+    yield from table(
         ["", "passed", "wrong", "not run"],
         [[name, *_counts(score)] for name, score in scores.items()],
     )
@@ -42,7 +42,7 @@ def _summary(scores: Mapping[str, Score]) -> Iterator[str]:
     yield "## What does not pass"
     yield ""
     rows = [[f"`{case.name}`", case.outcome, case.reason] for case in ours.cases if case.outcome != "passed"]
-    yield from _table(["test", "outcome", "reason"], rows)
+    yield from table(["test", "outcome", "reason"], rows)
 
 
 def _counts(score: Score) -> list[str]:
@@ -62,7 +62,7 @@ def _table_by(scores: Mapping[str, Score], what: str, place: int) -> Iterator[st
     keys = sorted(totals, key=lambda key: (int(key.split()[-1]), key) if place == 0 else (0, key))
     yield f"## By {what.lower()}"
     yield ""
-    yield from _table(
+    yield from table(
         [what.lower(), "tests", *scores],
         [[key, str(totals[key]), *(str(passed[name, key]) for name in scores)] for key in keys],
     )
@@ -80,7 +80,8 @@ def subject_of(case: TestCase) -> tuple[str, str]:
     return f"{domain or 'ai.onnx'} {opsets[domain]}", f"{domain}.{node.op_type}" if domain else node.op_type
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table in Markdown, line by line, and an empty line."""
     yield f"| {' | '.join(header)} |"
     yield f"|{'---|' * len(header)}"
     yield from (f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)

@@ -1,7 +1,10 @@
-"""The same backend tests, judged the same way, by ONNX Runtime and by ONNX's reference evaluator."""
+"""The same backend tests, judged the same way, by ONNX Runtime, ONNX's reference evaluator and onnx2torch."""
 
 from __future__ import annotations
 
+import concurrent.futures
+import importlib
+import multiprocessing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +54,23 @@ def load_reference(model: onnx.ModelProto) -> Run:
     return run
 
 
+def load_onnx2torch(model: onnx.ModelProto) -> Run:
+    """The model as onnx2torch's module. For a process that nothing else shares: torchvision is stood in for."""
+    import torch
+
+    from compiler.converters.onnx2torch_child import stand_in_for_torchvision
+
+    stand_in_for_torchvision()
+    module: torch.nn.Module = importlib.import_module("onnx2torch").convert(model).eval()
+
+    def run(inputs: Mapping[str, Any]) -> Sequence[Any]:
+        with torch.no_grad():
+            results = module(*(torch.from_numpy(np.array(array)) for array in inputs.values()))
+        return [result.numpy() for result in (results if isinstance(results, list | tuple) else [results])]
+
+    return run
+
+
 def _errors_of_onnxruntime() -> Errors:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -73,7 +93,19 @@ _PLAIN_ERRORS = (
 PEERS: Mapping[str, Peer] = {
     "ONNX Runtime": Peer(load_onnxruntime, _errors_of_onnxruntime),
     "ONNX's reference evaluator": Peer(load_reference, lambda: _PLAIN_ERRORS),
+    "onnx2torch": Peer(load_onnx2torch, lambda: _PLAIN_ERRORS),
 }
+
+
+def measure_peers(kinds: Sequence[str] = KINDS) -> dict[str, Score]:
+    """The scores of all peers, by name, each measured in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as pool:
+        return {name: pool.submit(_measure_named, name, tuple(kinds)).result() for name in PEERS}
+
+
+def _measure_named(name: str, kinds: Sequence[str]) -> Score:
+    return measure_peer(PEERS[name], kinds)
 
 
 def measure_peer(peer: Peer, kinds: Sequence[str] = KINDS) -> Score:

@@ -52,7 +52,7 @@ def ops_command(
     converter: ConverterFlag = "unspool",
     custom_ops: CustomOpsFlag = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="With --coverage: write a table beside ONNX Runtime's score to this file.")
+        Path | None, typer.Option(help="With --coverage: write the score to this file, beside those of others.")
     ] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -68,8 +68,8 @@ def ops_command(
 
     if pipeline and not coverage:
         raise UsageError.of("options", "--pipeline", "goes with --coverage", "write --coverage --pipeline")
-    if markdown is not None and (pipeline or not coverage):
-        raise UsageError.of("options", "--markdown", "goes with --coverage alone", "write --coverage --markdown FILE")
+    if markdown is not None and not coverage:
+        raise UsageError.of("options", "--markdown", "goes with --coverage", "write --coverage --markdown FILE")
     if coverage:
         _coverage(pipeline, workers, json, markdown)
         return
@@ -101,11 +101,18 @@ COMMANDS = (targets_command, ops_command, schema_command)
 
 def _coverage(pipeline: bool, workers: int, json: bool, markdown: Path | None) -> None:
     from compiler.coverage import measure_coverage
-    from compiler.coverage_pipeline import measure_pipeline
+    from compiler.coverage_document import OURS, coverage_markdown
+    from compiler.coverage_peers import measure_peers
+    from compiler.coverage_pipeline import PipelineScore, measure_pipeline
+    from compiler.coverage_pipeline_document import pipeline_markdown
 
     score = measure_pipeline(workers=workers) if pipeline else measure_coverage()
     if markdown is not None:
-        _write_coverage(score, markdown)
+        if isinstance(score, PipelineScore):
+            text = pipeline_markdown(score)
+        else:
+            text = coverage_markdown({OURS: score, **measure_peers()})
+        markdown.write_text(text, encoding="utf-8")
     if json:
         print_json(score.document())
         return
@@ -113,11 +120,3 @@ def _coverage(pipeline: bool, workers: int, json: bool, markdown: Path | None) -
     print_table(
         f"{score.passed} of {score.total} pass, {score.mismatched} are wrong", ["test", "outcome", "reason"], rows
     )
-
-
-def _write_coverage(ours: Score, path: Path) -> None:
-    from compiler.coverage_document import OURS, coverage_markdown
-    from compiler.coverage_peers import PEERS, measure_peer
-
-    scores = {OURS: ours, **{name: measure_peer(peer) for name, peer in PEERS.items()}}
-    path.write_text(coverage_markdown(scores), encoding="utf-8")

@@ -145,7 +145,8 @@ def export_module(
     with warnings.catch_warnings(), torch.no_grad(), torch.fx.traceback.preserve_node_meta():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"copyreg|torch\..*")
         try:
-            return torch.export.export(module, arguments, dynamic_shapes=(dynamic,), strict=False)
+            shapes = (dynamic,) if dynamic else None
+            return torch.export.export(module, arguments, dynamic_shapes=shapes, strict=False)
         except (torch._dynamo.exc.UserError, RuntimeError) as error:
             if isinstance(error.__cause__, SourceError):
                 raise error.__cause__ from error

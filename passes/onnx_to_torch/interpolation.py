@@ -43,19 +43,17 @@ class Sampling:
             case "half_pixel":
                 at = self._shrunk(index + 0.5) - 0.5
             case "pytorch_half_pixel":
-                at = index if _is_one(self.new) else self._shrunk(index + 0.5) - 0.5
+                at = self._unless_one(index, self._shrunk(index + 0.5) - 0.5)
             case "half_pixel_symmetric":
                 # The input's centre goes to the output's, written so that the very centre is exact.
                 from_centre = index + 0.5 - torch.full((), as_int(self.new), dtype=torch.float64) / 2
                 at = self._shrunk(from_centre) + torch.full((), as_int(self.old), dtype=torch.float64) / 2 - 0.5
             case "align_corners":
-                at = index if _is_one(self.new) else index * last / (self._exact_size() - 1)
+                at = self._unless_one(index, index * last / (self._exact_size() - 1))
             case "tf_crop_and_resize":
                 begin, end = self.roi
-                if _is_one(self.new):
-                    at = (index + 0.5 * (begin + end)) * last
-                else:
-                    at = (begin + index * (end - begin) / (self._exact_size() - 1)) * last
+                middle = (index + 0.5 * (begin + end)) * last
+                at = self._unless_one(middle, (begin + index * (end - begin) / (self._exact_size() - 1)) * last)
             case other:
                 raise ValueError(f"coordinate_transformation_mode {other!r}")
         return at
@@ -64,6 +62,12 @@ class Sampling:
         """Which output elements have a position outside the input, bool of shape [new]."""
         positions = self.positions()
         return (positions < 0) | (positions > as_int(self.old) - 1)
+
+    def _unless_one(self, one: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+        """The first for an output of one element, else the second; a size that is a symbol is asked when it runs."""
+        if isinstance(self.new, int):
+            return one if self.new == 1 else more
+        return torch.where(torch.full((), as_int(self.new)) == 1, one, more)
 
     def _shrunk(self, index: torch.Tensor) -> torch.Tensor:
         # Multiply first: 6 * 7 / 14 is 3, 6 / (14 / 7) need not be for every such triple.
@@ -141,7 +145,3 @@ def interpolate(data: torch.Tensor, axis: int, sampling: Sampling, kernel: Kerne
     for term in terms[1:]:
         result = result + term
     return result
-
-
-def _is_one(size: Int) -> bool:
-    return isinstance(size, int) and size == 1

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import onnx
 import pytest
 
 from compiler.coverage import Score, measure_coverage
+from tests.support.suite_record import read_record, require_as_on_record
 
 RECORD = Path(__file__).parents[2] / "golden/backend_suite.json"
 
@@ -22,14 +21,9 @@ def score() -> Score:
 
 
 def test_every_test_ends_as_on_record(score: Score) -> None:
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    assert record["onnx"] == onnx.__version__, "another version of onnx brings other tests: write the record anew"
+    record = read_record(RECORD)
     found = score.document()
-    before = {case["name"]: f"{case['outcome']}: {case['reason']}" for case in record["not_passed"]}
-    now = {case["name"]: f"{case['outcome']}: {case['reason']}" for case in found["not_passed"]}
-    assert {name: now[name] for name in now.keys() - before.keys()} == {}, "regressions"
-    assert sorted(before.keys() - now.keys()) == [], "these pass now: write the record anew"
-    assert now == before
+    require_as_on_record(found["not_passed"], record["not_passed"])
     assert found == {key: record[key] for key in found}
 
 

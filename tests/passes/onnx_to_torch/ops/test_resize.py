@@ -193,3 +193,16 @@ def test_scales_that_the_model_computes_are_refused() -> None:
     arrays = [array for array in inputs if array is not None]
     with pytest.raises(UnsupportedError, match="scales or roi computed by the model"):
         export(importer, arrays, arrays)
+
+
+def test_one_element_has_its_own_position_when_the_size_is_known_late() -> None:
+    """In pytorch_half_pixel an output of one element is the input's first one, not the one in the middle."""
+    data = sample((1, 1, 4, 4))
+    sizes = [np.array([1, 1, 3, new], np.int64) for new in (3, 1)]
+    check_op(
+        "Resize",
+        [data, None, None, sizes[0]],
+        19,
+        attributes={"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
+        symbolic=[data, None, None, sizes[1]],
+    )

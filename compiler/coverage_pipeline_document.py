@@ -19,8 +19,8 @@ def pipeline_markdown(score: PipelineScore) -> str:
     lines = [
         "# Operator coverage through the whole pipeline",
         "",
-        f"ONNX's own backend tests (onnx {found['onnx']}), all {found['total']} that run offline: converted, exported by",
-        "torch.export, transformed, emitted to ONNX and run in ONNX Runtime. Each test's data stands for the samples.",
+        f"ONNX's own backend tests (onnx {found['onnx']}), all {found['total']} that run offline: converted, exported",
+        "by torch.export, transformed, emitted to ONNX and run in ONNX Runtime. A test's data stands for the samples.",
         "Made by `unspool ops --coverage --pipeline --markdown docs/coverage_pipeline.md`.",
         "",
         *table(

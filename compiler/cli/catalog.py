@@ -13,7 +13,7 @@ from compiler.cli.converting import ConverterFlag, CustomOpsFlag
 from compiler.cli.output import JsonFlag, print_json, print_table
 
 if TYPE_CHECKING:
-    from compiler.coverage import Score
+    pass
 
 
 def targets_command(json: JsonFlag = False) -> None:

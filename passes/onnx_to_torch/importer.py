@@ -20,6 +20,7 @@ from passes.onnx_to_torch.branches import Choices, run_either
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.captures import Captures, free_values, tensors_in
 from passes.onnx_to_torch.function_bodies import schema_function
+from passes.onnx_to_torch.settled import is_followed, known_array, settle
 from passes.onnx_to_torch.tensors import dtype_of, to_torch, typed
 from passes.onnx_to_torch.values import KNOWN_LIMIT, Carried, Known, Scalar, Text, Value, to_carrier
 
@@ -139,11 +140,12 @@ class _Scope:
             with torch.fx.traceback.annotate({SOURCE_KEY: self.prefix + label_of(node)}):
                 results = self._run_node(node)
             self.values.update(zip(node.outputs, results, strict=False))
+            self._settle(node)
         return [self.value(output) for output in graph.outputs]
 
     def run_subgraph(self, graph: ir.Graph, inputs: Sequence[Value]) -> list[Value]:
         """Run a branch or a loop body, which sees this scope's names."""
-        inner = replace(self, values=dict(self.values))
+        inner = replace(self, values=dict(self.values), statics=dict(self.statics))
         inner.values.update(zip(graph.inputs, inputs, strict=True))
         return inner.run(graph)
 
@@ -155,7 +157,8 @@ class _Scope:
 
     def _run_branch(self, graph: ir.Graph, captures: Captures, choices: Choices) -> list[Value]:
         with self.importer.inside_branch(captures.weights):
-            return replace(self, values=dict(captures.values), choices=choices).run(graph)
+            statics = dict(self.statics)
+            return replace(self, values=dict(captures.values), statics=statics, choices=choices).run(graph)
 
     def value(self, value: ir.Value | None) -> Value:
         if value is None or value.name == "":
@@ -179,6 +182,26 @@ class _Scope:
             # Exporters write Identity to share one tensor between two names.
             value = producer.inputs[0] if producer.op_type == "Identity" else None
         return None if value is None else self.statics[value]
+
+    def _settle(self, node: ir.Node) -> None:
+        """Follow a computation of fixed sizes through floating point, see settled.py."""
+        if not is_followed(node):
+            return
+        inputs = [self._settled(value) for value in node.inputs]
+        if any(array is None and value is not None for array, value in zip(inputs, node.inputs, strict=True)):
+            return
+        result = settle(node, self._attributes(node), inputs, self.opsets)
+        if result is not None:
+            self.statics[node.outputs[0]] = result
+            if ir.DataType.from_numpy(result.dtype) in _KNOWN_TYPES and result.ndim <= 1:
+                self.values[node.outputs[0]] = Known.from_numpy(result)
+
+    def _settled(self, value: ir.Value | None) -> npt.NDArray[np.generic] | None:
+        if value is None:
+            return None
+        known = known_array(self.values.get(value))
+        large = value.const_value is not None and value.const_value.size > KNOWN_LIMIT
+        return known if known is not None or large else self.static(value)
 
     def constant_of(self, node: ir.Node) -> ir.TensorProtocol:
         """The tensor of a Constant node, which may name an attribute of the enclosing function."""

@@ -62,6 +62,32 @@ def qlinear_concat(call: Call, scale: torch.Tensor, zero_point: torch.Tensor, *p
     return _quantized(torch.cat([_real(*triple) for triple in triples], call.attr_int("axis")), scale, zero_point)
 
 
+@op("QLinearWhere", 1, domain=_DOMAIN)
+def qlinear_where(_: Call, condition: torch.Tensor, *operands: torch.Tensor) -> torch.Tensor:
+    return _of_two(lambda yes, no: torch.where(condition, yes, no), *operands)
+
+
+@op("QGemm", 1, domain=_DOMAIN)
+def quantized_gemm(call: Call, *operands: torch.Tensor | None) -> torch.Tensor:
+    """Matrices a and b, each with scale and zero point, an int32 c in the scale of their product, then the result's.
+
+    b's scale and zero point are scalars, or one for each column. Without a scale of its own the result is float32.
+    """
+    a, a_scale, a_zero_point, b, b_scale, b_zero_point, c, scale, zero_point = (*operands, *[None] * 3)[:9]
+    assert a is not None
+    assert b is not None
+    assert a_scale is not None
+    assert b_scale is not None
+    left, right = _centred(a, a_zero_point), b.to(torch.int32)
+    left = left.t() if call.attr_int("transA", 0) else left
+    right = _centred(right.t() if call.attr_int("transB", 0) else right, b_zero_point)
+    product = torch.matmul(left, right) if c is None else torch.matmul(left, right) + c
+    result = product.to(torch.float32) * (call.attr_float("alpha", 1.0) * a_scale * b_scale)
+    if scale is None:
+        return result
+    return _quantized(result, scale, torch.zeros((), dtype=a.dtype) if zero_point is None else zero_point)
+
+
 @op("DynamicQuantizeMatMul", 1, domain=_DOMAIN)
 def dynamic_quantize_matmul(
     _: Call,
@@ -140,11 +166,13 @@ def _product(
     b_zero_point: torch.Tensor | None,
     bias: torch.Tensor | None,
 ) -> torch.Tensor:
-    left, right = a.to(torch.int32), b.to(torch.int32)
-    left = left if a_zero_point is None else left - a_zero_point.to(torch.int32)
-    right = right if b_zero_point is None else right - b_zero_point.to(torch.int32)
-    result = torch.matmul(left, right).to(torch.float32) * scale
+    result = torch.matmul(_centred(a, a_zero_point), _centred(b, b_zero_point)).to(torch.float32) * scale
     return result if bias is None else result + bias
+
+
+def _centred(data: torch.Tensor, zero_point: torch.Tensor | None) -> torch.Tensor:
+    wide = data.to(torch.int32)
+    return wide if zero_point is None else wide - zero_point.to(torch.int32)
 
 
 def _of_two(function: Callable[..., torch.Tensor], *operands: torch.Tensor) -> torch.Tensor:

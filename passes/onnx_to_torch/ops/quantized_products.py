@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from passes.onnx_to_torch.call import Call
@@ -9,6 +11,9 @@ from passes.onnx_to_torch.convolve import convolve
 from passes.onnx_to_torch.quantized import saturated
 from passes.onnx_to_torch.registry import op
 from passes.torch_dtypes import logical_dtype
+
+_EXACT = 1 << 24
+_NINE_BITS = 255
 
 
 @op("MatMulInteger", 10)
@@ -64,9 +69,28 @@ def _centred(quantized: torch.Tensor, zero_point: torch.Tensor | None) -> torch.
 
 
 def _convolved(call: Call, data: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """In float64, because torch convolves no integers; it holds every sum of products of 9 bits exactly."""
-    result = convolve(call, data.double(), weight.double(), None if bias is None else bias.double())
-    return result.to(torch.int32)
+    """A convolution of int32 of at most 9 bits, in int32.
+
+    Neither torch nor ONNX Runtime convolves them, so it is done in float32, which holds integers up to 2^24 exactly:
+    the weight is cut into digits so small that no sum of products leaves these.
+    """
+    products = math.prod(weight.shape[1:])
+    largest = _EXACT // (_NINE_BITS * products)
+    if largest < 2:
+        call.unsupported(f"{products} products in one sum", "more than float32 adds up exactly")
+    base = 1 << (largest.bit_length() - 1)
+    rest, bound = weight.to(torch.float32), _NINE_BITS
+    digits = []
+    while bound > largest:
+        higher = torch.floor(rest / base)
+        digits.append(rest - higher * base)
+        rest, bound = higher, bound // base + 1
+    # Rounded, because a kernel may take a way through fractions (Winograd's, say).
+    parts = [torch.round(convolve(call, data.to(torch.float32), digit)) for digit in (*digits, rest)]
+    total = parts[0].to(torch.int32)
+    for place, part in enumerate(parts[1:], 1):
+        total = total + part.to(torch.int32) * base**place
+    return total if bias is None else total + bias.to(torch.int32).reshape(-1, *[1] * (data.dim() - 2))
 
 
 def _requantized(

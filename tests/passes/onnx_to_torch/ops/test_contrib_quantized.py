@@ -42,6 +42,38 @@ def test_pools_and_joins(dtype: str) -> None:
     check_contrib("QLinearSoftmax", inputs, axis=-1, opset=13, constants=(1, 2, 3, 4), tolerance=ONE_STEP)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_selection(dtype: str) -> None:
+    condition = sample((2, 4), "bool")
+    a, b, result = (quantized((2, 4), dtype, seed, scale) for seed, scale in enumerate((0.05, 0.03, 0.09)))
+    check_contrib("QLinearWhere", [condition, *a, *b, *result[1:]], tolerance=ONE_STEP)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+@FEW
+@given(seed=st.integers(0, 99), bias=st.booleans(), by_column=st.booleans(), requantized=st.booleans())
+def test_gemm(transposed: int, seed: int, bias: bool, by_column: bool, requantized: bool) -> None:
+    a = quantized((6, 3) if transposed else (3, 6), "uint8", seed)
+    columns = (4,) if by_column else ()
+    b = [
+        sample((4, 6) if transposed else (6, 4), "int8", seed=seed, low=-128, high=127),
+        sample(columns, seed=seed, low=0.01, high=0.1),
+        sample(columns, "int8", seed=seed, low=-9, high=9),
+    ]
+    c = sample((4,), "int32", seed=seed, low=-900, high=900) if bias else None
+    result = [np.array(0.5, np.float32), np.array(120, np.uint8)] if requantized else []
+    inputs: list[Array | None] = [*a, *b, *([c] if bias or requantized else []), *result]
+    check_contrib(
+        "QGemm",
+        inputs,
+        transA=transposed,
+        transB=transposed,
+        alpha=0.75,
+        constants=[i for i in range(1, len(inputs)) if i != 3 and inputs[i] is not None],
+        tolerance=ONE_STEP if requantized else 1e-4,
+    )
+
+
 @pytest.mark.parametrize("by_column", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_products_of_integers_scaled(by_column: bool, bias: bool) -> None:

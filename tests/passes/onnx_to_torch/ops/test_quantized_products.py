@@ -105,3 +105,19 @@ def test_float8_products_are_refused() -> None:
     scale = np.array(1, np.float32)
     with pytest.raises(UnsupportedError, match="float8"):
         run_op("QLinearMatMul", [one, scale, zero, one, scale, zero, scale, zero], 21)
+
+
+@pytest.mark.parametrize("channels", [8, 64, 700])
+def test_convolution_integer_is_exact_for_sums_beyond_what_float32_holds(channels: int) -> None:
+    """Sums of odd products near 255 * 255 * 9 * channels: past 2^24 float32 has no odd numbers."""
+    x = sample((1, channels, 3, 3), "uint8", low=250, high=255)
+    w = sample((2, channels, 3, 3), "uint8", seed=1, low=249, high=255)
+    expected = np.einsum("ncij,ocij->no", x.astype(np.int64), w.astype(np.int64)).reshape(1, 2, 1, 1)
+    (found,) = run_op("ConvInteger", [x, w], 10)
+    np.testing.assert_array_equal(found, expected.astype(np.int32))
+
+
+def test_a_convolution_of_too_many_products_is_refused() -> None:
+    x, w = np.zeros((1, 33_000, 1), np.uint8), np.zeros((1, 33_000, 1), np.int8)
+    with pytest.raises(UnsupportedError, match="33000 products"):
+        run_op("ConvInteger", [x, w], 10)

@@ -81,7 +81,7 @@ def test_the_document_has_every_reason() -> None:
 def test_the_record_explains_every_miss() -> None:
     record = read_record(RECORD)
     assert record["passed"] >= 1300
-    assert record["mismatched"] == 0
+    assert {case["outcome"] for case in record["not_passed"]} <= {"failed", "unsupported"}, "none is wrong"
     misses = record["not_passed"] + record["not_passed_from_source_either"]
     assert record["passed"] + len(misses) == record["total"]
     assert all(case["reason"] for case in misses)

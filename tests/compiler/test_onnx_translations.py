@@ -143,3 +143,16 @@ def test_adaptive_pooling_to_one_element_is_global_pooling(tmp_path: Path) -> No
     inputs = dict(zip("abc", arrays, strict=True))
     engine = check(model, converted(model, inputs, tmp_path), inputs)
     assert len(nodes_of(engine, "GlobalAveragePool")) == 3
+
+
+@pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint32"])
+def test_shifts_stay_unsigned(direction: str, dtype: str, tmp_path: Path) -> None:
+    numbers, places = np.array([3, 200, 255], dtype), np.array([1, 2, 0], dtype)
+    model = node_model("BitShift", [numbers, places], 11, {"direction": direction})
+    model.graph.output[0].type.tensor_type.elem_type = model.graph.input[0].type.tensor_type.elem_type
+    engine = emitted(converted(model, {"x0": numbers, "x1": places}, tmp_path))
+    (found,) = session(engine).run(None, {"x0": numbers, "x1": places})
+    shifted = numbers << places if direction == "LEFT" else numbers >> places
+    assert found.dtype == shifted.dtype
+    np.testing.assert_array_equal(found, shifted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -151,10 +152,15 @@ def matmul_nbits(
 
 
 def _unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """Codes of some bits, uint8 [..., n * 8 / bits], from bytes [..., n]."""
+    """Codes of some bits, float32 [..., n * 8 / bits], from bytes [..., n].
+
+    In floating point, exactly: runtimes have few operators on bytes, and the codes are wanted as floats.
+    """
+    wide = packed.to(torch.float32)
     if bits == 8:
-        return packed
-    parts = [(packed >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
+        return wide
+    above = [torch.floor(wide / (1 << shift)) for shift in range(0, 8, bits)] + [torch.zeros_like(wide)]
+    parts = [low - high * (1 << bits) for low, high in itertools.pairwise(above)]
     return torch.stack(parts, -1).flatten(-2)
 
 

@@ -55,14 +55,16 @@ def test_selection(dtype: str) -> None:
 def test_gemm(transposed: int, seed: int, bias: bool, by_column: bool, requantized: bool) -> None:
     a = quantized((6, 3) if transposed else (3, 6), "uint8", seed)
     columns = (4,) if by_column else ()
-    b = [
+    b = (
         sample((4, 6) if transposed else (6, 4), "int8", seed=seed, low=-128, high=127),
         sample(columns, seed=seed, low=0.01, high=0.1),
         sample(columns, "int8", seed=seed, low=-9, high=9),
-    ]
+    )
     c = sample((4,), "int32", seed=seed, low=-900, high=900) if bias else None
-    result = [np.array(0.5, np.float32), np.array(120, np.uint8)] if requantized else []
-    inputs: list[Array | None] = [*a, *b, *([c] if bias or requantized else []), *result]
+    result: list[Array] = [np.array(0.5, np.float32), np.array(120, np.uint8)] if requantized else []
+    inputs: list[Array | None] = [*a, *b]
+    if bias or requantized:
+        inputs += [c, *result]
     check_contrib(
         "QGemm",
         inputs,

@@ -225,7 +225,7 @@ def test_an_engine_that_is_not_text_inside_leaves_stdout_to_the_document(
 ) -> None:
     """ONNX Runtime would print that it falls back."""
     engine = perceptron_copy / "engines" / "perceptron.onnx"
-    engine.write_bytes(engine.read_bytes().replace(b"batch", b"b\xbf\xbfch"))
+    engine.write_bytes(engine.read_bytes().replace(b"weights/", b"weigh\xbfs/"))
     seal(perceptron_copy)
     found = unspool(capsys, "verify", perceptron_copy, "--json")
     assert found.status == 1

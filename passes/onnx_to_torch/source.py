@@ -113,7 +113,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelFormatError.of(STAGE, str(path), "holds no ONNX graph", hint)
     if not _is_text(proto):
-        raise ModelFormatError.of(STAGE, str(path), "holds names that are not UTF-8", hint)
+        raise ModelFormatError.of(STAGE, str(path), "holds names that are not UTF-8, or have a NUL in them", hint)
     return proto
 
 
@@ -138,12 +138,15 @@ LARGEST_MESSAGE = (1 << 31) - 1
 
 
 def _is_text(message: google.protobuf.message.Message) -> bool:
-    """True if every name in a message is text: protobuf hands out what is not as bytes, without a word."""
+    """True if every name in a message is text: protobuf hands out what is not as bytes, without a word.
+
+    A NUL is none either: files and the names inside an .npz end at it.
+    """
     if isinstance(message, onnx.TensorProto):  # ListFields would make a copy of its data
-        return isinstance(message.name, str) and all(map(_is_text, message.external_data))
+        return isinstance(message.name, str) and "\0" not in message.name and all(map(_is_text, message.external_data))
     for field, value in message.ListFields():
         values = value if hasattr(value, "append") or hasattr(value, "add") else [value]
-        if field.type == field.TYPE_STRING and any(isinstance(item, bytes) for item in values):
+        if field.type == field.TYPE_STRING and any(isinstance(item, bytes) or "\0" in item for item in values):
             return False
         if field.type == field.TYPE_MESSAGE and not all(_is_text(item) for item in values):
             return False

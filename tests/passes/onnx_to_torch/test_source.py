@@ -232,3 +232,12 @@ def test_data_under_another_name_is_another_model(tmp_path: Path) -> None:
     (tmp_path / "v.bin").write_bytes((tmp_path / "w.bin").read_bytes())
     other = saved(tmp_path, with_external_weight("v.bin"), "other.onnx")
     assert load_source(other).digest != load_source(path).digest
+
+
+@pytest.mark.parametrize("old", ["x", "w", "a"])
+def test_a_name_with_a_nul_is_refused(tmp_path: Path, old: str) -> None:
+    """Of an input, a weight or a value inside: the names inside an .npz of samples end at it."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(BYTES.replace(b"\x01" + old.encode(), b"\x01\0"))
+    with pytest.raises(ModelFormatError, match="a NUL in them"):
+        load_source(path)

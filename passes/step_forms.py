@@ -1,0 +1,194 @@
+"""What a step needs of a decoder that sees all tokens so far, worked backwards from the last row of the scores.
+
+A value with axes of time is wanted in one or more *forms*: along each such axis either its last row, or whole. What
+runs along an axis of the result (axis_maps.py) is wanted as the result is. What is contracted or compared along time
+is wanted whole. A value that depends on the tokens and is wanted whole is *kept*: its rows are put in a cache. What
+an operator cannot give by rows is computed whole, from operands that are whole.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import sympy
+import torch
+from torch.fx import Node
+
+from passes.axis_maps import LAST, WHOLE, AxisMap, argument_of, axis_map
+from passes.dependence import Dependence, elements, result_of, views_of
+from passes.dialect.nodes import recurrence
+from passes.graph_builder import expression_of, values_of
+from passes.program import Function
+
+_aten = torch.ops.aten
+
+Form: TypeAlias = tuple[bool, ...]
+"""For each axis of time of a value: True if it is whole, False for its last row."""
+
+_RESHAPES = (_aten.reshape.default, _aten.view.default, _aten.flatten.using_ints, _aten.unflatten.int)
+_RANGES = (_aten.arange.start_step, _aten.arange.start, _aten.arange.default)
+
+
+class NoCacheError(ValueError):
+    """A decoder has no cache; `node` is what stands in the way."""
+
+    def __init__(self, node: Node, reason: str) -> None:
+        super().__init__(reason)
+        self.node = node
+
+
+class StepForms:
+    """The forms in which each node of a decoder is wanted. Raises NoCacheError if one cannot be had."""
+
+    def __init__(self, function: Function, tokens: str, logits: str) -> None:
+        self.dependence = Dependence(function, tokens)
+        self.result = result_of(function, logits)
+        self.wanted: dict[Node, dict[Form, None]] = defaultdict(dict)
+        if not self.axes(self.result):
+            raise NoCacheError(self.result, "has no axis that counts tokens")
+        self.wanted[self.result][self.rows(self.result)] = None
+        for node in reversed(function.graph.nodes):
+            waiting = list(self.wanted.get(node, ()))
+            while waiting:
+                for operand, form in self.operands(node, waiting.pop()):
+                    if form not in self.wanted[operand]:
+                        self.wanted[operand][form] = None
+                        if operand is node:
+                            waiting.append(form)
+
+    def axes(self, node: Node) -> tuple[int, ...]:
+        """The axes of time of a node's value, or of the first if it has several."""
+        found = values_of(node)
+        return self.dependence.time_axes(found[0]) if found else ()
+
+    def rows(self, node: Node) -> Form:
+        """The form with nothing whole."""
+        return (False,) * len(self.axes(node))
+
+    def operands(self, node: Node, form: Form) -> Iterator[tuple[Node, Form]]:
+        """What a form of a node is made of."""
+        if self.is_kept(node, form):
+            yield node, (False,)
+        elif node.op == "placeholder":
+            if any(form) or (form and node is not self.dependence.token_node):
+                raise NoCacheError(node, "is an input for all tokens so far")
+        elif node not in self.dependence.on_time:
+            yield from ((n, ()) for n in node.all_input_nodes if values_of(n))
+        elif node.target is operator.getitem:
+            several = node.all_input_nodes[0]
+            yield several, form or self.rows(several)
+        elif self.is_carried(node):
+            yield from self._operands_of_recurrence(node)
+        else:
+            if len(form) > 1 and all(form) and node in self.dependence.on_tokens:
+                raise NoCacheError(node, "is needed for every pair of tokens")
+            after = dict(zip(self.axes(node), self.direct(node, form), strict=True))
+            for operand, axes in self.map(node).operands.items():
+                yield operand, tuple(_follow(axes[axis], after) for axis in self.axes(operand))
+
+    def _operands_of_recurrence(self, node: Node) -> Iterator[tuple[Node, Form]]:
+        loop = recurrence(node)
+        assert loop is not None
+        yield loop.x, self.rows(loop.x)
+        for operand in node.all_input_nodes:
+            if operand is not loop.x and operand not in loop.initial:
+                yield operand, tuple(True for _ in self.axes(operand))
+
+    def is_carried(self, node: Node) -> bool:
+        """True for a recurrence over the tokens that goes on from its last state."""
+        loop = recurrence(node)
+        return loop is not None and loop.is_causal and self.axes(loop.x) == (0,)
+
+    def is_kept(self, node: Node, form: Form) -> bool:
+        """True for a value that is wanted whole and whose rows are kept for that."""
+        return (
+            form == (True,)
+            and node in self.dependence.on_tokens
+            and isinstance(node.meta["val"], torch.Tensor)
+            and self._gives_rows(node)
+            and self._place(node) is node
+        )
+
+    def _gives_rows(self, node: Node) -> bool:
+        if node.target is operator.getitem:
+            node = node.all_input_nodes[0]
+        return node.op == "placeholder" or self.is_carried(node) or not any(self.direct(node, self.rows(node)))
+
+    def _place(self, node: Node) -> Node:
+        """Of the views that a value is made of, where it is kept: one with an axis for rows and one for tokens.
+
+        The smallest of these, and of those the nearest.
+        """
+        views = [view for view in views_of(node, self.dependence.on_tokens) if self.batch_axis(view) is not None]
+        if not views:
+            raise NoCacheError(node, "is needed whole, and has no axis for rows and one for tokens")
+        return min(views, key=elements)
+
+    def batch_axis(self, node: Node) -> int | None:
+        """The axis that is the batch of a value with one axis of time and nothing else in it; None if it has none."""
+        sizes = node.meta["val"].shape
+        batch, time = (str(expression_of(size)) for size in self.dependence.token_node.meta["val"].shape)
+        name = self.dependence.function.symbols
+        axes = self.axes(node)
+        if len(axes) != 1 or name.get(str(expression_of(sizes[axes[0]]))) != name.get(time, time):
+            return None
+        found = (str(expression_of(size)) for size in sizes)
+        return next((a for a, size in enumerate(found) if a not in axes and name.get(size, size) == name.get(batch, batch)), None)
+
+    def direct(self, node: Node, form: Form) -> Form:
+        """The form in which the operator gives its result: whole where it cannot give a row by itself."""
+        found = self.map(node)
+        along = set(found.repeats) | self.position_axes(node)
+        for operand, axes in found.operands.items():
+            along |= {axes[axis] for axis in self.axes(operand)}
+        return tuple(whole or axis not in along for axis, whole in zip(self.axes(node), form, strict=True))
+
+    def position_axes(self, node: Node) -> frozenset[int]:
+        """Axes of time that a range counts, or that are cut out of a table."""
+        if node.target in _RANGES:
+            return frozenset(self.axes(node))
+        if node.target is not _aten.slice.Tensor:
+            return frozenset()
+        table = node.all_input_nodes[0]
+        cut = argument_of(node, 1, 0) % values_of(node)[0].dim()
+        return frozenset({cut}) & (frozenset(self.axes(node)) - frozenset(self.axes(table)))
+
+    def map(self, node: Node) -> AxisMap:
+        """The axis map of a node."""
+        return self._reshape(node) if node.target in _RESHAPES else axis_map(node)
+
+    def _reshape(self, node: Node) -> AxisMap:
+        """Axes of time run along each other if as many elements of one position stand before them, or up to their end.
+
+        Both hold for an axis that stays as it is; one does for [batch, t, n] as [batch * t, n].
+        """
+        operand = node.all_input_nodes[0]
+        before, after = values_of(operand)[0], values_of(node)[0]
+        axes = [WHOLE] * before.dim()
+        if len(self.axes(operand)) == len(self.axes(node)):
+            for old, new in zip(self.axes(operand), self.axes(node), strict=True):
+                if any(a == b for a, b in zip(self._around(before, old), self._around(after, new), strict=True)):
+                    axes[old] = new
+        return AxisMap({operand: tuple(axes)})
+
+    def _around(self, value: torch.Tensor, axis: int) -> tuple[sympy.Expr, sympy.Expr]:
+        sizes = [self.at(expression_of(size), sympy.Integer(1)) for size in value.shape]
+        return sympy.prod(sizes[:axis]), sympy.prod(sizes[: axis + 1])
+
+    def at(self, expression: sympy.Expr, tokens: sympy.Expr) -> sympy.Expr:
+        """A size when there are so many tokens."""
+        time = {symbol: tokens for symbol in expression.free_symbols if str(symbol) in self.dependence.time}
+        found: sympy.Expr = expression.xreplace(time)
+        return found
+
+
+def _follow(axis: int, after: Mapping[int, bool]) -> bool:
+    return axis != LAST and (axis == WHOLE or after.get(axis, True))
+
+
+def is_counted(argument: Any) -> bool:
+    """True for an argument that is a size of the graph."""
+    return isinstance(argument, Node) and isinstance(argument.meta.get("val"), torch.SymInt)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import SourceError, UnsupportedError
 from artifacts.samples import Sample
-from artifacts.schedule import Decode, Generation, Single
+from artifacts.schedule import Decode, Generation, Host, Single
 from artifacts.spec import Signature
 from compiler.build_log import BuildLog
 from compiler.causality import is_causal
@@ -28,6 +28,7 @@ from compiler.source_runner import SourceRunner
 from compiler.targets import Target
 from passes.contract import Pass
 from passes.decode_cost import decode_costs
+from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
@@ -36,10 +37,21 @@ from passes.onnx_to_torch.input_hints import InputHint, input_hint
 from passes.onnx_to_torch.source import Source
 from passes.pipeline import run_passes
 from passes.program import Model, Program
+from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.verification import check_program
 
-PASSES: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), EliminateDeadCode())
+CLEANUP: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), EliminateDeadCode())
 """The passes of every compilation, in order."""
+
+
+def passes_for(plans: Sequence[DecodePlan]) -> tuple[Pass, ...]:
+    """The passes of a compilation whose models decode as planned, in order."""
+    plans = [plan for plan in plans if isinstance(plan.control, Host)]
+    if not plans:
+        return CLEANUP
+    cached = [plan for plan in plans if plan.state == "cached"]
+    derive = (DeriveKvCache(required=not all(plan.may_fall_back for plan in cached)),) if cached else ()
+    return (*CLEANUP, SplitEncoderDecoder(), *derive, *CLEANUP)
 
 
 def make_program(
@@ -56,9 +68,10 @@ def make_program(
     """
     tolerances = Tolerances.of(options.atol, options.rtol)
     parts = [_convert_one(model, sources[model.name], options, target, converter, log) for model in models]
-    program = functools.reduce(Program.merged, parts)
-    with log.stage("passes", ", ".join(step.name for step in PASSES)):
-        program, runs = run_passes(program, PASSES, tolerances)
+    program = functools.reduce(Program.merged, (part for part, _ in parts))
+    steps = passes_for([plan for _, plan in parts if plan is not None])
+    with log.stage("passes", ", ".join(dict.fromkeys(step.name for step in steps))):
+        program, runs = run_passes(program, steps, tolerances)
     for run in runs:
         log.record_pass(run)
     log.decode_costs += decode_costs(program)
@@ -72,7 +85,7 @@ def _convert_one(
     target: Target,
     converter: ModelConverter,
     log: BuildLog,
-) -> Program:
+) -> tuple[Program, DecodePlan | None]:
     tolerances = Tolerances.of(options.atol, options.rtol)
     loaded = load(file, source, options, converter)
     with log.stage("sample", f"{file.name}: what the source answers"):
@@ -90,7 +103,7 @@ def _convert_one(
         function = next(iter(program.functions.values()))
         found = locate_in_function(loaded.source, function, program.weights, model.samples[moved.sample], tolerances)
         require_equal(checks, "convert", "conversion", str(found or ""))
-    return program
+    return program, sampled.plan
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,7 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
     What another converter made, or the user's own operators, is not converted again: only the engine is looked at.
     """
     from compiler.converters import made_by_own_converters
-    from compiler.frontend import PASSES
+    from compiler.frontend import CLEANUP
     from compiler.locate import locate_in_engine, locate_in_function
     from passes.onnx_to_torch.convert import convert, source_signature
     from passes.pipeline import run_passes
@@ -82,7 +82,7 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
         found = locate_in_function(source, function.function, function.weights, sample, tolerances)
         return f"; the conversion differs{found or ''}"
     try:
-        run_passes(program, PASSES, tolerances)
+        run_passes(program, CLEANUP, tolerances)
     except NumericsError as error:
         return f"; {error.problems[0].message}"
     return str(locate_in_engine(source, bundle.root, engine, sample, tolerances) or "") if callable_alone else ""

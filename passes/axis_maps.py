@@ -103,9 +103,7 @@ def _matmul(node: Node) -> AxisMap:
 def _linear(node: Node) -> AxisMap:
     operand = _tensor(node, 0)
     others = [n for n in node.all_input_nodes if n is not operand]
-    return _merged(
-        (operand, (*range(_rank(operand) - 1), WHOLE)), *((n, (WHOLE,) * _rank(n)) for n in others)
-    )
+    return _merged((operand, (*range(_rank(operand) - 1), WHOLE)), *((n, (WHOLE,) * _rank(n)) for n in others))
 
 
 def _added_product(node: Node) -> AxisMap:
@@ -171,7 +169,9 @@ def _unbind(node: Node) -> AxisMap:
 
 def _select(node: Node) -> AxisMap:
     operand = _tensor(node, 0)
-    return AxisMap({operand: _without(_rank(operand), argument_of(node, 1), LAST if argument_of(node, 2) == -1 else WHOLE)})
+    return AxisMap(
+        {operand: _without(_rank(operand), argument_of(node, 1), LAST if argument_of(node, 2) == -1 else WHOLE)}
+    )
 
 
 def _slice(node: Node) -> AxisMap:
@@ -179,10 +179,8 @@ def _slice(node: Node) -> AxisMap:
     cut = argument_of(node, 1, 0) % _rank(operand)
     start = argument_of(node, 2, 0)
     size, before = values_of(node)[0].shape[cut], values_of(operand)[0].shape[cut]
-    if str(size) == str(before):
-        along = cut  # nothing is cut off
-    else:
-        along = LAST if start == -1 else WHOLE
+    cuts_nothing = str(size) == str(before)
+    along = cut if cuts_nothing else LAST if start == -1 else WHOLE
     return AxisMap({operand: tuple(along if a == cut else a for a in range(_rank(operand)))})
 
 
@@ -331,8 +329,12 @@ _RULES: Mapping[Any, Callable[[Node], AxisMap]] = {
         ),
         _same,
     ),
-    **dict.fromkeys((_aten.masked_fill.Tensor, _aten.where.ScalarOther, _aten.where.ScalarSelf), _broadcast),
-    **dict.fromkeys((_aten.softmax.int, _aten.log_softmax.int, _aten._softmax.default, _aten.cumsum.default), _along(1)),
+    **dict.fromkeys(
+        (_aten.masked_fill.Tensor, _aten.where.Scalar, _aten.where.ScalarOther, _aten.where.ScalarSelf), _broadcast
+    ),
+    **dict.fromkeys(
+        (_aten.softmax.int, _aten.log_softmax.int, _aten._softmax.default, _aten.cumsum.default), _along(1)
+    ),
     **dict.fromkeys((_aten.layer_norm.default, _aten.rms_norm.default), _normalization),
     **dict.fromkeys(
         (

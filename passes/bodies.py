@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy
 import torch
-from torch.export import ExportedProgram
+from torch.export import ExportedProgram, ModuleCallEntry, ModuleCallSignature
 from torch.export.graph_signature import (
     ExportGraphSignature,
     InputKind,
@@ -17,6 +17,7 @@ from torch.export.graph_signature import (
     OutputSpec,
     TensorArgument,
 )
+from torch.utils._pytree import tree_structure
 
 from artifacts.spec import Dim
 from artifacts.weights import WeightStore
@@ -45,16 +46,26 @@ def edited(body: ExportedProgram, graph: torch.fx.Graph, modules: Modules | None
     output = next(iter(reversed(graph.nodes)))
     outputs = [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(n.name), None) for n in output.args[0]]
     graph.lint()
+    calls, example = body.module_call_graph, body.example_inputs
+    counts = (sum(spec.kind is InputKind.USER_INPUT for spec in inputs), len(outputs))
+    if counts != (len(body.graph_signature.user_inputs), len(body.graph_signature.user_outputs)):
+        calls, example = [_call(*counts)], None
     return ExportedProgram(
         root=torch.fx.GraphModule(held_modules(graph, modules or {}, body.graph_module), graph),
         graph=graph,
         graph_signature=ExportGraphSignature(inputs, outputs),
         state_dict=state,
         range_constraints=body.range_constraints,
-        module_call_graph=body.module_call_graph,
-        example_inputs=body.example_inputs,
+        module_call_graph=calls,
+        example_inputs=example,
         constants={},
     )
+
+
+def _call(inputs: int, outputs: int) -> ModuleCallEntry:
+    """How a body is called: so many tensors in, and so many out."""
+    takes, gives = tree_structure(((0,) * inputs, {})), tree_structure((0,) * outputs)
+    return ModuleCallEntry("", ModuleCallSignature([], [], takes, gives))
 
 
 def copied_graph(body: ExportedProgram) -> tuple[torch.fx.Graph, dict[torch.fx.Node, torch.fx.Node]]:

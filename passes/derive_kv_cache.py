@@ -58,9 +58,6 @@ class DeriveKvCache(Pass):
 
 
 def _cached(schedule: Decode, step: Step) -> Decode:
-    if not step.slots:
-        # Nothing looks back, so that the last token alone decides; a schedule without slots sees all tokens.
-        return schedule
     update = {
         "state": "cached",
         "slots": step.slots,

@@ -27,7 +27,7 @@ from passes.bodies import dims
 from passes.dialect.nodes import recurrence
 from passes.graph_builder import GraphBuilder, NoSizeError, expression_of, values_of
 from passes.program import Function
-from passes.step_forms import Form, NoCacheError, StepForms, is_counted
+from passes.step_forms import Form, NoCacheError, StepForms, is_counted, storage_order
 from passes.torch_dtypes import logical_dtype
 
 _aten = torch.ops.aten
@@ -115,7 +115,7 @@ class _StepBuilder:
                 batch_axis = self.forms.batch_axis(node)
                 assert batch_axis is not None
                 value, (axis,) = node.meta["val"], self.forms.axes(node)
-                order = _storage_order(value.dim(), axis)
+                order = storage_order(value.dim(), axis)
                 shape = [self.past if a == axis else value.shape[a] for a in order]
                 self._open_slot(node, shape, value.dtype, order.index(axis), order.index(batch_axis), "empty")
             elif self.forms.is_carried(node):
@@ -136,7 +136,9 @@ class _StepBuilder:
 
     def _init(self, node: Node, initial: Argument) -> str:
         """What a state is before the first step."""
-        if initial is None or (isinstance(initial, Node) and initial.target is _aten.full.default and not initial.args[1]):
+        if initial is None or (
+            isinstance(initial, Node) and initial.target is _aten.full.default and not initial.args[1]
+        ):
             return "zeros"
         if isinstance(initial, Node) and initial.op == "placeholder" and initial.name not in self.function.weights:
             specs = zip(self.function.input_nodes, self.function.signature.inputs, strict=True)
@@ -167,7 +169,7 @@ class _StepBuilder:
         (past,) = self.pasts[node]
         row = self.made[node, (False,)]
         (axis,) = self.forms.axes(node)
-        order = _storage_order(row.meta["val"].dim(), axis)
+        order = storage_order(row.meta["val"].dim(), axis)
         is_turned = order != tuple(range(len(order)))
         if is_turned:
             row = self.builder.call(_aten.transpose.int, row, -2, -1)
@@ -185,7 +187,7 @@ class _StepBuilder:
                 arguments.append(next(states))
             else:
                 arguments.append(self._argument(node, argument_of(node, position), (False,)))
-        results = self._several(self.builder.call(node.target, *arguments))
+        results: list[Node] = self._several(self.builder.call(node.target, *arguments))
         self.presents += results[1:]
         return results
 
@@ -200,10 +202,11 @@ class _StepBuilder:
 
     def _call(self, node: Node, form: Form) -> Any:
         """The same operator on operands in the forms that it takes, with sizes of this form."""
-        args = list(self._argument(node, tuple(node.args), form))
         shape = _SHAPES.get(node.target)
-        if shape is not None:
-            args[shape] = self._shape(node, form, node.args[shape])
+        args = [
+            self._shape(node, form, argument) if position == shape else self._argument(node, argument, form)
+            for position, argument in enumerate(node.args)
+        ]
         kwargs = {key: self._argument(node, value, form) for key, value in node.kwargs.items()}
         if node.target is _aten.scaled_dot_product_attention.default and not all(form):
             # The last query sees every key.
@@ -252,8 +255,9 @@ class _StepBuilder:
 
     @staticmethod
     def _start(node: Node) -> sympy.Expr:
-        position = {_aten.slice.Tensor: 2, _aten.arange.default: None}.get(node.target, 0)
-        start = 0 if position is None else argument_of(node, position, 0)
+        if node.target is _aten.arange.default:
+            return sympy.Integer(0)
+        start = argument_of(node, 2 if node.target is _aten.slice.Tensor else 0)
         return expression_of(start.meta["val"] if isinstance(start, Node) else start or 0)
 
     def _several(self, made: Node) -> Any:
@@ -284,17 +288,12 @@ class _StepBuilder:
         # Slots were opened in the order of the graph, and filled in it.
         outputs += [self._spec(slot.output, node) for slot, node in zip(self.slots, self.presents, strict=True)]
         signature = Signature(inputs=tuple(self.inputs), outputs=tuple(outputs))
+        if not self.slots:
+            raise NoCacheError(self.forms.result, "depends on no token but the last, so that there is nothing to keep")
         results = [scores, *self.presents]
         function = self.builder.function(self.function, self.function.name, signature, results)
         return Step(function, tuple(self.slots), tuple(self.kept), takes_position)
 
 
-def _storage_order(rank: int, axis: int) -> tuple[int, ...]:
-    """The axes of a value as a slot has them: the last two change places if time would be the last.
-
-    Then a row is contiguous, and a product reads the transposed matrix in place.
-    """
-    order = list(range(rank))
-    if axis == rank - 1 and rank > 2:
-        order[-2:] = order[:-3:-1]
-    return tuple(order)
+def _is_zeros(node: Node) -> bool:
+    return node.target is _aten.zeros.default or (node.target is _aten.full.default and bool(node.args[1] == 0))

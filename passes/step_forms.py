@@ -8,6 +8,7 @@ an operator cannot give by rows is computed whole, from operands that are whole.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -120,23 +121,36 @@ class StepForms:
     def _place(self, node: Node) -> Node:
         """Of the views that a value is made of, where it is kept: one with an axis for rows and one for tokens.
 
-        The smallest of these, and of those the nearest.
+        The smallest of these, and of those the nearest; but one further on that is just what would be stored, so that
+        keys and values that are one tensor are kept once.
         """
         views = [view for view in views_of(node, self.dependence.on_tokens) if self.batch_axis(view) is not None]
         if not views:
             raise NoCacheError(node, "is needed whole, and has no axis for rows and one for tokens")
-        return min(views, key=elements)
+        found = min(views, key=elements)
+        order: tuple[int, ...] = storage_order(found.meta["val"].dim(), self.axes(found)[0])
+        for view, inner in itertools.pairwise(views_of(found, self.dependence.on_tokens)):
+            if view.target not in (_aten.permute.default, _aten.transpose.int):
+                break
+            origin = {axis: inner_axis for inner_axis, axis in enumerate(axis_map(view).operands[inner])}
+            order = tuple(origin[axis] for axis in order)
+            if order == tuple(range(len(order))):
+                return inner
+        return found
 
     def batch_axis(self, node: Node) -> int | None:
         """The axis that is the batch of a value with one axis of time and nothing else in it; None if it has none."""
-        sizes = node.meta["val"].shape
-        batch, time = (str(expression_of(size)) for size in self.dependence.token_node.meta["val"].shape)
-        name = self.dependence.function.symbols
         axes = self.axes(node)
-        if len(axes) != 1 or name.get(str(expression_of(sizes[axes[0]]))) != name.get(time, time):
+        sizes = [self._named(size) for size in node.meta["val"].shape]
+        batch, time = map(self._named, self.dependence.token_node.meta["val"].shape)
+        if len(axes) != 1 or sizes[axes[0]] != time:
             return None
-        found = (str(expression_of(size)) for size in sizes)
-        return next((a for a, size in enumerate(found) if a not in axes and name.get(size, size) == name.get(batch, batch)), None)
+        return next((axis for axis, size in enumerate(sizes) if axis not in axes and size == batch), None)
+
+    def _named(self, size: int | torch.SymInt) -> str:
+        """A size by the source's name: two symbols of one name are one size."""
+        written = str(expression_of(size))
+        return self.dependence.function.symbols.get(written, written)
 
     def direct(self, node: Node, form: Form) -> Form:
         """The form in which the operator gives its result: whole where it cannot give a row by itself."""
@@ -187,6 +201,17 @@ class StepForms:
 
 def _follow(axis: int, after: Mapping[int, bool]) -> bool:
     return axis != LAST and (axis == WHOLE or after.get(axis, True))
+
+
+def storage_order(rank: int, axis: int) -> tuple[int, ...]:
+    """The axes of a value as a slot has them: the last two change places if time would be the last.
+
+    Then a row is contiguous, and a product reads the transposed matrix in place.
+    """
+    order = list(range(rank))
+    if axis == rank - 1 and rank > 2:
+        order[-2:] = order[:-3:-1]
+    return tuple(order)
 
 
 def is_counted(argument: Any) -> bool:

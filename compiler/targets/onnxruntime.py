@@ -45,8 +45,9 @@ class OnnxRuntimeTarget:
     kind: ClassVar[str] = "onnxruntime"
     summary: ClassVar[str] = "ONNX Runtime on a CPU; runs anywhere"
     decodes: ClassVar[tuple[Pair, ...]] = (
-        ("recompute", ScheduleName.LOOP),
         ("recompute", ScheduleName.ENGINE_LOOP),
+        ("cached", ScheduleName.LOOP),
+        ("recompute", ScheduleName.LOOP),
         ("recompute", ScheduleName.UNROLLED),
         ("recompute", ScheduleName.PARTITIONED),
         ("padded", ScheduleName.LOOP),

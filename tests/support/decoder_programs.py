@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from artifacts.dtype import DType
 from artifacts.samples import Sample
-from artifacts.schedule import CacheSlot, Control, Decode, Generation, Host
+from artifacts.schedule import CacheSlot, Control, Decode, Generation, Host, State
 from artifacts.spec import Signature, TensorSpec
 from passes.program import Model, Program
 from tests.support.programs import converted, normal, parsed
@@ -26,10 +26,11 @@ Array = npt.NDArray[Any]
 VOCABULARY, WIDTH, LENGTH = 11, 6, 8
 GENERATION = Generation(start=1, eos=(2,), pad=0, max_new_tokens=LENGTH)
 
-Form = Literal["recompute", "padded", "cached", "first", "carried"]
-FORMS: tuple[Form, ...] = ("recompute", "padded", "cached", "first", "carried")
-"""cached: one slot, which starts empty; first: the same with a function of its own for position 0; carried: slots
-that start as zeros and as an encoder output too, and no position input."""
+Form = Literal["whole", "recompute", "padded", "cached", "first", "carried"]
+FORMS: tuple[Form, ...] = ("whole", "recompute", "padded", "cached", "first", "carried")
+"""whole: encoder and step in one function, as exporters write it; cached: one slot, which starts empty; first: the
+same with a function of its own for position 0; carried: slots that start as zeros and as an encoder output too, and
+no position input."""
 
 EMBED = normal(VOCABULARY, WIDTH, seed=1)
 PLACE = normal(LENGTH, WIDTH, seed=2)
@@ -70,6 +71,15 @@ step (int64[batch, LENGTH] tokens, float[batch, 1, 11] memory) => (float[batch, 
     o = MatMul (p, h)
     z = MatMul (o, head)
     logits = Add (z, memory)
+}
+"""
+
+_TOGETHER = """
+step (int64[batch, t] tokens, float[batch, 4] x) => (float[batch, t, 11] logits) {
+    product = MatMul (x, encode)
+    one_axis = Constant <value_ints = [1]> ()
+    memory = Unsqueeze (product, one_axis)
+    BODY
 }
 """
 
@@ -123,6 +133,9 @@ _SEEN = CacheSlot(input="seen", output="seen_now", axis=None, batch_axis=0, init
 _MEMORY = CacheSlot(input="memory", output="kept", axis=None, batch_axis=0, init="encoder:memory")
 
 
+_STATES: Mapping[Form, State] = {"whole": "recompute", "recompute": "recompute", "padded": "padded"}
+
+
 @cache
 def decoder_program(form: Form, control: Control | None = None, generation: Generation = GENERATION) -> Program:
     """The decoder as a program of a model called "decoder", with two samples by numpy."""
@@ -130,7 +143,11 @@ def decoder_program(form: Form, control: Control | None = None, generation: Gene
     memory = normal(2, 1, VOCABULARY)
     past, one = normal(2, 3, WIDTH), np.zeros((2, 1), np.int64)
     parts = [converted(parsed(_ENCODER, encode=ENCODE), {"x": normal(2, 4)}, "encoder")]
-    if form in ("recompute", "padded"):
+    if form == "whole":
+        text = _TOGETHER.replace("BODY", _WHOLE.partition("{")[2].rpartition("}")[0])
+        inputs = {"tokens": np.zeros((2, 5), np.int64), "x": normal(2, 4)}
+        parts = [converted(parsed(text, encode=ENCODE, **tables), inputs, "step")]
+    elif form in ("recompute", "padded"):
         text = _WHOLE.replace("LENGTH", "t" if form == "recompute" else str(LENGTH))
         tokens = np.zeros((2, 5 if form == "recompute" else LENGTH), np.int64)
         parts.append(converted(parsed(text, **tables), {"tokens": tokens, "memory": memory}, "step"))
@@ -143,20 +160,23 @@ def decoder_program(form: Form, control: Control | None = None, generation: Gene
     if form == "first":
         parts.append(converted(parsed(_FIRST, **tables), {"tokens": one, "memory": memory}, "first"))
     schedule = Decode(
-        encoder="encoder",
+        encoder=None if form == "whole" else "encoder",
         first="first" if form == "first" else None,
         step="step",
         tokens="tokens",
         logits="logits",
         position="position" if form in ("cached", "first") else None,
-        state=form if form in ("recompute", "padded") else "cached",
+        state=_STATES.get(form, "cached"),
         control=Host() if control is None else control,
         slots={"cached": (_PAST,), "first": (_PAST,), "carried": (_PAST, _SEEN, _MEMORY)}.get(form, ()),
         generation=generation,
     )
     samples = tuple(decoder_sample(batch, generation) for batch in (2, 1))
-    whole = reduce(Program.merged, (Program({p.function.name: p.function}, {}, p.weights) for p in parts))
-    return replace(whole, models={"decoder": Model(_SIGNATURE, schedule, "0" * 64, samples)})
+    merged = reduce(Program.merged, (Program({p.function.name: p.function}, {}, p.weights) for p in parts))
+    step = replace(merged.functions["step"], time=frozenset({"t"} if schedule.state == "recompute" else ()))
+    return replace(
+        merged.with_functions({"step": step}), models={"decoder": Model(_SIGNATURE, schedule, "0" * 64, samples)}
+    )
 
 
 def decoder_sample(batch: int, generation: Generation = GENERATION) -> Sample:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import SourceError, UnsupportedError
 from artifacts.samples import Sample
-from artifacts.schedule import Decode, Generation, Host, Single
+from artifacts.schedule import Decode, Generation, Single
 from artifacts.spec import Signature
 from compiler.build_log import BuildLog
 from compiler.causality import is_causal
@@ -46,7 +46,6 @@ CLEANUP: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), E
 
 def passes_for(plans: Sequence[DecodePlan]) -> tuple[Pass, ...]:
     """The passes of a compilation whose models decode as planned, in order."""
-    plans = [plan for plan in plans if isinstance(plan.control, Host)]
     if not plans:
         return CLEANUP
     cached = [plan for plan in plans if plan.state == "cached"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from artifacts.checks import OutputCheck, Tolerances, require_equal
 from artifacts.errors import PassError, Problem, UnspoolError
+from artifacts.schedule import Schedule
 from passes.contract import Pass
 from passes.program import Program
 from passes.verification import check_program, first_moved_node
@@ -36,7 +37,8 @@ def run_passes(
 ) -> tuple[Program, tuple[PassRun, ...]]:
     """Apply passes in order.
 
-    With `verify`, a pass that changed something is followed by a comparison with the source models. Raises
+    With `verify`, a pass that changed something is followed by a comparison with the source models; tokens are
+    decoded after the last pass and after those that changed a schedule, since decoding is slow to interpret. Raises
     NumericsError naming the pass and the first node that moved. Any other error of a pass is raised again, as
     itself if it is of Unspool's tree and as PassError if not, naming the pass and those that ran before it.
     """
@@ -45,7 +47,8 @@ def run_passes(
         on_start(step)
         try:
             result = step(program)
-            checks = check_program(result.program, tolerances) if verify and result.modified else ()
+            decodes = step is steps[-1] or _schedules(result.program) != _schedules(program)
+            checks = check_program(result.program, tolerances, decodes) if verify and result.modified else ()
         except UnspoolError as error:
             raise type(error)(*(_placed(problem, step, runs) for problem in error.problems)) from error
         except _BUGS as error:
@@ -59,6 +62,10 @@ def run_passes(
         runs.append(PassRun(step, result.modified, result.notes, checks))
         program = result.program
     return program, tuple(runs)
+
+
+def _schedules(program: Program) -> list[Schedule]:
+    return [model.schedule for model in program.models.values()]
 
 
 def _placed(problem: Problem, step: Pass, runs: Sequence[PassRun]) -> Problem:

@@ -45,8 +45,11 @@ class OnnxRuntimeTarget:
     kind: ClassVar[str] = "onnxruntime"
     summary: ClassVar[str] = "ONNX Runtime on a CPU; runs anywhere"
     decodes: ClassVar[tuple[Pair, ...]] = (
-        ("recompute", ScheduleName.ENGINE_LOOP),
+        ("cached", ScheduleName.ENGINE_LOOP),
         ("cached", ScheduleName.LOOP),
+        ("cached", ScheduleName.UNROLLED),
+        ("cached", ScheduleName.PARTITIONED),
+        ("recompute", ScheduleName.ENGINE_LOOP),
         ("recompute", ScheduleName.LOOP),
         ("recompute", ScheduleName.UNROLLED),
         ("recompute", ScheduleName.PARTITIONED),

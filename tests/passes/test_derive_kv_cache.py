@@ -57,7 +57,7 @@ SLOTS = {
     "padding mask": 6,  # and the mask itself, and what positions are counted from
     "relative": 4,
     "gru": 1,
-    "gru that looks back": 3,  # the state, and the outputs as keys and as values
+    "gru that looks back": 2,  # the state, and the outputs, which are keys and values
 }
 
 

@@ -30,7 +30,9 @@ def test_the_encoder_holds_what_tokens_do_not_change() -> None:
     assert str(encoder) == "(x: float32[batch, 4]) -> (memory_0: float32[batch, 1, 11])"
     sample = decoder_sample(2)
     np.testing.assert_allclose(
-        call(program, "step.encoder", sample.inputs)["memory_0"][:, 0], sample.inputs["x"] @ ENCODE, rtol=1e-5
+        call(program, "step.encoder", sample.inputs)["memory_0"][:, 0].astype(np.float32),
+        sample.inputs["x"] @ ENCODE,
+        rtol=1e-5,
     )
 
 

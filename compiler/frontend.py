@@ -44,13 +44,16 @@ CLEANUP: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), E
 """The passes of every compilation, in order."""
 
 
-def passes_for(plans: Sequence[DecodePlan]) -> tuple[Pass, ...]:
-    """The passes of a compilation whose models decode as planned, in order."""
+def passes_for(plans: Sequence[DecodePlan]) -> tuple[tuple[Pass, ...], ...]:
+    """The passes of a compilation whose models decode as planned, in order, in groups.
+
+    What a decode costs is counted after each group: as the source has it, with the encoder apart, as it will be.
+    """
     if not plans:
-        return CLEANUP
+        return (CLEANUP,)
     cached = [plan for plan in plans if plan.state == "cached"]
     derive = (DeriveKvCache(required=not all(plan.may_fall_back for plan in cached)),) if cached else ()
-    return (*CLEANUP, SplitEncoderDecoder(), *derive, *CLEANUP)
+    return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP))
 
 
 def make_program(
@@ -68,12 +71,15 @@ def make_program(
     tolerances = Tolerances.of(options.atol, options.rtol)
     parts = [_convert_one(model, sources[model.name], options, target, converter, log) for model in models]
     program = functools.reduce(Program.merged, (part for part, _ in parts))
-    steps = passes_for([plan for _, plan in parts if plan is not None])
-    with log.stage("passes", ", ".join(dict.fromkeys(step.name for step in steps))):
-        program, runs = run_passes(program, steps, tolerances)
-    for run in runs:
-        log.record_pass(run)
-    log.decode_costs += decode_costs(program)
+    groups = passes_for([plan for _, plan in parts if plan is not None])
+    stages: list[Program] = []
+    with log.stage("passes", ", ".join(dict.fromkeys(step.name for group in groups for step in group))):
+        for group in groups:
+            program, runs = run_passes(program, group, tolerances)
+            stages.append(program)
+            for run in runs:
+                log.record_pass(run)
+        log.decode_costs += decode_costs(*stages)
     return program
 
 

@@ -38,6 +38,8 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "schedule": st.sampled_from([name for name in ScheduleName if name != DEFAULTS.schedule]),
     "partitions": st.lists(FEW, min_size=1).map(tuple),
     "cache": st.sampled_from([mode for mode in CacheMode if mode != DEFAULTS.cache]),
+    "decoder_input": st.sampled_from("abc"),
+    "logits": st.sampled_from("abc"),
     "precision": st.sampled_from([name for name in Precision if name != DEFAULTS.precision]),
     "min_shapes": SHAPES,
     "opt_shapes": SHAPES,
@@ -52,6 +54,9 @@ TOKENS: Mapping[str, st.SearchStrategy[Any]] = {
     "eos": st.lists(FEW, min_size=1).map(tuple),
     "pad": FEW,
     "max_new_tokens": FEW,
+    "beams": FEW,
+    "length_penalty": BOUNDS,
+    "early_stopping": st.just(True),
 }
 
 

@@ -95,7 +95,7 @@ def test_a_decoding_model_is_decoded(toy_bundle: Path, toy_file: Path) -> None:
     for against in (None, toy_file):
         found = check(toy_bundle, against)
         assert passed(found)
-        assert {c.output for c in found.checks} == {"logits", "tokens", "lengths"}
+        assert {c.output for c in found.checks} == {"tokens", "lengths"}, "an engine that loops shows no scores"
 
 
 def test_tokens_of_another_decoder_differ(toy_bundle: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_tokens_of_another_decoder_differ(toy_bundle: Path, tmp_path: Path) -> N
     head = next(tensor for tensor in model.graph.initializer if tensor.name == "head")
     head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), "head"))
     found = check(toy_bundle, saved(model, tmp_path / "other.onnx"))
-    assert {c.output for c in found.checks if not c.comparison.passed} >= {"logits", "tokens"}
+    assert "tokens" in {c.output for c in found.checks if not c.comparison.passed}
 
 
 def test_every_model_is_checked_and_one_can_be_chosen(pair_bundle: Path) -> None:

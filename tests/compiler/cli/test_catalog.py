@@ -20,7 +20,7 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
 
     found = unspool(capsys, "targets")
     assert found.status == 0
-    for part in ("onnxruntime", own["version"], own["summary"], "single, loop (recompute)"):
+    for part in ("onnxruntime", own["version"], own["summary"], f"single, {own['decodes'][0]}"):
         assert part in " ".join(found.stdout.split())
 
 

@@ -1,4 +1,4 @@
-"""Operators that ONNX itself defines by a function body: the body runs in place of a converter."""
+"""What runs in place of a converter: a function of the model, or the body by which ONNX itself defines an operator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.registry import normal_domain, opset_of
+from passes.onnx_to_torch.registry import normal_domain, opset_of, schema_of
 from passes.onnx_to_torch.values import Known, Value
 from passes.torch_dtypes import logical_dtype
 
@@ -29,6 +29,18 @@ class _Bodies(Protocol):
     def get_context_dependent_function_with_opset_version(
         self, opset_version: int, node: bytes, input_types: Sequence[bytes]
     ) -> bytes: ...
+
+
+def model_function(model: ir.Model, node: ir.Node, opsets: Mapping[str, int]) -> ir.Function | None:
+    """The function of the model that a node calls, or None if it calls none.
+
+    An operator that ONNX defines, in the version that `opsets` imports, goes before a function of its name. The
+    format leaves that to the runtime; ONNX Runtime, whose answers are the source's, and ONNX's own evaluator do so.
+    """
+    function = model.functions.get(node.op_identifier())
+    if function is None or schema_of(node.domain, node.op_type, opset_of(opsets, node.domain)) is not None:
+        return None
+    return function
 
 
 def schema_function(call: Call, inputs: Sequence[Value], opsets: Mapping[str, int]) -> ir.Function | None:

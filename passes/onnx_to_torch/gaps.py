@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from artifacts.errors import Problem, UnsupportedError
 from passes.onnx_to_torch import registry
-from passes.onnx_to_torch.function_bodies import has_function
+from passes.onnx_to_torch.function_bodies import has_function, model_function
 from passes.onnx_to_torch.importer import constant_of, constant_tensors, is_constant, label_of
 from passes.onnx_to_torch.tensors import dtype_of
 
@@ -33,7 +33,8 @@ def _unconverted(
     model: ir.Model, root: ir.Graph | ir.Function, opsets: Mapping[str, int], converters: registry.Registry
 ) -> Iterator[tuple[ir.Node, int]]:
     for node in ir.traversal.RecursiveGraphIterator(root):
-        if node.op_identifier() in model.functions or (node.op_type == "Constant" and node.domain in ("", "ai.onnx")):
+        called = model_function(model, node, opsets)
+        if called is not None or (node.op_type == "Constant" and node.domain in ("", "ai.onnx")):
             continue
         domain = registry.normal_domain(node.domain)
         opset = registry.opset_of(opsets, domain)

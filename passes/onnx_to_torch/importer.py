@@ -19,7 +19,7 @@ from passes.onnx_to_torch.arguments import arguments_of, results_of
 from passes.onnx_to_torch.branches import Choices, run_either
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.captures import Captures, free_values, tensors_in
-from passes.onnx_to_torch.function_bodies import schema_function
+from passes.onnx_to_torch.function_bodies import model_function, schema_function
 from passes.onnx_to_torch.settled import is_followed, known_array, settle
 from passes.onnx_to_torch.tensors import dtype_of, to_torch, typed
 from passes.onnx_to_torch.values import KNOWN_LIMIT, Carried, Known, Scalar, Text, Value, to_carrier
@@ -54,9 +54,10 @@ class Importer(torch.nn.Module):
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the graph on tensors, of the carrier's type where torch has not the declared one.
 
-        Raises SourceError naming the node that failed.
+        Raises SourceError naming the node that failed, or the output that is no tensor.
         """
-        return tuple(to_carrier(result) for result in self.run(inputs))
+        outputs = zip(self.model.graph.outputs, self.run(inputs), strict=True)
+        return tuple(_carrier_of(output, result) for output, result in outputs)
 
     def run(self, inputs: Sequence[Value]) -> list[Value]:
         """Run the graph on values, sequences included. Raises SourceError naming the node that failed."""
@@ -213,7 +214,7 @@ class _Scope:
         if domain == "" and node.op_type == "Constant":
             return [self.importer.constant(self.constant_of(node))]
         inputs = [self.value(value) for value in node.inputs]
-        function = self.importer.model.functions.get(node.op_identifier())
+        function = model_function(self.importer.model, node, self.opsets)
         if function is not None:
             return self._run_function(function, node, inputs)
         opset = registry.opset_of(self.opsets, domain)
@@ -291,6 +292,13 @@ def _of_type(value: Value, declared: ir.Value) -> Value:
     if isinstance(value, torch.Tensor) and isinstance(declared.type, ir.TensorType):
         return typed(value, dtype_of(declared.type.dtype, declared.name or "an input"))
     return value
+
+
+def _carrier_of(output: ir.Value, result: Value) -> torch.Tensor:
+    if isinstance(result, torch.Tensor | Known | Carried):
+        return to_carrier(result)
+    message = f"is computed as a {_describe(result)}, and declared as a tensor"
+    raise SourceError.of("convert", f"output {output.name!r}", message, "is the graph valid?")
 
 
 def _symbols(inputs: Sequence[Value]) -> tuple[torch.SymInt, ...]:

@@ -76,7 +76,7 @@ def test_branches_and_functions_are_looked_into_with_their_own_versions() -> Non
     ]
 
 
-def test_a_function_of_the_model_is_no_gap_and_may_take_the_place_of_an_operator() -> None:
+def test_a_function_of_the_model_is_no_gap() -> None:
     text = """
     <ir_version: 10, opset_import: ["": 20, "mine": 1]>
     g (float[n] x) => (float[n] y) { y = mine.Gadget (x) }

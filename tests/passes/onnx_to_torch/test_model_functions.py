@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from artifacts.errors import SourceError
 from passes.interpreter import call
 from passes.onnx_to_torch.importer import Importer
 from tests.support.onnx_ops import compare, run
@@ -170,3 +171,39 @@ def test_a_function_may_have_the_name_of_an_operator() -> None:
     Relu (a) => (b) { b = Neg (a) }
     """
     assert np.array_equal(results_of(text, X)[0], -X)
+
+
+SHADOWED = """
+<ir_version: 10, opset_import: ["": {opset}, "mine": 1]>
+g (float[n, 4] x) => (float[n, 4] y) {{
+    half = Constant <value_float: float = 0.5> ()
+    y = mine.Outer (x, half)
+}}
+<domain: "mine", opset_import: ["": {opset}]>
+Outer (a, b) => (c) {{
+    d = {name} (a)
+    c = Mul (d, b)
+}}
+<opset_import: ["": {opset}]>
+{name} (a) => (b) {{ b = Neg (a) }}
+"""
+
+
+def test_an_operator_goes_before_a_function_of_its_name() -> None:
+    text = SHADOWED.format(opset=20, name="Relu")
+    np.testing.assert_allclose(results_of(text, X)[0], np.maximum(X, 0) * 0.5)
+    check(text, X)
+
+
+def test_a_function_of_the_name_of_an_operator_of_a_later_version_is_called() -> None:
+    text = SHADOWED.format(opset=17, name="Gelu")
+    np.testing.assert_allclose(results_of(text, X)[0], -X * 0.5)
+
+
+def test_an_output_that_is_no_tensor_is_named() -> None:
+    text = """
+    <ir_version: 10, opset_import: ["": 20]>
+    g (float[n, 4] x) => (float[n, 4] y) { y = SequenceConstruct (x, x) }
+    """
+    with pytest.raises(SourceError, match="output 'y': is computed as a sequence of 2, and declared as a tensor"):
+        results_of(text, X)

@@ -14,6 +14,7 @@ from artifacts.spec import Signature
 from compiler.build_log import BuildLog
 from compiler.causality import is_causal
 from compiler.converters import ModelConverter
+from compiler.decode_limit import within_limit
 from compiler.decode_plan import DecodePlan, choose_schedule
 from compiler.decoders import DecoderPorts
 from compiler.generation import read_generation
@@ -100,8 +101,10 @@ def _convert_one(
         log.notices += [f"{file.name}: {notice}" for notice in nan_notices(loaded.source, model)]
     with log.stage("convert", f"{file.name} to PyTorch"):
         program, notices = to_program(loaded, model, converter)
+        asked = options.tokens.max_new_tokens is not None or bool(options.partitions)
+        program, limited = within_limit(program, file.name, asked)
         checks = check_program(program, tolerances)
-    log.notices += [f"{file.name}: {notice}" for notice in (*sampled.notices, *notices)]
+    log.notices += [f"{file.name}: {notice}" for notice in (*sampled.notices, *notices, *limited)]
     log.record(checks, "convert")
     moved = next((check for check in checks if not check.comparison.passed), None)
     if moved is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,10 +25,10 @@ EVERYTHING = 1 << 40
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """The functions of a decode with the store that holds their weights, and its encoder as an engine of its own."""
+    """The functions of a decode with the store that holds their weights, and the encoder, if there is one, as an engine of its own."""
 
     functions: DecodeFunctions
-    encoder: tuple[OnnxBody, Signature]
+    encoder: Mapping[str, tuple[OnnxBody, Signature]]
     weights: WeightStore
 
     @property
@@ -45,9 +46,11 @@ class Composed:
         schedule = self.schedule
         if isinstance(schedule.control, Partitioned):
             steps = tuple(emit_partitions(self.functions))
-            engines = {"encoder": self.encoder, **{f"part-{n}": part for n, part in enumerate(steps)}}
-            parts = tuple(name for name in engines if name != "encoder")
-            holders = {"encoder": ("encoder",), **dict.fromkeys(self.functions.inputs.steps, parts)}
+            parts = {f"part-{n}": part for n, part in enumerate(steps)}
+            engines = {**self.encoder, **parts}
+            holders = {name: (name,) for name in self.encoder} | dict.fromkeys(
+                self.functions.inputs.steps, tuple(parts)
+            )
         else:
             engines = {"decode": emit_whole(self.functions)}
             holders = dict.fromkeys(schedule.functions, ("decode",))
@@ -73,5 +76,6 @@ def composed(form: Form) -> Composed:
     signatures = {name: function.signature for name, function in program.functions.items()}
     bodies = {name: emit_onnx(program.functions[name]) for name in model.schedule.functions}
     functions = DecodeFunctions.of(DecodeInputs(model.schedule, signatures, model.signature), bodies)
-    encoder = emit_onnx(program.functions["encoder"]), signatures["encoder"]
+    apart = [name for name in (model.schedule.encoder,) if name is not None]
+    encoder = {name: (emit_onnx(program.functions[name]), signatures[name]) for name in apart}
     return Composed(functions, encoder, program.weights)

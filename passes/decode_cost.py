@@ -39,10 +39,12 @@ def decode_costs(*programs: Program) -> tuple[DecodeCost, ...]:
 def decode_cost(program: Program, model: str, schedule: Decode, request: Arrays) -> DecodeCost:
     """The cost of `max_new_tokens` tokens for one request: no row ends early."""
     known = {name: array.shape for name, array in request.items()}
-    encoder = Work()
+    encoder, callers = Work(), dict[sympy.Symbol, int]()
     if schedule.encoder is not None:
         function = program.functions[schedule.encoder]
-        encoder = function_cost(function).at(bound_sizes(function, known)).work()
+        # What the encoder gives may have sizes that only its own inputs tell: a quarter of an image's width.
+        callers = bound_sizes(function, known)
+        encoder = function_cost(function).at(callers).work()
         known |= {name: array.shape for name, array in call(program, schedule.encoder, request).items()}
     costs = {name: function_cost(program.functions[name]) for name in schedule.functions}
     worked: dict[tuple[str, frozenset[tuple[sympy.Symbol, int]]], Work] = {}  # padded steps are all alike
@@ -50,7 +52,7 @@ def decode_cost(program: Program, model: str, schedule: Decode, request: Arrays)
     for position in range(schedule.generation.max_new_tokens):
         name = schedule.first if position == 0 and schedule.first is not None else schedule.step
         shapes = _step_shapes(program, schedule, name, known, position)
-        sizes = bound_sizes(program.functions[name], shapes)
+        sizes = callers | bound_sizes(program.functions[name], shapes)
         key = (name, frozenset(sizes.items()))
         if key not in worked:
             worked[key] = costs[name].at(sizes).work()

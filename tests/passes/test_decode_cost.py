@@ -11,8 +11,11 @@ from artifacts.schedule import Decode
 from passes.cost import is_instruction
 from passes.decode import Stepper
 from passes.decode_cost import decode_cost, decode_costs
+from passes.derive_kv_cache import DeriveKvCache
 from passes.interpreter import call
 from passes.program import Program
+from passes.split_encoder_decoder import SplitEncoderDecoder
+from tests.support.decoder_modules import converted_decoder
 from tests.support.decoder_programs import FORMS, LENGTH, VOCABULARY, WIDTH, Form, decoder_program, decoder_sample
 from tests.support.programs import Array
 
@@ -45,7 +48,7 @@ def test_the_sum_over_positions_is_what_a_decode_counts(form: Form, monkeypatch:
             stepper.scores(np.ones((1, position + 1), np.int64))
     cost = decode_cost(program, "decoder", schedule, inputs)
     assert (cost.total.flops, cost.total.instructions) == (counter.get_total_flops(), instructions)
-    assert cost.encoder.flops == 2 * 4 * VOCABULARY
+    assert cost.encoder.flops == (0 if schedule.encoder is None else 2 * 4 * VOCABULARY)
     assert cost.tokens == LENGTH
 
 
@@ -64,6 +67,18 @@ def test_padded_costs_the_longest_step_every_time_and_a_cache_one_row() -> None:
     assert costs["cached"].flops == sum(products(1, n) for n in range(1, LENGTH + 1))
     assert costs["recompute"].cache_bytes == 0
     assert costs["cached"].cache_bytes == sum(4 * WIDTH * (n + 1) for n in range(LENGTH))
+
+
+def test_sizes_that_only_the_encoder_s_inputs_tell_are_known_to_the_steps() -> None:
+    whole = converted_decoder("every other")
+    split = SplitEncoderDecoder()(whole).program
+    padded, exact, cached = decode_costs(split, DeriveKvCache()(split).program)
+    rows, width, heads = -(-padded.inputs["source"][1] // 2), 8, 2  # rows of the source that are looked at
+    attention = 2 * 2 * rows * heads * (width // heads)  # scores and what they weigh, a token
+    assert [cost.encoder.flops for cost in (padded, exact, cached)] == [2 * 2 * rows * width * width] * 3
+    positions = range(1, cached.tokens + 1)
+    projections = 10 * 2 * width * width + 2 * width * 13  # q, k, v, o of two layers; q and o across; the head
+    assert cached.steps.flops == sum(projections + attention + 2 * 2 * 2 * n * width for n in positions)
 
 
 def test_every_form_that_a_model_could_have_is_told_once() -> None:

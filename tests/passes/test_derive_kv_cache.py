@@ -48,6 +48,7 @@ def test_it_decodes_the_same_tokens_to_the_last_position(name: str) -> None:
 
 SLOTS = {
     "attention": 4,
+    "every other": 4,
     "keys first": 4,
     "grouped": 4,
     "rotary": 4,

@@ -134,6 +134,13 @@ class Decoder(nn.Module):
         return torch.triu(torch.full((t, t), float("-inf")), 1)
 
 
+class EveryOther(Decoder):
+    """Looks at every other row of the source: no input of the step has the size that they are told by."""
+
+    def forward(self, tokens: Tensor, source: Tensor) -> Tensor:
+        return super().forward(tokens, source[:, ::2])
+
+
 class RangeMask(Decoder):
     """The mask by comparing positions, and positions looked up."""
 
@@ -204,6 +211,7 @@ class Recurrent(nn.Module):
 
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "attention": Decoder,
+    "every other": EveryOther,
     "keys first": lambda: Decoder(KeysFirst),
     "grouped": lambda: Decoder(Grouped),
     "rotary": lambda: Decoder(Rotary),

@@ -25,7 +25,7 @@ EVERYTHING = 1 << 40
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """The functions of a decode with the store that holds their weights, and the encoder, if there is one, as an engine of its own."""
+    """The functions of a decode with the store that holds their weights, and the encoder, if there is one."""
 
     functions: DecodeFunctions
     encoder: Mapping[str, tuple[OnnxBody, Signature]]

@@ -53,6 +53,7 @@ class BuildLog:
     def record_pass(self, run: PassRun) -> None:
         """Keep what a pass did."""
         self.passes.append(run)
+        self.notices += run.notices
         self.record(run.checks, run.step.name)
 
     def report(self, key: str, engines: Sequence[EngineSize], weights: WeightsReport) -> BuildReport:

@@ -17,7 +17,7 @@ from compiler.converters import ModelConverter
 from compiler.decode_limit import within_limit
 from compiler.decode_plan import DecodePlan, choose_schedule
 from compiler.decoders import DecoderPorts
-from compiler.generation import read_generation
+from compiler.generation import read_generation, unapplied_settings
 from compiler.locate import locate_in_function
 from compiler.nan_outputs import nan_notices
 from compiler.options import CompileOptions, ModelFile
@@ -104,7 +104,9 @@ def _convert_one(
         asked = options.tokens.max_new_tokens is not None or bool(options.partitions)
         program, limited = within_limit(program, file.name, asked)
         checks = check_program(program, tolerances)
-    log.notices += [f"{file.name}: {notice}" for notice in (*sampled.notices, *notices, *limited)]
+    idle = () if sampled.plan is None else unapplied_settings(file.path)
+    notices = (*sampled.notices, *notices, *limited, *(f"decodes without applying {setting}" for setting in idle))
+    log.notices += [f"{file.name}: {notice}" for notice in notices]
     log.record(checks, "convert")
     moved = next((check for check in checks if not check.comparison.passed), None)
     if moved is not None:

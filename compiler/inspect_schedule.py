@@ -35,5 +35,9 @@ def _generation_rows(rules: Generation) -> Iterator[list[str]]:
     for where, token in forced.items():
         if token is not None:
             yield ["forced", f"{where} token {token}", ""]
+    if rules.beams is not None:
+        beams = rules.beams
+        how = f"length penalty {beams.length_penalty:g}, early stopping {str(beams.early_stopping).lower()}"
+        yield ["beams", str(beams.width), how]
     if rules.suppressed:
         yield ["suppressed", ", ".join(map(str, rules.suppressed)), ""]

@@ -23,14 +23,16 @@ class PassResult:
     program: Program
     modified: bool
     notes: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What the `rewrite` of a pass gives back: the new program and what is worth reporting."""
+    """What the `rewrite` of a pass gives back: the new program, what it did, and what a user has to know of it."""
 
     program: Program
     notes: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Pass(ABC):
         self.requires(program)
         before = fingerprint(program)
         rewrite = self.rewrite(program)
-        return PassResult(rewrite.program, fingerprint(rewrite.program) != before, rewrite.notes)
+        return PassResult(rewrite.program, fingerprint(rewrite.program) != before, rewrite.notes, rewrite.notices)
 
     @property
     def options(self) -> dict[str, JsonValue]:

@@ -33,6 +33,7 @@ class DeriveKvCache(Pass):
         functions: dict[str, Function] = {}
         models: dict[str, Model] = {}
         notes: list[str] = []
+        notices: list[str] = []
         problems: list[Problem] = []
         for name, model in program.models.items():
             schedule = model.schedule
@@ -44,7 +45,7 @@ class DeriveKvCache(Pass):
                 _prove(program, model, schedule, step)
             except NoCacheError as error:
                 reason = f"no cache: {_named(error.node, whole)} {error}"
-                notes.append(f"{name}: {reason}; every step computes all positions")
+                notices.append(f"{name}: {reason}; every step computes all positions")
                 problems.append(Problem(self.name, name, reason, "use --cache off, or --cache auto"))
                 continue
             functions[whole.name] = step.function
@@ -52,9 +53,8 @@ class DeriveKvCache(Pass):
             notes.append(f"{name}: slots: {len(step.slots)}")
         if self.required:
             PassError.raise_if(problems)
-        return Rewrite(
-            Program({**program.functions, **functions}, {**program.models, **models}, program.weights), tuple(notes)
-        )
+        changed = Program({**program.functions, **functions}, {**program.models, **models}, program.weights)
+        return Rewrite(changed, tuple(notes), tuple(notices))
 
 
 def _cached(schedule: Decode, step: Step) -> Decode:

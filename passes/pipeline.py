@@ -20,12 +20,16 @@ _BUGS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, Arith
 
 @dataclass(frozen=True)
 class PassRun:
-    """What one pass did: whether it changed anything, its notes, and how far the outputs are from the source's."""
+    """What one pass did: whether it changed anything, how far the outputs are from the source's, and what it told.
+
+    `notes` are for the log of the build, `notices` for the user.
+    """
 
     step: Pass
     modified: bool
     notes: tuple[str, ...]
     checks: tuple[OutputCheck, ...]
+    notices: tuple[str, ...] = ()
 
 
 def run_passes(
@@ -59,7 +63,7 @@ def run_passes(
             sample = program.models[moved.model].samples[moved.sample]
             where = first_moved_node(program, result.program, moved.model, sample, tolerances)
             require_equal(checks, STAGE, f"pass {step.name!r}", where)
-        runs.append(PassRun(step, result.modified, result.notes, checks))
+        runs.append(PassRun(step, result.modified, result.notes, checks, result.notices))
         program = result.program
     return program, tuple(runs)
 

@@ -261,9 +261,11 @@ class TestDecoding:
     def test_tokens_from_a_file_beside_the_model(self, toy_file: Path, tmp_path: Path) -> None:
         shutil.copy(toy_file, tmp_path / "toy.onnx")
         (tmp_path / "generation_config.json").write_text(
-            '{"decoder_start_token_id": 1, "eos_token_id": [3, 4], "pad_token_id": 0, "max_new_tokens": 9}'
+            '{"decoder_start_token_id": 1, "eos_token_id": [3, 4], "pad_token_id": 0, "max_new_tokens": 9,'
+            ' "no_repeat_ngram_size": 3, "min_length": 0}'
         )
         found = compile_bundle([ModelFile("toy", tmp_path / "toy.onnx")], tmp_path / "out", DEFAULTS)
+        assert "toy: decodes without applying no_repeat_ngram_size 3" in found.report.notices
         schedule = found.bundle.manifest.models["toy"].schedule
         assert isinstance(schedule, Decode)
         assert schedule.generation.eos == (3, 4)

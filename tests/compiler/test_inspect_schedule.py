@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from artifacts.manifest import ModelEntry
-from artifacts.schedule import Decode, Generation, Partitioned, Single
+from artifacts.schedule import Beams, Decode, Generation, Partitioned, Single
 from artifacts.spec import Signature
 from compiler.inspect_schedule import schedule_rows
 from tests.support.decoders import decoder
@@ -10,7 +10,15 @@ NOTHING = Signature(inputs=(), outputs=())
 
 
 def test_a_decode_in_partitions() -> None:
-    rules = Generation(start=1, eos=(2, 5), pad=0, max_new_tokens=9, forced_first=7, suppressed=(3, 4))
+    rules = Generation(
+        start=1,
+        eos=(2, 5),
+        pad=0,
+        max_new_tokens=9,
+        forced_first=7,
+        suppressed=(3, 4),
+        beams=Beams(width=4, length_penalty=0.6, early_stopping=True),
+    )
     growing = decoder("growing", rules).schedule
     assert isinstance(growing, Decode)
     schedule = growing.model_copy(update={"control": Partitioned(boundaries=(4, 9))})
@@ -21,6 +29,7 @@ def test_a_decode_in_partitions() -> None:
         ["decode", "cached, loop by partitioned, ends at 4, 9", "tokens -> logits"],
         ["tokens", "start 1, end [2, 5], pad 0", "at most 9"],
         ["forced", "first token 7", ""],
+        ["beams", "4", "length penalty 0.6, early stopping true"],
         ["suppressed", "3, 4", ""],
         ["slot", "present -> past", "empty, axis 1"],
         ["calls", "encoder", "in enc"],

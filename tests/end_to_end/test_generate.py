@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,84 +12,73 @@ import pytest
 from artifacts.runtime import Session
 from artifacts.samples import read_arrays
 from artifacts.schedule import Beams
-from compiler.compile import compile_bundle
-from compiler.options import CacheMode, CompileOptions, ModelFile, ScheduleName
+from tests.support.decode_forms import DEFAULT, FORMS, LOOP_CACHED, LOOP_RECOMPUTED, DecodeForm
 from tests.support.models import DATA, Array, BundleCache
 
-FAMILIES = ("bart_tiny", "t5_tiny", "pegasus_tiny", "marian_tiny")
+MODELS = (
+    "bart_tiny/model.onnx",
+    "t5_tiny/model.onnx",
+    "t5_tiny/model_dynamo.onnx",
+    "pegasus_tiny/model.onnx",
+    "marian_tiny/model.onnx",
+)
 EARLY: Mapping[str, bool | Literal["never"]] = {"true": True, "false": False, "never": "never"}
 BEAMS = ("1.0,false", "1.0,true", "2.0,false", "2.0,true", "1.0,never", "-0.5,false")
 
 
-@dataclass(frozen=True)
-class Form:
-    """A way to compile a decode."""
-
-    schedule: ScheduleName
-    cache: CacheMode
-
-    def __str__(self) -> str:
-        return f"{self.schedule}-{self.cache}"
-
-    def open(self, cache: BundleCache, family: str, beams: Beams | None = None) -> Session:
-        options = CompileOptions(schedule=self.schedule, cache=self.cache)
-        model = ModelFile(family, DATA / family / "model.onnx")
-        bundle = cache.get(f"{family}-{self}", lambda folder: compile_bundle([model], folder, options))
-        return Session.open(bundle, beams=beams)
+def known(model: str) -> dict[str, Array]:
+    return dict(read_arrays((DATA / model).parent / "generate.npz"))
 
 
-LOOP = Form(ScheduleName.LOOP, CacheMode.OFF)
-OTHERS = [
-    Form(schedule, cache)
-    for schedule in (ScheduleName.LOOP, ScheduleName.ENGINE_LOOP, ScheduleName.UNROLLED, ScheduleName.PARTITIONED)
-    for cache in (CacheMode.OFF, CacheMode.PADDED)
-    if (schedule, cache) != (LOOP.schedule, LOOP.cache)
-]
-
-
-def known(family: str) -> dict[str, Array]:
-    return dict(read_arrays(DATA / family / "generate.npz"))
-
-
-def assert_generates(session: Session, answers: Mapping[str, Array], way: str) -> None:
+def assert_generates(bundle: Path, answers: Mapping[str, Array], way: str, beams: Beams | None = None) -> None:
     """A batch of sources of different lengths, then each of them alone and without padding."""
     sources = {name: answers[name] for name in ("input_ids", "attention_mask")}
     tokens, lengths = answers[f"{way}:tokens"], answers[f"{way}:lengths"]
-    found: dict[str, Any] = session.run(sources)
-    np.testing.assert_array_equal(found["tokens"], tokens)
-    np.testing.assert_array_equal(found["lengths"], lengths)
-    if way != "greedy":
-        np.testing.assert_allclose(found["scores"], answers[f"{way}:scores"], rtol=1e-4, atol=1e-4)
-    for row, width in enumerate(sources["attention_mask"].sum(axis=1)):
-        alone = session.run({name: array[row : row + 1, :width] for name, array in sources.items()})
-        assert alone["tokens"].tolist() == [tokens[row, : lengths[row]].tolist()]
+    with Session.open(bundle, beams=beams) as session:
+        found: dict[str, Any] = session.run(sources)
+        np.testing.assert_array_equal(found["tokens"], tokens)
+        np.testing.assert_array_equal(found["lengths"], lengths)
+        if way != "greedy":
+            np.testing.assert_allclose(found["scores"], answers[f"{way}:scores"], rtol=1e-4, atol=1e-4)
+        for row, width in enumerate(sources["attention_mask"].sum(axis=1)):
+            alone = session.run({name: array[row : row + 1, :width] for name, array in sources.items()})
+            assert alone["tokens"].tolist() == [tokens[row, : lengths[row]].tolist()]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_is_token_exact(cache: BundleCache, family: str) -> None:
-    with LOOP.open(cache, family) as session:
-        assert_generates(session, known(family), "greedy")
+@pytest.mark.parametrize("model", MODELS)
+def test_greedy_is_token_exact(cache: BundleCache, model: str) -> None:
+    assert_generates(DEFAULT.bundle(cache, DATA / model), known(model), "greedy")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("form", OTHERS, ids=str)
-def test_greedy_is_token_exact_in_every_form(cache: BundleCache, form: Form, family: str) -> None:
-    with form.open(cache, family) as session:
-        assert_generates(session, known(family), "greedy")
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("form", [form for form in FORMS if form != DEFAULT], ids=str)
+def test_greedy_is_token_exact_in_every_form(cache: BundleCache, form: DecodeForm, model: str) -> None:
+    assert_generates(form.bundle(cache, DATA / model), known(model), "greedy")
+
+
+def assert_beams(bundle: Path, model: str, way: str) -> None:
+    penalty, early = way.split(",")
+    beams = Beams(width=4, length_penalty=float(penalty), early_stopping=EARLY[early])
+    assert_generates(bundle, known(model), f"beams,{way}", beams)
 
 
 @pytest.mark.parametrize("way", BEAMS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_beams_are_token_exact(cache: BundleCache, family: str, way: str) -> None:
-    penalty, early = way.split(",")
-    beams = Beams(width=4, length_penalty=float(penalty), early_stopping=EARLY[early])
-    with LOOP.open(cache, family, beams) as session:
-        assert_generates(session, known(family), f"beams,{way}")
+def test_beams_are_token_exact(cache: BundleCache, way: str) -> None:
+    """Rows of the cache change places with the beams."""
+    assert_beams(LOOP_CACHED.bundle(cache, DATA / MODELS[0]), MODELS[0], way)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_references_end_at_different_steps_and_differ_with_beams(family: str) -> None:
-    answers = known(family)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", BEAMS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("form", [LOOP_CACHED, LOOP_RECOMPUTED], ids=str)
+def test_beams_are_token_exact_for_every_model(cache: BundleCache, form: DecodeForm, model: str, way: str) -> None:
+    assert_beams(form.bundle(cache, DATA / model), model, way)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_references_end_at_different_steps_and_differ_with_beams(model: str) -> None:
+    answers = known(model)
     assert len(set(answers["greedy:lengths"].tolist())) > 2
     assert any(answers[f"beams,{way}:tokens"].tolist() != answers["greedy:tokens"].tolist() for way in BEAMS)

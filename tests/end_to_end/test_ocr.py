@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
+from artifacts.bundle import Bundle
+from artifacts.report import DecodeCost
 from artifacts.runtime import Session
+from artifacts.schedule import Decode, Partitioned
+from compiler.options import CacheMode, ScheduleName
 from examples.ocr.demo import text_of
 from tests.support.cli import unspool
+from tests.support.decode_forms import DEFAULT, FORMS, DecodeForm
 from tests.support.models import OCR, Array, BundleCache
 
 LINES = 24
@@ -32,17 +38,57 @@ def read(session: Session, images: Array) -> list[str]:
     return [text_of(row[:length]) for row, length in zip(results["tokens"], results["lengths"], strict=True)]
 
 
-def test_it_reads_the_text_of_images(session: Session, lines: Mapping[str, Array]) -> None:
-    known = [text_of(row) for row in lines["targets"][:LINES]]
-    assert len(set(known)) == LINES
-    assert read(session, lines["images"][:LINES]) == known
+def assert_reads_every_line(session: Session, lines: Mapping[str, Array]) -> None:
+    """All lines in batches of mixed lengths, token by token; then an eighth of them one by one."""
+    known = [[int(token) for token in row if token] for row in lines["targets"]]
+    assert len(known) == 256
+    found = [tokens for start in range(0, 256, 32) for tokens in decoded(session, lines["images"][start : start + 32])]
+    assert found == known
+    assert [decoded(session, image[None])[0] for image in lines["images"][::8]] == known[::8]
+
+
+def decoded(session: Session, images: Array) -> list[list[int]]:
+    results = session.run({"image": images})
+    return [row[:length].tolist() for row, length in zip(results["tokens"], results["lengths"], strict=True)]
+
+
+def test_it_reads_every_line(session: Session, lines: Mapping[str, Array]) -> None:
+    assert_reads_every_line(session, lines)
 
 
 @pytest.mark.slow
-def test_it_reads_every_line(session: Session, lines: Mapping[str, Array]) -> None:
-    known = [text_of(row) for row in lines["targets"]]
-    found = [text for start in range(0, 256, 32) for text in read(session, lines["images"][start : start + 32])]
-    assert found == known
+@pytest.mark.parametrize("form", [form for form in FORMS if form != DEFAULT], ids=str)
+def test_it_reads_every_line_in_every_form(cache: BundleCache, form: DecodeForm, lines: Mapping[str, Array]) -> None:
+    with Session.open(form.bundle(cache, OCR / "model.onnx")) as session:
+        assert_reads_every_line(session, lines)
+
+
+@pytest.mark.slow
+def test_as_many_partitions_run_as_the_length_of_a_line_demands(cache: BundleCache, lines: Mapping[str, Array]) -> None:
+    bundle = DecodeForm(ScheduleName.PARTITIONED, CacheMode.ON).bundle(cache, OCR / "model.onnx")
+    schedule = Bundle.open(bundle).manifest.models["model"].schedule
+    assert isinstance(schedule, Decode)
+    assert schedule.control == Partitioned(boundaries=(25, 50, 75))
+    with Session.open(bundle) as line_session:
+        calls = [line_session.answer({"image": image[None]}).calls for image in lines["images"]]
+    assert {called[schedule.encoder or ""] for called in calls} == {1}
+    demanded = [math.ceil(np.count_nonzero(row) / 25) for row in lines["targets"]]
+    assert set(demanded) == {1, 2, 3}
+    assert [called[schedule.step] for called in calls] == demanded
+
+
+def test_a_cache_costs_less_than_exact_length_and_that_less_than_padding(cache: BundleCache) -> None:
+    report = Bundle.open(cache.ocr()).report()
+    assert report is not None
+    whole, split = dict[str, DecodeCost](), dict[str, DecodeCost]()
+    for cost in report.decode_costs:
+        (whole if cost.encoder.instructions == 0 else split)[cost.state] = cost
+    for cheaper, dearer in (("cached", "recompute"), ("recompute", "padded")):
+        assert split[cheaper].steps.flops < split[dearer].steps.flops
+        assert split[cheaper].steps.elements < split[dearer].steps.elements
+    assert whole["recompute"].total.flops < whole["padded"].total.flops
+    assert all(split[state].total.flops < whole[state].total.flops for state in whole)
+    assert {cost.tokens for cost in report.decode_costs} == {75}
 
 
 def test_a_batch_of_mixed_lengths_equals_its_lines_one_by_one(session: Session, lines: Mapping[str, Array]) -> None:

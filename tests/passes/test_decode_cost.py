@@ -7,21 +7,26 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from artifacts.schedule import Decode
+from artifacts.samples import Sample, read_arrays
+from artifacts.schedule import Decode, Generation, Host
+from compiler.options import ModelFile
+from compiler.parts.opening import opened_source
 from passes.cost import is_instruction
 from passes.decode import Stepper
 from passes.decode_cost import decode_cost, decode_costs
 from passes.derive_kv_cache import DeriveKvCache
 from passes.interpreter import call
-from passes.program import Program
+from passes.onnx_to_torch.convert import convert
+from passes.program import Model, Program
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from tests.support.decoder_modules import converted_decoder
 from tests.support.decoder_programs import FORMS, LENGTH, VOCABULARY, WIDTH, Form, decoder_program, decoder_sample
+from tests.support.models import DATA
 from tests.support.programs import Array
 
 
-def schedule_of(program: Program) -> Decode:
-    schedule = program.models["decoder"].schedule
+def schedule_of(program: Program, model: str = "decoder") -> Decode:
+    schedule = program.models[model].schedule
     assert isinstance(schedule, Decode)
     return schedule
 
@@ -89,3 +94,42 @@ def test_every_form_that_a_model_could_have_is_told_once() -> None:
     assert found[0].inputs == {"x": (1, 4)}
     assert decode_costs(whole, whole) == found[:2]
     assert decode_costs(replace(whole, models={})) == ()
+
+
+def test_a_derived_step_of_a_real_model_counts_what_a_run_of_it_counts() -> None:
+    program, inputs = derived_from_marian()
+    schedule = schedule_of(program, "marian")
+    assert schedule.state == "cached"
+    with FlopCounterMode(display=False) as counter:
+        stepper = Stepper(program, schedule, inputs)
+        encoder = counter.get_total_flops()
+        for position in range(schedule.generation.max_new_tokens):
+            stepper.scores(np.ones((1, position + 1), np.int64))
+    cost = decode_cost(program, "marian", schedule, inputs)
+    assert cost.encoder.flops == encoder > 0
+    assert cost.total.flops == counter.get_total_flops() > encoder
+
+
+def derived_from_marian() -> tuple[Program, dict[str, Array]]:
+    """Marian with an encoder apart and a cache, and a request of one row."""
+    path = DATA / "marian_tiny" / "model.onnx"
+    known = read_arrays(path.parent / "generate.npz")
+    inputs = {name: known[name] for name in ("input_ids", "attention_mask")}
+    inputs["decoder_input_ids"] = np.full((len(known["input_ids"]), 5), 7)
+    with opened_source(ModelFile("marian", path)) as source:
+        converted = convert(source, "marian", inputs)
+    signature = converted.function.signature
+    schedule = Decode(
+        encoder=None,
+        step="marian",
+        tokens="decoder_input_ids",
+        logits="logits",
+        state="recompute",
+        control=Host(),
+        generation=Generation(start=199, eos=(0,), pad=199, max_new_tokens=12),
+    )
+    function = replace(converted.function, time=frozenset({str(signature.input("decoder_input_ids").shape[1])}))
+    model = Model(signature, schedule, "0" * 64, (Sample(inputs, {}),))
+    program = Program({"marian": function}, {"marian": model}, converted.weights)
+    derived = DeriveKvCache()(SplitEncoderDecoder()(program).program).program
+    return derived, {name: array[:1] for name, array in inputs.items()}

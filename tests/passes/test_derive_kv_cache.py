@@ -101,9 +101,9 @@ def test_a_decoder_that_sees_later_tokens_has_no_cache_and_the_node_is_named() -
     program = SplitEncoderDecoder()(converted_decoder("bidirectional")).program
     result = DeriveKvCache()(program)
     assert not result.modified
-    (note,) = result.notes
-    assert note.startswith("decoder: no cache: node 'matmul_1'")
-    assert "changes at earlier positions when tokens are appended; every step computes all positions" in note
+    (notice,) = result.notices
+    assert notice.startswith("decoder: no cache: node 'matmul_1'")
+    assert "changes at earlier positions when tokens are appended; every step computes all positions" in notice
 
 
 def test_no_cache_is_an_error_if_one_is_required() -> None:

@@ -162,7 +162,8 @@ def choose_schedule(
         problem = _not_decodable(ports, is_causal)
         if problem is None:
             check_special_tokens(generation, ports, signature, hints)
-            return Choice(plan_decode(ports, generation, options, target))
+            filled = tuple(f"decodes with ones for {mask}, a mask of its tokens" for mask in ports.masks)
+            return Choice(plan_decode(ports, generation, options, target), filled)
         if not _is_asked_for(options):
             return Choice(None, (f"is called once and does not decode: it {problem}",))
         raise UsageError.of("options", _asked(options), f"the model {problem}", "use --schedule single")

@@ -16,13 +16,14 @@ from passes.onnx_to_torch.input_hints import InputHint
 class DecoderPorts:
     """The decoder's input of tokens, [batch, t], and its output that scores them, [batch, t, vocabulary].
 
-    `sources` are the other inputs that do not grow with the tokens: what is decoded. `growing` are those that do,
-    a mask of the tokens say.
+    `sources` are the other inputs that do not grow with the tokens: what is decoded. `masks` say which tokens are
+    none, and `growing` are others that grow with the tokens.
     """
 
     tokens: str
     logits: str
     sources: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
     growing: tuple[str, ...] = ()
 
 
@@ -60,9 +61,20 @@ def find_decoder(
         return None
     _, tokens, logits = max(found, key=lambda item: item[0])
     others = [spec for spec in signature.inputs if spec.name != tokens.name]
-    growing = tuple(spec.name for spec in others if tokens.shape[1] in spec.shape)
-    sources = tuple(spec.name for spec in others if spec.name not in growing)
-    return DecoderPorts(tokens.name, logits.name, sources, growing)
+    masks = token_masks(signature, hints, tokens.name)
+    growing = tuple(spec.name for spec in others if tokens.shape[1] in spec.shape and spec.name not in masks)
+    sources = tuple(spec.name for spec in others if spec.name not in (*growing, *masks))
+    return DecoderPorts(tokens.name, logits.name, sources, masks, growing)
+
+
+def token_masks(signature: Signature, hints: Mapping[str, InputHint], tokens: str) -> tuple[str, ...]:
+    """The inputs that have a number for each token and index no table with it, as positions and types of tokens do."""
+    shape = signature.input(tokens).shape
+    return tuple(
+        spec.name
+        for spec in signature.inputs
+        if spec.name != tokens and spec.shape == shape and hints.get(spec.name, InputHint()).table is None
+    )
 
 
 def check_special_tokens(

@@ -24,7 +24,7 @@ from compiler.options import CompileOptions, ModelFile
 from compiler.parts.with_past import check_with_past
 from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
 from compiler.shapes import check_shapes
-from compiler.source_decode import PROBE_TOKENS, source_tokens
+from compiler.source_decode import PROBE_TOKENS, decoded_sample
 from compiler.source_runner import SourceRunner
 from compiler.targets import Target
 from passes.contract import Pass
@@ -32,6 +32,7 @@ from passes.decode_cost import decode_costs
 from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
+from passes.fill_decoder_mask import fill_decoder_mask
 from passes.fold_constants import FoldConstants
 from passes.onnx_to_torch.convert import source_inputs, source_signature
 from passes.onnx_to_torch.input_hints import InputHint, input_hint
@@ -100,7 +101,8 @@ def _convert_one(
         check_with_past(file, model.samples, tolerances)
         log.notices += [f"{file.name}: {notice}" for notice in nan_notices(loaded.source, model)]
     with log.stage("convert", f"{file.name} to PyTorch"):
-        program, notices = to_program(loaded, model, converter)
+        masks = () if sampled.plan is None else sampled.plan.ports.masks
+        program, notices = to_program(loaded, model, converter, masks)
         asked = options.tokens.max_new_tokens is not None or bool(options.partitions)
         program, limited = within_limit(program, file.name, asked)
         checks = check_program(program, tolerances)
@@ -178,17 +180,15 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
         ranges = ShapeRanges(options.min_shapes, options.opt_shapes, options.max_shapes)
         samples = draw_samples(loaded.signature, loaded.hints, runner, ranges)
     if isinstance(schedule, Decode):
-        samples = tuple(_with_tokens(found, runner, schedule) for found in samples)
+        probe, masks = schedule.shortened(PROBE_TOKENS), () if plan is None else plan.ports.masks
+        samples = tuple(decoded_sample(found, runner, probe, masks) for found in samples)
     return Sampled(Model(loaded.signature, schedule, loaded.source.digest, samples), plan, choice.notices)
 
 
-def _with_tokens(found: Sample, runner: SourceRunner, schedule: Decode) -> Sample:
-    batch = found.inputs[schedule.tokens].shape[0]
-    return replace(found, decoded=source_tokens(runner, schedule.shortened(PROBE_TOKENS), found.inputs, batch))
-
-
-def to_program(loaded: Loaded, model: Model, converter: ModelConverter) -> tuple[Program, tuple[str, ...]]:
-    """Convert a model to a Program of one function, with notices for the user."""
+def to_program(
+    loaded: Loaded, model: Model, converter: ModelConverter, masks: Sequence[str] = ()
+) -> tuple[Program, tuple[str, ...]]:
+    """Convert a model to a Program of one function, with notices for the user; `masks` become ones."""
     first = model.samples[0].inputs
     small = [
         f"{spec.name} axis {axis}"
@@ -209,7 +209,7 @@ def to_program(loaded: Loaded, model: Model, converter: ModelConverter) -> tuple
         if converted.fixed:
             hint = "use --schedule single, or Unspool's own converter"
             raise SourceError.of("convert", loaded.name, "is fixed to one number of tokens and cannot decode", hint)
-    body = replace(converted.function, time=time)
+    body = replace(fill_decoder_mask(converted.function, masks), time=time)
     notices = converted.notices
     if converted.fixed:
         fitting = tuple(found for found in model.samples if _sizes(found) == _sizes(model.samples[0]))
@@ -217,7 +217,7 @@ def to_program(loaded: Loaded, model: Model, converter: ModelConverter) -> tuple
         notices = (f"was recorded for these sizes only, choose others with --opt-shapes: {sizes}",)
         model = replace(model, samples=fitting)
     # The traced signature is the truer one: it knows sizes that the file leaves open or the graph does not allow.
-    traced = replace(model, signature=body.signature)
+    traced = replace(model, signature=converted.function.signature)
     return Program({function: body}, {loaded.name: traced}, converted.weights), notices
 
 

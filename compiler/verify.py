@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,13 +89,15 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
 
 
 def _source_samples(source: Source, inputs: Path | None, entry: ModelEntry) -> tuple[Sample, ...]:
+    from compiler.decoders import token_masks
     from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
-    from compiler.source_decode import source_tokens
+    from compiler.source_decode import decoded_sample
     from compiler.source_runner import SourceRunner
     from passes.onnx_to_torch.convert import source_inputs, source_signature
     from passes.onnx_to_torch.input_hints import input_hint
 
     signature = source_signature(source)
+    hints = {value.name or "": input_hint(value) for value in source_inputs(source)}
     _check_names(entry, [s.name for s in signature.inputs], [s.name for s in signature.outputs], source.path)
     answered = None if inputs is None else answered_samples(inputs, signature)
     if answered is not None and not isinstance(entry.schedule, Decode):
@@ -106,18 +108,11 @@ def _source_samples(source: Source, inputs: Path | None, entry: ModelEntry) -> t
     elif inputs is not None:
         samples = read_samples(inputs, signature, runner)
     else:
-        hints = {value.name or "": input_hint(value) for value in source_inputs(source)}
         samples = draw_samples(entry.signature, hints, runner, ShapeRanges())
     if not isinstance(entry.schedule, Decode):
         return samples
-    schedule = entry.schedule
-    return tuple(
-        replace(
-            sample,
-            decoded=source_tokens(runner, schedule, sample.inputs, sample.inputs[schedule.tokens].shape[0]),
-        )
-        for sample in samples
-    )
+    masks = token_masks(signature, hints, entry.schedule.tokens)
+    return tuple(decoded_sample(sample, runner, entry.schedule, masks) for sample in samples)
 
 
 def _check_names(entry: ModelEntry, inputs: list[str], outputs: list[str], against: Path) -> None:

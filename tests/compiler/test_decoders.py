@@ -47,6 +47,11 @@ MASKED_DECODER = Signature(
         ),
         (MASKED_DECODER, {"ids": InputHint(table=50)}, DecoderPorts("ids", "logits", (), ("mask",))),
         (MASKED_DECODER, {}, DecoderPorts("mask", "logits", (), ("ids",))),
+        (
+            MASKED_DECODER,
+            {"ids": InputHint(table=50), "mask": InputHint(table=2)},
+            DecoderPorts("ids", "logits", (), (), ("mask",)),
+        ),
     ],
 )
 def test_the_ports_of_a_decoder(signature: Signature, hints: dict[str, InputHint], ports: DecoderPorts | None) -> None:

@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changed = onnx.load(OCR / "model.onnx")
     (mask,) = (tensor for tensor in changed.graph.initializer if tensor.name == MASK)
     causal = numpy_helper.to_array(mask)
-    assert np.isneginf(causal).any()
+    assert (causal < 0).sum() == 75 * 74 // 2
     mask.CopyFrom(numpy_helper.from_array(np.zeros_like(causal), MASK))
     folder = tmp_path_factory.mktemp("bidirectional")
     settings = json.loads((OCR / "generation_config.json").read_text())

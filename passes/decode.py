@@ -122,6 +122,18 @@ def teacher_forced(
     return np.stack([rows[p] for p in wanted], axis=1)
 
 
+def every_position(program: Program, schedule: Decode, inputs: Arrays, tokens: npt.NDArray[np.int64]) -> Array:
+    """Scores [batch, t, vocabulary] from one call of a step that takes all tokens [batch, t].
+
+    What a decoder that sees later tokens gives for an earlier position is told by this alone.
+    """
+    step = program.functions[schedule.step].signature
+    given = dict(Stepper(program, schedule, inputs).inputs)
+    given[schedule.tokens] = tokens.astype(step.input(schedule.tokens).dtype.numpy)
+    scores: Array = call(program, schedule.step, given)[schedule.logits]
+    return scores
+
+
 def greedy(program: Program, schedule: Decode, inputs: Arrays, batch: int, limit: int) -> dict[str, Array]:
     """Decode greedily, at most `limit` tokens: `tokens` int64 [batch, n] and `lengths` int64 [batch]."""
     shortened = schedule.shortened(limit)

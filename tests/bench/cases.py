@@ -14,6 +14,7 @@ from artifacts.errors import BundleError
 from artifacts.samples import Arrays
 from compiler.compile import compile_bundle
 from compiler.options import CompileOptions, ModelFile
+from tests.bench.reader import export_reader
 from tests.support.bert import bert_file, minilm, random_bert
 from tests.support.light_networks import randomized
 from tests.support.models import OCR, PROJECT, normal, perceptron, saved
@@ -62,6 +63,12 @@ def tiny() -> Path:
 def ocr() -> Path:
     """The trained reader of lines that the demo compiles."""
     return OCR / "model.onnx"
+
+
+def reader() -> Path:
+    """An untrained reader of lines of 47 million weights, 75 tokens long (189 MB)."""
+    path = BUILD / "models" / "reader.onnx"
+    return path if path.exists() else export_reader(path)
 
 
 def _text() -> Arrays:

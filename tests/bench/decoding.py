@@ -1,40 +1,178 @@
-"""What decoding costs, by who loops over the tokens."""
+"""What decoding costs: the bundle's schedules against loops over the steps in ONNX Runtime."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-from statistics import mean
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 
+from artifacts.bundle import Bundle
+from artifacts.manifest import MANIFEST_FILE
 from artifacts.runtime import Session
 from artifacts.samples import read_arrays
-from compiler.options import CompileOptions, ScheduleName
-from tests.bench.cases import bundle_of, ocr
+from compiler.generation import TokenFlags
+from compiler.options import CacheMode, CompileOptions, ScheduleName
+from tests.bench.cases import BUILD, bundle_of, ocr, reader
 from tests.bench.figures import Figure
-from tests.bench.timing import interleaved
+from tests.bench.sessions import bare_session
+from tests.bench.step_loops import StepLoop
+from tests.bench.timing import interleaved, unspool
 from tests.support.models import OCR
 
-LINES = 64
+Array = npt.NDArray[Any]
+
+LENGTHS = (4, 12, 25, 50, 75)
+LONGEST = LENGTHS[-1]
+NEVER = 1
+"""The start token, as the token that ends a line: it is never read, so every decode has the length that it is given."""
+
+FASTER_AT_LONGEST, FASTER_AT_MEAN, FASTER_PARTITIONED = 8, 5, 6
+"""How many times as fast as the padded loop."""
 
 
-def schedules(*, quick: bool) -> Iterator[Figure]:
-    """Milliseconds that a line of text takes to read, by who loops over its tokens; one thread."""
-    count = LINES // 8 if quick else LINES
+@dataclass(frozen=True)
+class Reader:
+    """A model that reads a line of text, and a line."""
+
+    name: str
+    what: str
+    file: Callable[[], Path]
+    image: Array
+
+    def bundle(self, schedule: ScheduleName, cache: CacheMode = CacheMode.AUTO) -> Path:
+        """The bundle whose decodes end at the longest length only."""
+        cuts = (25, 50, 75) if schedule == ScheduleName.PARTITIONED else ()
+        tokens = TokenFlags(start=1, eos=(NEVER,), pad=0, max_new_tokens=LONGEST)
+        options = CompileOptions(schedule=schedule, cache=cache, tokens=tokens, partitions=cuts)
+        return bundle_of(f"{self.name}-{schedule}-{cache}", self.file(), options)
+
+    @cached_property
+    def default(self) -> Callable[[int], list[int]]:
+        """The default schedule, to a length that is given: the number of trips of its Loop becomes an input."""
+        root = self.bundle(ScheduleName.AUTO)
+        (engine,) = Bundle.open(root).manifest.engines.values()
+        model = onnx.load_model(root / engine.source, load_external_data=False)
+        (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+        loop.input[0] = "trips"
+        model.graph.input.append(onnx.helper.make_tensor_value_info("trips", onnx.TensorProto.INT64, []))
+        session = bare_session(model.SerializeToString(), 1, folder=root)
+
+        def decode(count: int) -> list[int]:
+            tokens, _ = session.run(None, {"image": self.image, "trips": np.array(count)})
+            return list(map(int, tokens[0]))
+
+        return decode
+
+    @cached_property
+    def partitioned(self) -> Callable[[], list[int]]:
+        """Three partitions, one after the other."""
+        session = Session.open(self.bundle(ScheduleName.PARTITIONED), threads=1)
+        return lambda: list(map(int, session.run({"image": self.image})["tokens"][0]))
+
+    @cached_property
+    def cached(self) -> Callable[[int], list[int]]:
+        """The cached loop over steps in ONNX Runtime."""
+        return partial(StepLoop(self.bundle(ScheduleName.LOOP)), self.image)
+
+    @cached_property
+    def padded(self) -> Callable[[int], list[int]]:
+        """The padded loop over steps in ONNX Runtime: 75 positions at every step."""
+        return partial(StepLoop(self.bundle(ScheduleName.LOOP, CacheMode.PADDED)), self.image)
+
+
+def _readers() -> tuple[Reader, ...]:
     lines = read_arrays(OCR / "eval.npz")
-    images = np.asarray(lines["images"][:count], np.float32)
-    names = [ScheduleName.LOOP, ScheduleName.ENGINE_LOOP, *([] if quick else [ScheduleName.UNROLLED])]
-    sessions = {
-        schedule: Session.open(bundle_of(f"ocr-{schedule}", ocr(), CompileOptions(schedule=schedule)), threads=1)
-        for schedule in names
-    }
-    seconds: dict[str, list[float]] = {schedule: [] for schedule in names}
-    for number in range(count):
-        inputs = {"image": images[number : number + 1]}
-        calls = {str(schedule): partial(session.run, inputs) for schedule, session in sessions.items()}
-        for schedule, spent in interleaved(calls, 1, warm_up=0).items():
-            seconds[schedule].append(spent)
-    for schedule, found in seconds.items():
-        what = f"examples/ocr, `--schedule {schedule}`"
-        yield Figure(what, 1e3 * mean(found), "ms a line", detail=f"mean of {count} lines, each alone")
+    image = np.random.default_rng(0).random((1, 1, 48, 320), np.float32)
+    return (
+        Reader("ocr", "examples/ocr", ocr, np.asarray(lines["images"][:1], np.float32)),
+        Reader("reader", "47M reader", reader, image),
+    )
+
+
+def against_loops(*, quick: bool) -> Iterator[Figure]:
+    """The default and the partitioned schedule against the loops that they replace, as ratios of medians."""
+    models, rounds = _readers()[: 1 if quick else 2], 2 if quick else 5
+    for model in models:
+        for count in LENGTHS:
+            seconds = _timed({"default": model.default, "loop": model.cached}, count, 4 * rounds)
+            what = f"{model.what}, default, over a cached loop, {count} tokens"
+            yield _ratio(what, seconds["default"], seconds["loop"], 1.0)
+    for model in models:
+        yield from _against_padded(model, rounds)
+    yield from _mean_of_lines(quick=quick)
+
+
+def _against_padded(model: Reader, rounds: int) -> Iterator[Figure]:
+    calls = {"default": model.default, "partitioned": lambda _: model.partitioned(), "padded": model.padded}
+    seconds = _timed(calls, LONGEST, rounds)
+    for name, times in (("default", FASTER_AT_LONGEST), ("partitioned", FASTER_PARTITIONED)):
+        what = f"{model.what}, {name}, over the padded loop, {LONGEST} tokens"
+        yield _ratio(what, seconds[name], seconds["padded"], 1 / times)
+
+
+def _mean_of_lines(*, quick: bool) -> Iterator[Figure]:
+    """As many tokens as the lines of the example have in the mean, their end tokens counted."""
+    (model, _), lines = _readers(), read_arrays(OCR / "eval.npz")
+    count = round(float(lines["steps"].mean()))
+    seconds = _timed({"default": model.default, "padded": model.padded}, count, 3 if quick else 11)
+    what = f"{model.what}, default, over the padded loop, {count} tokens, the mean of its lines"
+    yield _ratio(what, seconds["default"], seconds["padded"], 1 / FASTER_AT_MEAN)
+
+
+def _timed(decoders: Mapping[str, Callable[[int], list[int]]], count: int, rounds: int) -> dict[str, float]:
+    """Median seconds of each. Raises RuntimeError if they do not read the same."""
+    read = {name: decode(count) for name, decode in decoders.items()}
+    if any(tokens != next(iter(read.values())) or len(tokens) != count for tokens in read.values()):
+        raise RuntimeError(f"not the same {count} tokens: {read}")
+    calls = {name: partial(decode, count) for name, decode in decoders.items()}
+    return interleaved(calls, rounds, clock=time.process_time)
+
+
+def _ratio(what: str, ours: float, theirs: float, bound: float) -> Figure:
+    detail = f"{1e3 * ours:.2f} ms against {1e3 * theirs:.2f} ms: {theirs / ours:.1f} times as fast"
+    return Figure(what, ours / theirs, "x", bound, detail)
+
+
+OPEN_BOUND, SIZE_BOUND, COMPILE_BOUND = 0.5, 1.05, 3.0
+_MB = 1e6
+
+
+def partitioned_bundles(*, quick: bool) -> Iterator[Figure]:
+    """What three partitions of 25 positions cost before they run: to open, to store, and to compile."""
+    for model in _readers()[: 1 if quick else 2]:
+        root = model.bundle(ScheduleName.PARTITIONED)
+        seconds = interleaved({"open": partial(_opened, root)}, 1 if quick else 5, warm_up=1, clock=time.process_time)
+        what = f"{model.what}, three partitions of 25 tokens"
+        yield Figure(f"{what}, to open, for each", seconds["open"] / 3, "s", OPEN_BOUND, "the encoder is counted in")
+        manifest = Bundle.open(root).manifest
+        weights = sum(shard.bytes for shard in manifest.weights.shards)
+        samples = sum(entry.bytes for path, entry in manifest.files.items() if path.startswith("samples/"))
+        whole = sum(entry.bytes for entry in manifest.files.values()) + (root / MANIFEST_FILE).stat().st_size
+        detail = f"{whole / _MB:.2f} MB, {samples / _MB:.2f} MB of it samples, for {weights / _MB:.2f} MB of weights"
+        yield Figure(f"{what}, bytes over those of the weights", whole / weights, "x", SIZE_BOUND, detail)
+    if not quick:
+        yield _compile_ratio()
+
+
+def _opened(root: Path) -> None:
+    Session.open(root, threads=1).close()
+
+
+def _compile_ratio() -> Figure:
+    """Processor time, because waiting for a processor would count in both."""
+    flags = ("--eos", str(NEVER), "--max-length", str(LONGEST), "--force")
+    bundle = BUILD / "cold" / "ocr"
+    forms = {"step": ("--schedule", "loop"), "partitions": ("--partitions", "25,50,75")}
+    seconds = {}
+    for name, form in forms.items():
+        seconds[name] = unspool("compile", ocr(), "-o", bundle, *form, *flags).processor_seconds
+    detail = f"{seconds['partitions']:.1f} s of processor time against {seconds['step']:.1f} s"
+    what = "examples/ocr, to compile three partitions of 25 tokens, over a step alone"
+    return Figure(what, seconds["partitions"] / seconds["step"], "x", COMPILE_BOUND, detail)

@@ -45,8 +45,16 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         ),
         "decoding": Part(
             "Decoding",
-            "The model of the demo reads lines of text, one at a time and each to its own length; one thread.",
-            decoding.schedules,
+            "One thread, seconds of the processor, the encoder counted in. The padded loop runs the decoder on all 75\n"
+            "positions for every token; the cached loop hands keys and values from step to step. Both are written in\n"
+            "numpy around ONNX Runtime's `run`; every row compares forms that read the same tokens. The reader has\n"
+            "8 conformer and 6 decoder layers, 384 wide, and 6000 tokens to choose from.",
+            decoding.against_loops,
+        ),
+        "partitions": Part(
+            "Partitions before they run",
+            "The size is of the whole folder, samples and manifest included.",
+            decoding.partitioned_bundles,
         ),
     }
 )

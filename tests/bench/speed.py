@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import onnxruntime
 
 from artifacts.bundle import Bundle
 from artifacts.runtime import Session
 from tests.bench.cases import CASES, Case, bundle_of, tiny
 from tests.bench.figures import Figure
+from tests.bench.sessions import bare_session
 from tests.bench.timing import interleaved
 from tests.support.models import normal
 
@@ -31,7 +29,7 @@ def against_source(*, quick: bool) -> Iterator[Figure]:
 
 
 def _ratio(case: Case, bundle: Path, threads: int, rounds: int) -> Figure:
-    source = _bare_session(case.file(), threads)
+    source = bare_session(case.file(), threads)
     with Session.open(bundle, threads=threads) as session:
         calls = {
             "source": partial(source.run, None, dict(case.inputs)),
@@ -47,7 +45,7 @@ def session_overhead(*, quick: bool) -> Iterator[Figure]:
     """What Session.run adds to a call of the engine that it runs."""
     bundle = bundle_of("tiny", tiny())
     (engine,) = Bundle.open(bundle).manifest.engines.values()
-    bare = _bare_session(bundle / engine.source, 1, folder=bundle)
+    bare = bare_session(bundle / engine.source, 1, folder=bundle)
     inputs = {"x": normal(2, 16)}
     with Session.open(bundle, threads=1) as session:
         calls = {"bare": partial(bare.run, None, inputs), "session": partial(session.run, inputs)}
@@ -55,12 +53,3 @@ def session_overhead(*, quick: bool) -> Iterator[Figure]:
     added = 1e6 * (seconds["session"] - seconds["bare"])
     detail = f"{1e6 * seconds['session']:.1f} us against {1e6 * seconds['bare']:.1f} us for the engine alone"
     yield Figure("Session.run on a tiny model, over its engine", added, "us", OVERHEAD_BOUND, detail)
-
-
-def _bare_session(path: Path, threads: int, folder: Path | None = None) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    if folder is not None:
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -230,6 +230,18 @@ def _expand(node: Node) -> AxisMap:
     return AxisMap({operand: tuple(range(new, rank))}, frozenset(range(new)) | repeated)
 
 
+def _repeat(node: Node) -> AxisMap:
+    """A size of one that is repeated is broadcast; elements of a longer axis come again further on."""
+    operand = _tensor(node, 0)
+    times, before = node.args[1], values_of(operand)[0].shape
+    assert isinstance(times, (list, tuple))
+    new = len(times) - len(before)
+    alone = {new + a for a, size in enumerate(before) if size == 1}
+    again = {axis for axis, count in enumerate(times) if count != 1}
+    axes = tuple(WHOLE if axis in again - alone else axis for axis in range(new, len(times)))
+    return AxisMap({operand: axes}, frozenset(range(new)) | (again & alone))
+
+
 def _fill(node: Node) -> AxisMap:
     return AxisMap(
         {n: (WHOLE,) * _rank(n) for n in node.all_input_nodes if values_of(n)}, frozenset(range(_rank(node)))
@@ -368,6 +380,7 @@ _RULES: Mapping[Any, Callable[[Node], AxisMap]] = {
     _aten.unsqueeze.default: _unsqueeze,
     **dict.fromkeys((_aten.squeeze.dim, _aten.squeeze.dims, _aten.squeeze.default), _squeeze),
     _aten.expand.default: _expand,
+    _aten.repeat.default: _repeat,
     **dict.fromkeys((_aten.full.default, _aten.zeros.default, _aten.ones.default), _fill),
     **dict.fromkeys((_aten.zeros_like.default, _aten.ones_like.default, _aten.full_like.default), _like),
     _aten.index.Tensor: _index,

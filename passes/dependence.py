@@ -16,6 +16,7 @@ from passes.program import Function
 _MOVEMENTS = frozenset(
     {
         torch.ops.aten.expand.default,
+        torch.ops.aten.repeat.default,
         torch.ops.aten.unsqueeze.default,
         torch.ops.aten.squeeze.dim,
         torch.ops.aten.squeeze.dims,

@@ -12,7 +12,7 @@ from torch._dynamo.source import ConstantSource
 from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.fx.node import Argument
-from torch.utils._sympy.functions import FloorDiv, Mod
+from torch.utils._sympy.functions import CleanDiv, FloorDiv, Max, Min, Mod, PowByNatural, PythonMod
 
 from artifacts.spec import Signature
 from passes.bodies import edited
@@ -22,7 +22,13 @@ _BINARY: Mapping[type, Any] = {
     sympy.Add: operator.add,
     sympy.Mul: operator.mul,
     FloorDiv: operator.floordiv,
+    CleanDiv: operator.floordiv,
     Mod: operator.mod,
+    PythonMod: operator.mod,
+    sympy.Pow: operator.pow,
+    PowByNatural: operator.pow,
+    Max: torch.sym_max,
+    Min: torch.sym_min,
 }
 
 

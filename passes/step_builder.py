@@ -40,11 +40,12 @@ _SHAPES: Mapping[Any, int] = {
     _aten.reshape.default: 1,
     _aten.view.default: 1,
     _aten.expand.default: 1,
+    _aten.repeat.default: 1,
     _aten.full.default: 0,
     _aten.zeros.default: 0,
     _aten.ones.default: 0,
 }
-"""Which argument is the shape of the result."""
+"""Which argument is the shape of the result, or how often an axis is repeated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +95,12 @@ class _StepBuilder:
                 self.builder.source = self.function.sources.get(node.name)
                 try:
                     self._make(node, form)
+                except NoCacheError:
+                    raise
                 except NoSizeError as error:
                     raise NoCacheError(node, f"{error}: no cache counts the tokens") from error
+                except (RuntimeError, ValueError) as error:  # torch refuses sizes that do not fit
+                    raise NoCacheError(node, f"cannot be computed for one token: {_first_line(error)}") from error
         return self._close()
 
     def _take(self, node: Node, spec: TensorSpec) -> None:
@@ -293,6 +298,10 @@ class _StepBuilder:
         results = [scores, *self.presents]
         function = self.builder.function(self.function, self.function.name, signature, results)
         return Step(function, tuple(self.slots), tuple(self.kept), takes_position)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _is_zeros(node: Node) -> bool:

@@ -54,6 +54,8 @@ CASES: dict[str, tuple[Callable[..., torch.Tensor], Tensors]] = {
     "unsqueeze": (lambda a: a.unsqueeze(-2), _floats((2, 3, 4))),
     "squeeze": (lambda a: a.squeeze(1), _floats((2, 1, 4))),
     "expand": (lambda a: a.expand(5, 2, 3, 4), _floats((2, 1, 4))),
+    "repeat": (lambda a: a.repeat(5, 1, 3, 1), _floats((2, 1, 4))),
+    "repeat of several": (lambda a: a.repeat(1, 2), _floats((2, 3))),
     "ones like": (torch.ones_like, _floats((2, 3))),
     "index": (lambda a, i: a[:, (i * 2).long() % 3], _floats((2, 3, 4), (5, 6))),
     "index of two axes": (lambda a, i, j: a[i.long() % 2, :, j.long()], _floats((2, 3, 4), (5, 1), (1, 6))),

@@ -51,6 +51,8 @@ SLOTS = {
     "every other": 4,
     "keys first": 4,
     "grouped": 4,
+    "repeated": 4,
+    "thinned": 4,
     "rotary": 4,
     "packed": 4,
     "sdpa": 4,
@@ -76,8 +78,9 @@ def test_keys_and_values_lie_as_rows_of_heads() -> None:
     assert {(slot.axis, slot.batch_axis, slot.init) for slot in schedule_of(program).slots} == {(2, 0, "empty")}
 
 
-def test_shared_heads_are_kept_once() -> None:
-    program = derived("grouped").program
+@pytest.mark.parametrize("name", ["grouped", "repeated"])
+def test_shared_heads_are_kept_once(name: str) -> None:
+    program = derived(name).program
     step = program.functions[schedule_of(program).step].signature
     assert all(step.input(slot.input).shape[1] == 1 for slot in schedule_of(program).slots)
 

@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 import torch
 
+from artifacts.checks import Tolerances
+from artifacts.schedule import Decode
 from passes.contract import PassResult
 from passes.interpreter import call
 from passes.program import Program
 from passes.registry import all_passes
 from passes.text import program_text
+from passes.verification import check_program
 from tests.support.golden_cases import CASES
 from tests.support.programs import normal
 
@@ -61,6 +64,9 @@ def text_of(name: str) -> str:
 @each_case
 def test_the_results_are_those_of_before(name: str) -> None:
     old, new = before(name), result_of(name).program
+    if any(isinstance(model.schedule, Decode) for model in old.models.values()):
+        assert [check for check in check_program(new, Tolerances()) if not check.comparison.passed] == []
+        return  # functions are others than before: what they make together is compared
     for function in old.functions.values():
         sizes = dict.fromkeys(function.signature.symbols, 5)
         inputs = {

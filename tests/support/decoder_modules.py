@@ -73,6 +73,17 @@ class Grouped(Attention):
         return super().weigh(q, k.expand(wide), v.expand(wide), mask)
 
 
+class Repeated(Attention):
+    """Heads of keys and values repeated as exporters write `repeat_interleave`."""
+
+    def __init__(self) -> None:
+        super().__init__(key_heads=1)
+
+    def weigh(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        k, v = (x.unsqueeze(2).repeat(1, 1, HEADS, 1, 1).reshape(x.shape[0], HEADS, -1, x.shape[3]) for x in (k, v))
+        return super().weigh(q, k, v, mask)
+
+
 class Rotary(Attention):
     """Queries and keys turned by their positions (Su et al. 2021, arXiv:2104.09864)."""
 
@@ -171,6 +182,28 @@ class Bidirectional(Decoder):
         return torch.zeros(tokens.shape[1], tokens.shape[1])
 
 
+class MeanOfAll(nn.Module):
+    """Rows are given the mean of all of them, twice: what the second sees of earlier rows, later tokens move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.embed, self.head = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, VOCABULARY)
+
+    def forward(self, tokens: Tensor, source: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        for _ in range(2):
+            x = torch.tanh(x + x.mean(1, keepdim=True))
+        return self.head(x + source.mean(1, keepdim=True))  # type: ignore[no-any-return]
+
+
+class Thinned(Decoder):
+    """Looks at every second position of the source, so that its memory has a size of its own."""
+
+    def forward(self, tokens: Tensor, source: Tensor) -> Tensor:
+        return super().forward(tokens, F.avg_pool1d(source.transpose(1, 2), 2, 2).transpose(1, 2))
+
+
 class Relative(Decoder):
     """A bias by distance, in buckets (Raffel et al. 2020, arXiv:1910.10683), and no other position."""
 
@@ -214,6 +247,8 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "every other": EveryOther,
     "keys first": lambda: Decoder(KeysFirst),
     "grouped": lambda: Decoder(Grouped),
+    "repeated": lambda: Decoder(Repeated),
+    "thinned": Thinned,
     "rotary": lambda: Decoder(Rotary),
     "packed": lambda: Decoder(Packed),
     "sdpa": lambda: Decoder(Sdpa),
@@ -224,6 +259,9 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "gru that looks back": lambda: Recurrent(looks_back=True),
 }
 """Every one of these has a cache."""
+
+SEEING_LATER: dict[str, Callable[[], nn.Module]] = {"bidirectional": Bidirectional, "mean of all": MeanOfAll}
+"""None of these has one."""
 
 _INPUTS = (
     TensorSpec(name="tokens", dtype=DType.INT64, shape=("batch", "t")),
@@ -236,8 +274,8 @@ _SIGNATURE = Signature(
 
 @cache
 def converted_decoder(name: str) -> Program:
-    """The module as a program of one function that recomputes; "bidirectional" too."""
-    module = _Flat((MODULES | {"bidirectional": Bidirectional})[name]().eval())
+    """The module as a program of one function that recomputes; those of `SEEING_LATER` too."""
+    module = _Flat((MODULES | SEEING_LATER)[name]().eval())
     samples = tuple(_sample(module, batch, length) for batch, length in ((2, 5), (1, 1), (3, 9)))
     body = export_module(module, _SIGNATURE, samples[0].inputs, name)
     converted = to_function("decoder", body, _SIGNATURE, {})

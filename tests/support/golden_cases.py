@@ -10,10 +10,14 @@ import numpy as np
 import torch
 
 from passes.contract import Pass
+from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
 from passes.program import Program
+from passes.split_encoder_decoder import SplitEncoderDecoder
+from tests.support.decoder_modules import converted_decoder
+from tests.support.decoder_programs import decoder_program
 from tests.support.programs import Array, bare, normal, parsed, traced, without_output
 
 FOLD = FoldConstants(limit=16)
@@ -182,8 +186,29 @@ _COMMON = {
     "random_draws_stay": lambda: traced(_random_draws, torch.ones(2)),
 }
 
+_SPLIT = {
+    "nothing_to_do": _PRODUCT,
+    "encoder_of_one_product": lambda: decoder_program("whole"),
+    "step_that_is_apart_stays": lambda: decoder_program("recompute"),
+    "cross_attention_and_first_state": lambda: converted_decoder("gru"),
+}
+
+_CACHE = {
+    "nothing_to_do": _PRODUCT,
+    "keys_that_are_values_too": lambda: decoder_program("recompute"),
+    "step_with_a_cache_stays": lambda: decoder_program("cached"),
+    "state_of_a_recurrence": lambda: SplitEncoderDecoder()(converted_decoder("gru")).program,
+    "later_tokens_are_seen": lambda: converted_decoder("mean of all"),
+}
+
 CASES: Mapping[str, Case] = {
     f"{step.name}/{name}": Case(step, program)
-    for step, programs in ((FOLD, _FOLD), (EliminateDeadCode(), _DEAD), (EliminateCommonSubexpressions(), _COMMON))
+    for step, programs in (
+        (FOLD, _FOLD),
+        (EliminateDeadCode(), _DEAD),
+        (EliminateCommonSubexpressions(), _COMMON),
+        (SplitEncoderDecoder(), _SPLIT),
+        (DeriveKvCache(), _CACHE),
+    )
     for name, program in programs.items()
 }

@@ -65,8 +65,10 @@ def text_of(name: str) -> str:
 def test_the_results_are_those_of_before(name: str) -> None:
     old, new = before(name), result_of(name).program
     if any(isinstance(model.schedule, Decode) for model in old.models.values()):
-        assert [check for check in check_program(new, Tolerances()) if not check.comparison.passed] == []
-        return  # functions are others than before: what they make together is compared
+        # Functions are others than before: what they make together is compared.
+        checks = check_program(new, Tolerances()) if result_of(name).modified else ()
+        assert [check for check in checks if not check.comparison.passed] == []
+        return
     for function in old.functions.values():
         sizes = dict.fromkeys(function.signature.symbols, 5)
         inputs = {

@@ -199,7 +199,9 @@ class TestCompile:
     def test_an_interrupt_leaves_nothing(self, tmp_path: Path) -> None:
         model = DATA / "bert_tiny" / "model.onnx"
         arguments = ["compile", str(model), "-o", str(tmp_path / "new" / "out")]
-        script = "import sys; from compiler.cli.main import run; run(sys.argv[1:])"
+        # Where the tests run in the background of a shell, their children start with the signal ignored.
+        heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        script = f"{heard}; import sys; from compiler.cli.main import run; run(sys.argv[1:])"
         with subprocess.Popen(
             [sys.executable, "-c", script, *arguments], env=child_environment(), stderr=subprocess.PIPE, text=True
         ) as process:

@@ -163,6 +163,7 @@ def _reported(target: Path) -> Iterator[None]:
 def _unwritable(target: Path, error: OSError) -> BundleError:
     hints = {
         errno.ENOSPC: "free some space on that file system",
+        errno.EFBIG: "free some space, or lift the limit on the size of files (ulimit -f)",
         errno.EDQUOT: "the disk quota is used up",
         errno.EACCES: "the folder has to be writable",
         errno.EROFS: "the file system is read-only",
@@ -171,7 +172,7 @@ def _unwritable(target: Path, error: OSError) -> BundleError:
         errno.EAGAIN: "another build is replacing it at this moment",
     }
     reason = error.strerror or str(error)
-    hint = hints.get(error.errno or 0, "")
+    hint = hints.get(error.errno or 0, "name a folder that can be written, with -o")
     return BundleError(Problem(_STAGE, str(target), f"cannot be written: {reason}", hint))
 
 

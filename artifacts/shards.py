@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -233,6 +235,9 @@ def _stored_as(dtype: DType) -> DType:
     return dtype if dtype in _DTYPE_OF_CODE.values() else DType.of(dtype.numpy)
 
 
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
 def _write_shard(tensors: Sequence[_Shown], root: Path) -> Shard:
     from safetensors import SafetensorError, TensorSpec, serialize_file
 
@@ -250,8 +255,10 @@ def _write_shard(tensors: Sequence[_Shown], root: Path) -> Shard:
     }
     try:
         serialize_file(specs, draft)
-    except SafetensorError as error:  # it hides the operating system's error number, not its text
-        raise OSError(None, str(error), str(draft)) from error
+    except SafetensorError as error:  # it has the operating system's error number in its text only
+        number = _OS_ERROR.search(str(error))
+        code, reason = (int(number[1]), os.strerror(int(number[1]))) if number else (None, str(error))
+        raise OSError(code, reason, str(draft)) from error
     # The library makes its files private; a bundle is as readable as the folder it is in.
     draft.chmod(folder.stat().st_mode & 0o666)
     digest = sha256_file(draft)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.checks import OutputCheck
 from artifacts.report import BuildReport, DecodeCost, EngineSize, Machine, OutputNumerics, StageTime, WeightsReport
+from compiler.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from passes.pipeline import PassRun
@@ -34,13 +35,16 @@ class BuildLog:
     passes: list[PassRun] = field(default_factory=list)
     decode_costs: list[DecodeCost] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    interrupts: Interrupts = field(default_factory=Interrupts)
 
     @contextlib.contextmanager
     def stage(self, name: str, detail: str = "") -> Iterator[None]:
-        """A stage that lasts as long as the block."""
+        """A stage that lasts as long as the block. An interrupt that something swallowed ends the build here."""
+        self.interrupts.check()
         began = time.perf_counter()
         with contextlib.nullcontext() if self.quiet else _spinner(f"{name}: {detail}"):
             yield
+        self.interrupts.check()
         seconds = time.perf_counter() - began
         self.times.append(StageTime(name=name, seconds=seconds))
         if not self.quiet:

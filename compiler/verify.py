@@ -74,7 +74,8 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
     engine = bundle.manifest.engines[entry.functions[entry.schedule.functions[-1]][0]]
     callable_alone = all(spec.name in sample.inputs for spec in engine.signature.inputs)
     if not made_by_own_converters(bundle.manifest.tools):
-        return str(locate_in_engine(source, bundle.root, engine, sample, tolerances) or "") if callable_alone else ""
+        found = locate_in_engine(source, bundle.root, engine, sample, tolerances) if callable_alone else None
+        return f"{found or ''}; {_NOT_CONVERTED_AGAIN}"
     function = convert(source, name, sample.inputs)
     model = Model(source_signature(source), Single(function=name), source.digest, (sample,))
     program = Program({name: function.function}, {name: model}, function.weights)
@@ -86,6 +87,9 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
     except NumericsError as error:
         return f"; {error.problems[0].message}"
     return str(locate_in_engine(source, bundle.root, engine, sample, tolerances) or "") if callable_alone else ""
+
+
+_NOT_CONVERTED_AGAIN = "the source was not converted again: another converter, or code of your own, made this bundle"
 
 
 def _source_samples(source: Source, inputs: Path | None, entry: ModelEntry) -> tuple[Sample, ...]:

@@ -137,7 +137,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         custom_ops=tuple(custom_ops or ()),
     )
     files = _model_files(models or [], part or [])
-    compiled = compile_bundle(files, output, options, force=force, log=BuildLog())
+    log = BuildLog()
+    with log.interrupts.listening():
+        compiled = compile_bundle(files, output, options, force=force, log=log)
     if depfile is not None:
         _write_depfile(depfile, output, files, options)
     if json:
@@ -183,7 +185,8 @@ def convert_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         custom_ops=tuple(custom_ops or ()),
     )
     log = BuildLog()
-    signature, worst = convert_to_file(model_file(model), output, options, force=force, log=log)
+    with log.interrupts.listening():
+        signature, worst = convert_to_file(model_file(model), output, options, force=force, log=log)
     for notice in log.notices:
         print(f"note: {notice}", file=sys.stderr)
     if json:

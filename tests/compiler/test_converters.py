@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +40,19 @@ from passes.onnx_to_torch.convert import Converted
 from passes.onnx_to_torch.source import load_source
 from tests.support.cli import unspool
 from tests.support.light_networks import light_network
-from tests.support.models import DATA, PROJECT, Array, BundleCache, floats, graph_model, ints, normal, perceptron, saved
+from tests.support.models import (
+    DATA,
+    PROJECT,
+    Array,
+    BundleCache,
+    floats,
+    graph_model,
+    ints,
+    normal,
+    perceptron,
+    saved,
+    scale_weights,
+)
 
 SECOND = CompileOptions(converter=ConverterName.ONNX2TORCH)
 
@@ -104,6 +117,15 @@ class TestOnnx2Torch:
             compiled(perceptron_file, second_bundle, CompileOptions())
         keys = {compilation_key([], {}, SECOND, {}, Onnx2TorchConverter(v).tools()) for v in ("1.5.15", "1.5.16")}
         assert len(keys) == 2
+
+    def test_only_the_engine_of_its_bundle_is_searched_and_that_is_said(
+        self, perceptron_file: Path, second_bundle: Path, tmp_path: Path
+    ) -> None:
+        bundle = Path(shutil.copytree(second_bundle, tmp_path / "copy"))
+        scale_weights(bundle, 1.01)
+        found = verify(bundle, perceptron_file, None, None, Tolerances())
+        assert "first moved in engine 'engines/m.onnx'" in found.where
+        assert "(source node 'MatMul:product'); the source was not converted again" in found.where
 
     def test_nothing_of_it_is_imported_here(self, second_bundle: Path) -> None:
         assert second_bundle.exists()

@@ -35,6 +35,17 @@ def gaps(path: Path) -> Path:
     return saved(model, path)
 
 
+SWALLOWING = """
+import contextlib, signal
+from passes.onnx_to_torch.registry import Registry
+
+OPERATORS = Registry()
+OPERATORS.op("Gadget", 1, domain="mine")(lambda call, x: x)
+with contextlib.suppress(KeyboardInterrupt):
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
 class TestCompile:
     def test_a_bundle_twice_and_by_force(
         self, capsys: pytest.CaptureFixture[str], perceptron_file: Path, tmp_path: Path
@@ -213,6 +224,33 @@ class TestCompile:
             assert "interrupted" in process.stderr.read()
         assert process.returncode == 130
         assert list(tmp_path.iterdir()) == []
+
+    def test_an_interrupt_that_a_library_swallows_is_not_lost(
+        self, capsys: pytest.CaptureFixture[str], perceptron_file: Path, tmp_path: Path
+    ) -> None:
+        code = tmp_path / "swallowing.py"
+        code.write_text(SWALLOWING)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            found = unspool(capsys, "compile", perceptron_file, "-o", tmp_path / "out", "--custom-ops", code, "--json")
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert found.status == 130
+        assert found.error["message"] == "interrupted"
+        assert [path.name for path in tmp_path.iterdir()] == ["swallowing.py"]
+
+    def test_an_interrupt_that_is_ignored_stays_ignored(
+        self, capsys: pytest.CaptureFixture[str], perceptron_file: Path, tmp_path: Path
+    ) -> None:
+        code = tmp_path / "swallowing.py"
+        code.write_text(SWALLOWING)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            found = unspool(capsys, "compile", perceptron_file, "-o", tmp_path / "out", "--custom-ops", code)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert found.status == 0
 
 
 class TestConvert:

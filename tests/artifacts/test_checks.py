@@ -71,7 +71,7 @@ def test_every_output_that_moved_is_in_the_error_with_what_would_pass() -> None:
         require_equal(checks, "verify", "fold-constants", "; first at node 7")
     told = [(problem.subject, problem.hint) for problem in caught.value.problems]
     assert told == [
-        ("m: output 'scores', sample 3", "tolerances 8.26e+03 times as wide would pass (--atol, --rtol)"),
+        ("m: output 'scores', sample 3", "--atol 1.01e+00 would pass"),
         ("m: output 'best', sample 3", NumericsError.hint),
     ]
     assert "after fold-constants: max_abs 1," in caught.value.problems[0].message

@@ -168,16 +168,22 @@ def choose_schedule(
             return Choice(None, (f"is called once and does not decode: it {problem}",))
         raise UsageError.of("options", _asked(options), f"the model {problem}", "use --schedule single")
     if not _is_asked_for(options):
+        if ports is None and options.tokens.start is not None:
+            return Choice(None, (f"is called once and does not decode: {_NO_PORTS}; {_PORTS_HINT}",))
         return Choice(None)
     if ports is None:
         raise UsageError.of(
             "options",
             _asked(options),
-            "the model is no decoder: no integer input [batch, t] goes with a float output [batch, t, vocabulary]",
-            "use --schedule single",
+            f"the model is no decoder: {_NO_PORTS}",
+            f"use --schedule single; {_PORTS_HINT}",
         )
     hint = "give --bos and --eos, or put a generation_config.json beside the model"
     raise UsageError.of("options", _asked(options), "the start and end tokens are not known", hint)
+
+
+_NO_PORTS = "no integer input [batch, t] goes with a float output [batch, t, vocabulary]"
+_PORTS_HINT = "where the file gives their sizes other names, say --decoder-input NAME --logits NAME"
 
 
 def _not_decodable(ports: DecoderPorts, is_causal: Callable[[DecoderPorts], bool | None]) -> str | None:

@@ -37,8 +37,9 @@ def find_decoder(
 
     Of several inputs the one that indexes the largest table is the tokens: masks index none, and types of tokens a
     small one. Of several outputs the scores are one that has room for the special tokens, rather one as wide as
-    that table, rather a later one. `--decoder-input` and `--logits` go before all that. Raises UsageError if they
-    name what there is not.
+    that table, rather a later one. `--decoder-input` and `--logits` go before all that, and where both are given, the
+    scores' batch and time may go by names of their own, as some exports have it. Raises UsageError if they name what
+    there is not.
     """
     UsageError.raise_if(_unknown_names(signature, options))
     known = () if generation is None else special_tokens(generation).values()
@@ -53,7 +54,7 @@ def find_decoder(
         (rank(tokens, logits, place), tokens, logits)
         for place, logits in enumerate(signature.outputs)
         for tokens in signature.inputs
-        if _scores(tokens, logits)
+        if _scores(tokens, logits, named=options.decoder_input is not None and options.logits is not None)
         and tokens.name == (options.decoder_input or tokens.name)
         and logits.name == (options.logits or logits.name)
     ]
@@ -114,13 +115,14 @@ def _unknown_names(signature: Signature, options: CompileOptions) -> Iterator[Pr
             yield Problem("options", f"{flag} {name}", "is not a name of the model", f"there are: {', '.join(names)}")
 
 
-def _scores(tokens: TensorSpec, logits: TensorSpec) -> bool:
+def _scores(tokens: TensorSpec, logits: TensorSpec, named: bool) -> bool:
+    alike = logits.shape[:2] == tokens.shape
     return (
         tokens.dtype.is_integer
         and tokens.rank == 2
         and logits.dtype.is_float
         and logits.rank == 3
         and isinstance(tokens.shape[1], str)
-        and logits.shape[:2] == tokens.shape
+        and (alike or (named and all(isinstance(size, str) for size in logits.shape[:2])))
         and isinstance(logits.shape[2], int)
     )

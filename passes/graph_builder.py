@@ -85,9 +85,14 @@ class GraphBuilder:
         return node
 
     def copy(self, node: Node, new: Mapping[Node, Node]) -> Node:
-        """The node again, on what its operands have become; sizes are computed from this graph's own inputs."""
+        """The node again, on what its operands have become; sizes are computed from this graph's own inputs.
+
+        A branch is named as before: the body holds it under that name.
+        """
 
         def argument(old: Node) -> Argument:
+            if old.op == "get_attr":
+                return self.graph.get_attr(str(old.target))
             return new[old] if values_of(old) else self.size(old.meta["val"].node.expr)
 
         target, args, kwargs = node.target, *torch.fx.map_arg((node.args, node.kwargs), argument)

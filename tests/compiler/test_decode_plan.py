@@ -151,8 +151,9 @@ def choose(
     schedule: ScheduleName = ScheduleName.AUTO,
     partitions: tuple[int, ...] = (),
     causal: bool | None = None,
+    start: int | None = None,
 ) -> Choice:
-    options = CompileOptions(schedule=schedule, partitions=partitions)
+    options = CompileOptions(schedule=schedule, partitions=partitions, tokens=TokenFlags(start=start))
     return choose_schedule(signature, {}, generation, options, Versatile(), lambda _: causal)
 
 
@@ -237,3 +238,10 @@ def test_beams_that_a_flag_asks_for_need_the_loop(
     options = CompileOptions(schedule=schedule, partitions=partitions, tokens=TokenFlags(beams=4))
     with pytest.raises(UsageError, match=f"--beams 4: does not go with --schedule {name}"):
         check_decode_options(options)
+
+
+def test_a_start_token_for_a_model_in_which_no_decoder_is_found_is_told_to_be_unused() -> None:
+    (notice,) = choose(BERT, start=1).notices
+    assert "does not decode" in notice
+    assert "--decoder-input NAME --logits NAME" in notice
+    assert choose(BERT).notices == ()

@@ -104,6 +104,16 @@ def test_of_several_the_tokens_have_the_largest_table_and_the_scores_its_width(
     assert (found.tokens, found.logits) == (tokens, logits)
 
 
+def test_ports_that_are_both_named_may_have_sizes_of_other_names() -> None:
+    """An export whose dynamic axes are numbers names each of them after its tensor."""
+    scores = spec("logits", FLOAT, "logits_dynamic_axes_1", "logits_dynamic_axes_2", 39)
+    unnamed = OCR.model_copy(update={"outputs": (scores,)})
+    assert find_decoder(unnamed, {}, CompileOptions(), None) is None
+    assert find_decoder(unnamed, {}, CompileOptions(decoder_input="decoder_input_ids"), None) is None
+    both = CompileOptions(decoder_input="decoder_input_ids", logits="logits")
+    assert find_decoder(unnamed, {}, both, None) == DecoderPorts("decoder_input_ids", "logits", ("image",))
+
+
 def test_the_scores_have_room_for_the_special_tokens() -> None:
     found = find_decoder(SEVERAL, HINTS, CompileOptions(), GENERATION.model_copy(update={"eos": (55,)}))
     assert found is not None

@@ -58,7 +58,8 @@ def text_of(name: str) -> str:
     step, result = CASES[name].step, result_of(name)
     after = program_text(result.program) if result.modified else UNCHANGED
     notes = "".join(f"note: {note}\n" for note in result.notes)
-    return f"{step.name} {json.dumps(step.options)}\n\n{program_text(before(name))}\n---\n\n{after}{notes}"
+    notices = "".join(f"notice: {notice}\n" for notice in result.notices)
+    return f"{step.name} {json.dumps(step.options)}\n\n{program_text(before(name))}\n---\n\n{after}{notes}{notices}"
 
 
 @each_case

@@ -17,7 +17,10 @@ from tests.bench.parts import PARTS
 
 @dataclass(frozen=True)
 class Conditions:
-    """Where and when figures were measured. `load` is the one-minute average before the first of them."""
+    """Where and when figures were measured. `load` is the one-minute average before the first of them.
+
+    `remark` says what else a reader has to know of them; a measurement leaves it empty.
+    """
 
     date: str
     processor: str
@@ -25,6 +28,7 @@ class Conditions:
     system: str
     load: float
     versions: Mapping[str, str]
+    remark: str = ""
 
 
 def conditions() -> Conditions:
@@ -65,7 +69,7 @@ def page(measured: Mapping[str, Measured]) -> str:
     """All that was measured, as Markdown."""
     texts = [
         "# Performance",
-        "Written by `make bench`; not edited by hand. Times are medians of calls that took turns, so that what slowed\n"
+        "Written by `make bench`, part by part. Times are medians of calls that took turns, so that what slowed\n"
         "the machine slowed all of them; compare within a row, not between machines. The load average is that of the\n"
         "beginning: on a busy machine times are longer, and figures with two threads most of all.",
     ]
@@ -78,9 +82,10 @@ def page(measured: Mapping[str, Measured]) -> str:
 
 def _described(conditions: Conditions) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in conditions.versions.items())
+    remark = f"\n\n{conditions.remark}" if conditions.remark else ""
     return (
         f"{conditions.date}, load average {conditions.load}; {conditions.processor}, {conditions.processors}\n"
-        f"processors, {conditions.system}; {versions}."
+        f"processors, {conditions.system}; {versions}.{remark}"
     )
 
 

@@ -52,9 +52,16 @@ class Onnx2TorchConverter:
         """Its version."""
         return {PACKAGE: self.version}
 
-    def gaps(self, source: Source) -> tuple[Problem, ...]:  # noqa: ARG002 - as every converter is asked
-        """None that are known before: the child looks for all of them before it converts anything."""
-        return ()
+    def gaps(self, source: Source) -> tuple[Problem, ...]:
+        """That the model is too large. The child looks for all others before it converts anything."""
+        from passes.onnx_to_torch.source import LARGEST_MESSAGE
+
+        weights = (value.const_value for value in source.model.graph.initializers.values())
+        size = sum(weight.nbytes for weight in weights if weight is not None)
+        if size <= LARGEST_MESSAGE:
+            return ()
+        message = f"has {size} bytes of weights, and onnx2torch takes models of at most 2 GiB"
+        return (Problem("convert", source.path.name, message, "use Unspool's own converter"),)
 
     def convert(self, source: Source, name: str, inputs: Arrays) -> Converted:
         """Convert in the child, and make a Function of the program that it leaves."""

@@ -9,7 +9,7 @@ from statistics import median
 
 from tests.bench.cases import BUILD, bert_base, bert_base_in_one_file, resnet50
 from tests.bench.figures import Figure
-from tests.bench.timing import Finished, command, unspool
+from tests.support.commands import Finished, command, unspool
 
 COLD_BOUND = 15.0
 NO_CHANGE_BOUND = 1.0

@@ -23,7 +23,8 @@ from tests.bench.cases import BUILD, bundle_of, ocr, reader
 from tests.bench.figures import Figure
 from tests.bench.sessions import bare_session
 from tests.bench.step_loops import StepLoop
-from tests.bench.timing import interleaved, unspool
+from tests.bench.timing import interleaved
+from tests.support.commands import unspool
 from tests.support.models import OCR
 
 Array = npt.NDArray[Any]

@@ -17,4 +17,4 @@ def aligned(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return b
     axis = call.attr_int("axis")
     trailing = (a.dim() + axis if axis < 0 else axis) + b.dim()
-    return b.reshape(*b.shape, *[1] * (a.dim() - trailing))
+    return b.reshape([*b.shape, *[1] * (a.dim() - trailing)])

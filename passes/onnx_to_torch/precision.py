@@ -15,3 +15,8 @@ def widest(*dtypes: torch.dtype) -> torch.dtype:
     first = max(dtypes, key=_WIDTH.__getitem__)
     same_width = {dtype for dtype in dtypes if _WIDTH[dtype] == _WIDTH[first]}
     return first if len(same_width) == 1 else torch.float32
+
+
+def computed(dtype: torch.dtype) -> torch.dtype:
+    """The type to compute with where half precision is too coarse for what lies between (positions, statistics)."""
+    return torch.float32 if _WIDTH.get(dtype) == 1 else dtype

@@ -26,12 +26,17 @@ _ROUNDING = frozenset({"Ceil", "Floor", "Round"})
 _LOGIC = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "And", "Or", "Not", "Where"})
 _MOVEMENT = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Concat", "Gather", "Slice"})
 _FOLLOWED = _ARITHMETIC | _ROUNDING | _LOGIC | _MOVEMENT
+_BROADCASTS = 7
+"""Before this version shapes broadcast by attributes, which the evaluator does not know."""
 _NUMBERS = frozenset(map(np.dtype, ("bool", "int32", "int64", "float16", "float32", "float64")))
 
 
 def is_followed(node: ir.Node) -> bool:
     """True for the operators that sizes are computed with."""
-    return node.op_type in _FOLLOWED and normal_domain(node.domain) == "" and len(node.outputs) == 1
+    own = node.op_type in _FOLLOWED and normal_domain(node.domain) == "" and len(node.outputs) == 1
+    # Of several axes in an attribute the evaluator takes one after the other, each in the shape that is left.
+    axes = node.attributes.get("axes")
+    return own and (axes is None or axes.is_ref() or len(axes.as_ints()) == 1)
 
 
 def known_array(value: Value) -> Array | None:
@@ -43,8 +48,12 @@ def settle(
     node: ir.Node, attributes: Mapping[str, ir.Attr], inputs: Sequence[Array | None], opsets: Mapping[str, int]
 ) -> Array | None:
     """What a followed operator makes of settled inputs; None if it is no small number, or if integers alone make it."""
-    given = [array for array in inputs if array is not None]
-    if not given or any(array.dtype not in _NUMBERS or array.size > KNOWN_LIMIT for array in given):
+    opset, given = opset_of(opsets, ""), [array for array in inputs if array is not None]
+    if (
+        opset < _BROADCASTS
+        or not given
+        or any(array.dtype not in _NUMBERS or array.size > KNOWN_LIMIT for array in given)
+    ):
         return None
     names = ["" if array is None else f"x{i}" for i, array in enumerate(inputs)]
     proto = onnx.helper.make_node(node.op_type, names, ["y"])
@@ -55,7 +64,7 @@ def settle(
         [onnx.helper.make_empty_tensor_value_info(name) for name in names if name],
         [onnx.helper.make_empty_tensor_value_info("y")],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset_of(opsets, ""))])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
     with np.errstate(all="ignore"):
         found = ReferenceEvaluator(model).run(None, dict(zip(filter(None, names), given, strict=True)))
     assert isinstance(found, list)

@@ -8,10 +8,10 @@ from typing import Any
 import onnx
 import onnx.helper
 import onnx_ir as ir
-import onnxruntime
 
 from passes.onnx_to_torch.importer import Importer
 from tests.support.onnx_ops import Array, Arrays, compare, export, node_model, run
+from tests.support.onnxruntime_models import answers
 
 DOMAIN = "com.microsoft"
 
@@ -33,21 +33,16 @@ def check_contrib(
     `named` are the positions of the outputs that the node has, if some before the last are left out; the rest is
     as in `check_op`.
     """
-    model = contrib_model(op_type, inputs, attributes, outputs, constants, domain)
-    if named is not None:
-        kept = [output for i, output in enumerate(model.graph.output) if i in named]
-        model.graph.node[0].output[:] = [f"y{i}" if i in named else "" for i in range(outputs)]
-        del model.graph.output[:]
-        model.graph.output.extend(kept)
-    arrays = _present(inputs, constants)
-    wanted = onnxruntime_answers(model, arrays)
+    model = contrib_model(op_type, inputs, attributes, outputs, constants, domain, named)
+    arrays = present(inputs, constants)
+    wanted = answers(model, arrays)
     importer = Importer(ir.from_proto(model))
     compare(run(importer, arrays), wanted, tolerance)
     if symbolic is not None:
-        others = _present(symbolic, constants)
+        others = present(symbolic, constants)
         exported = export(importer, arrays, others).module()
         compare(run(exported, arrays), wanted, tolerance)
-        compare(run(exported, others), onnxruntime_answers(model, others), tolerance)
+        compare(run(exported, others), answers(model, others), tolerance)
 
 
 def contrib_model(
@@ -57,8 +52,9 @@ def contrib_model(
     outputs: int = 1,
     constants: Collection[int] = (),
     domain: str = DOMAIN,
+    named: Collection[int] | None = None,
 ) -> onnx.ModelProto:
-    """A model of one node beside operator set 20."""
+    """A model of one node beside operator set 20; `named` as in `check_contrib`."""
     model = node_model(op_type, inputs, 20, attributes, outputs, constants)
     model.ir_version = 10
     model.graph.node[0].domain = domain
@@ -66,18 +62,14 @@ def contrib_model(
         model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
     for value in model.graph.input:
         value.type.tensor_type.ClearField("shape")
+    if named is not None:
+        kept = [output for i, output in enumerate(model.graph.output) if i in named]
+        model.graph.node[0].output[:] = [f"y{i}" if i in named else "" for i in range(outputs)]
+        del model.graph.output[:]
+        model.graph.output.extend(kept)
     return model
 
 
-def onnxruntime_answers(model: onnx.ModelProto, arrays: list[Array]) -> list[Array]:
-    """What ONNX Runtime computes, with graph optimizations off."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [value.name for value in model.graph.input]
-    found: list[Array] = session.run(None, dict(zip(names, arrays, strict=True)))
-    return found
-
-
-def _present(inputs: Arrays, constants: Collection[int]) -> list[Array]:
+def present(inputs: Arrays, constants: Collection[int] = ()) -> list[Array]:
+    """The inputs that a model of one node is given: none that is left out, or a constant."""
     return [array for i, array in enumerate(inputs) if array is not None and i not in constants]

@@ -34,7 +34,7 @@ def prelu(call: Call, data: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
     per_channel = slope.dim() == data.dim() - 1 > 0 and all(size == 1 for size in slope.shape[1:])
     if data.is_floating_point() and per_channel and always(slope.shape[0] == data.shape[1]):
         return F.prelu(data, slope.reshape(-1))
-    return torch.where(data < 0, slope * data, data)
+    return torch.where(data < 0, slope * data, data) if data.is_signed() else data
 
 
 @op("Elu", 1, 6, 22)
@@ -119,5 +119,6 @@ def _swish(data: torch.Tensor, alpha: float) -> torch.Tensor:
 @op("Shrink", 9)
 def shrink(call: Call, data: torch.Tensor) -> torch.Tensor:
     threshold, bias = call.attr_float("lambd"), call.attr_float("bias")
-    shrunk = torch.where(data > threshold, data - bias, 0.0)
-    return torch.where(data < -threshold, data + bias, shrunk).to(data.dtype)
+    wide = data if data.is_floating_point() else data.double()
+    shrunk = torch.where(wide > threshold, wide - bias, 0.0)
+    return torch.where(wide < -threshold, wide + bias, shrunk).to(data.dtype)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, always
+from passes.onnx_to_torch.precision import widest
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.tensors import torch_dtype
@@ -45,12 +46,12 @@ def attention(
     elif valid is not None:
         before = valid.reshape(-1, 1, 1, 1) - query.shape[2]
     stages = _scores(call, query, _share_heads(key, query))
-    allowed, bias = _rules(call, (query.shape[2], key.shape[2]), mask, before, valid)
+    allowed, bias = _rules(call, (query.shape[2], key.shape[2]), mask, before, valid, query.dtype)
     masked = stages[_CAPPED] if bias is None else stages[_CAPPED] + bias
     if allowed is not None:
         masked = torch.where(allowed, masked, float("-inf"))
     weights = _softmax(call, masked, allowed, bias)
-    result = torch.matmul(weights, _share_heads(value, query))
+    result = _weighted(weights, _share_heads(value, query))
     if flat:
         result = result.transpose(1, 2).flatten(2)
     shown = (*stages, masked, weights)[call.attr_int("qk_matmul_output_mode")]
@@ -86,8 +87,9 @@ def _rules(
     mask: torch.Tensor | None,
     before: Int | torch.Tensor,
     valid: torch.Tensor | None,
+    dtype: torch.dtype,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Which pairs of query and key are allowed, and what is added to their scores; None for all, for nothing.
+    """Which pairs of query and key are allowed, and what is added to their scores of type `dtype`; None for nothing.
 
     Query i stands at position `before` + i. Both broadcast to [N, heads, queries, keys].
     """
@@ -110,8 +112,14 @@ def _rules(
         mask = F.pad(mask, missing, value=float("-inf") if mask.is_floating_point() else 0)
     if mask is not None and mask.dtype is torch.bool:
         rules.append(mask)
-    bias = mask if mask is not None and mask.is_floating_point() else None
+    bias = mask.to(dtype) if mask is not None and mask.is_floating_point() else None
     return reduce(torch.logical_and, rules) if rules else None, bias
+
+
+def _weighted(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The sum of the values by weight, in the type of the weights; values may have another."""
+    wide = widest(weights.dtype, value.dtype)
+    return torch.matmul(weights.to(wide), value.to(wide)).to(weights.dtype)
 
 
 def _softmax(call: Call, masked: torch.Tensor, allowed: torch.Tensor | None, bias: torch.Tensor | None) -> torch.Tensor:

@@ -10,14 +10,21 @@ from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.unsigned import by_order
 from passes.onnx_to_torch.values import Known
 
+_BEYOND_HALF = frozenset({torch.float32, torch.float64})
 _WITHOUT_CLAMP = frozenset({torch.uint16, torch.uint32, torch.uint64})
 
 
 @op("Clip", 1, 6)
 def clip_to_attributes(call: Call, data: torch.Tensor) -> torch.Tensor:
-    low = call.attr_float("min") if call.has("min") else None
-    high = call.attr_float("max") if call.has("max") else None
+    low, high = (_limit(call, data, name) for name in ("min", "max"))
     return _clamp(data, low, high)
+
+
+def _limit(call: Call, data: torch.Tensor, name: str) -> float | None:
+    """Version 6 limits by default to what is finite in float32, which tells in types that have more than that."""
+    if call.has(name):
+        return call.attr_float(name)
+    return call.attr_float(name) if call.since == 6 and data.dtype in _BEYOND_HALF else None
 
 
 @op("Clip", 11, 12, 13)

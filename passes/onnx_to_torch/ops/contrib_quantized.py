@@ -65,7 +65,7 @@ def qlinear_concat(call: Call, scale: torch.Tensor, zero_point: torch.Tensor, *p
 
 @op("QLinearWhere", 1, domain=_DOMAIN)
 def qlinear_where(_: Call, condition: torch.Tensor, *operands: torch.Tensor) -> torch.Tensor:
-    return _of_two(lambda yes, no: torch.where(condition, yes, no), *operands)
+    return _quantized(torch.where(condition, _real(*operands[:3]), _real(*operands[3:6])), *operands[6:8])
 
 
 @op("QGemm", 1, domain=_DOMAIN)
@@ -182,8 +182,13 @@ def _centred(data: torch.Tensor, zero_point: torch.Tensor | None) -> torch.Tenso
 
 
 def _of_two(function: Callable[..., torch.Tensor], *operands: torch.Tensor) -> torch.Tensor:
-    """Operands a and b and the result c, each with scale and zero point."""
-    return _quantized(function(_real(*operands[:3]), _real(*operands[3:6])), *operands[6:8])
+    """Operands a and b and the result c, each with scale and zero point.
+
+    ONNX Runtime adds the zero point before it rounds, which tells where the result is a tie.
+    """
+    scale, zero_point = operands[6:8]
+    result = function(_real(*operands[:3]), _real(*operands[3:6]))
+    return saturated(result / scale + zero_point.to(torch.float32), None, logical_dtype(zero_point.dtype))
 
 
 def _of_one(function: Callable[[torch.Tensor], torch.Tensor], *operands: torch.Tensor | None) -> torch.Tensor:

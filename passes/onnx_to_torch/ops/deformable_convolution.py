@@ -6,6 +6,7 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.pixels import pixels
+from passes.onnx_to_torch.precision import computed
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.windows import Windows, windows
@@ -27,6 +28,8 @@ def deformable_convolution(
     """
     if data.dim() != 4:
         call.unsupported(f"{data.dim() - 2} spatial axes", "two are supported")
+    dtype, wide = data.dtype, computed(data.dtype)
+    data, weight, offset = data.to(wide), weight.to(wide), offset.to(wide)
     area = windows(call, list(weight.shape[2:]), data.shape[2:])
     parts, group = call.attr_int("offset_group"), call.attr_int("group")
     batch, rows, columns = offset.shape[0], offset.shape[2], offset.shape[3]
@@ -38,7 +41,7 @@ def deformable_convolution(
     by_group = samples.reshape(batch, group, -1, rows * columns)
     result = torch.matmul(weight.reshape(group, weight.shape[0] // group, -1), by_group)
     result = result.reshape(batch, weight.shape[0], rows, columns)
-    return result if bias is None else result + bias.reshape(-1, 1, 1)
+    return (result if bias is None else result + bias.reshape(-1, 1, 1)).to(dtype)
 
 
 def _positions(area: Windows, rows: int, columns: int) -> torch.Tensor:

@@ -36,7 +36,7 @@ def _drops_nothing(call: Call, ratio: torch.Tensor | None) -> bool:
     static = call.static(1)
     if static is not None:
         return bool(static.item() == 0)
-    positive = to_known(ratio > 0)
+    positive = to_known(ratio.to(torch.float32) > 0)
     return positive.is_concrete and positive.elements == [False]
 
 

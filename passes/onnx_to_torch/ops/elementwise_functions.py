@@ -27,7 +27,6 @@ _register("Log", torch.log, 1, 6, 13)
 _register("Floor", torch.floor, 1, 6, 13)
 _register("Ceil", torch.ceil, 1, 6, 13)
 _register("Round", torch.round, 11, 22)  # both round half to even
-_register("Erf", torch.erf, 9, 13)
 _register("IsNaN", torch.isnan, 9, 13, 20)
 _register("Sin", torch.sin, 7, 22)
 _register("Cos", torch.cos, 7, 22)
@@ -52,8 +51,16 @@ def sign(call: Call, data: torch.Tensor) -> torch.Tensor:
     return torch.sign(data) if data.is_signed() else (data != 0).to(data.dtype)
 
 
+@op("Erf", 9, 13)
+def error_function(call: Call, data: torch.Tensor) -> torch.Tensor:
+    """Of integers too, whose results are rounded toward zero."""
+    return torch.erf(data) if data.is_floating_point() else torch.erf(data.double()).to(data.dtype)
+
+
 @op("IsInf", 10, 20)
 def is_infinite(call: Call, data: torch.Tensor) -> torch.Tensor:
+    if data.dtype.itemsize == 1:  # float8 has no comparisons
+        data = data.to(torch.float32)
     positive = bool(call.attr_int("detect_positive"))
     negative = bool(call.attr_int("detect_negative"))
     if positive and negative:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.precision import widest
+from passes.onnx_to_torch.precision import computed, widest
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.tensors import torch_dtype
 
@@ -36,18 +36,20 @@ def group_normalization(call: Call, data: torch.Tensor, scale: torch.Tensor, bia
 
 @op("InstanceNormalization", 1, 6, 22)
 def instance_normalization(call: Call, data: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    # Not F.instance_norm: that refuses a single spatial element, for which ONNX gives the bias.
+    # Not F.instance_norm: that refuses a single spatial element, for which ONNX gives the bias. torch takes the
+    # statistics of half precision in half precision.
+    wide = computed(data.dtype)
     return torch.instance_norm(
-        data,
-        scale,
-        bias,
+        data.to(wide),
+        scale.to(wide),
+        bias.to(wide),
         running_mean=None,
         running_var=None,
         use_input_stats=True,
         momentum=0.0,
         eps=call.attr_float("epsilon"),
         cudnn_enabled=False,
-    )
+    ).to(data.dtype)
 
 
 @op("MeanVarianceNormalization", 9, 13)

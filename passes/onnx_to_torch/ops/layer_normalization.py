@@ -44,8 +44,8 @@ def _has_shape(tensor: torch.Tensor, shape: Sequence[Int]) -> bool:
 
 @op("RMSNormalization", 23)
 def rms_normalization(call: Call, data: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Data x as x / sqrt(mean(x^2) + epsilon) in `stash_type`, then in the data's own type times scale."""
+    """Data x as x / sqrt(mean(x^2) + epsilon) in `stash_type`, rounded to its own type, times scale, in the scale's."""
     axis = call.attr_int("axis") % data.dim()
     stash = torch_dtype(call.attr_int("stash_type"), call.label)
     normalized = F.rms_norm(data.to(stash), list(data.shape[axis:]), eps=call.attr_float("epsilon"))
-    return normalized.to(data.dtype) * scale
+    return normalized.to(data.dtype).to(scale.dtype) * scale

@@ -7,6 +7,7 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, always, equal, integers, numbers, product
+from passes.onnx_to_torch.movement import moved
 from passes.onnx_to_torch.operands import whole_numbers
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.sizes import as_int
@@ -89,7 +90,7 @@ def depth_to_space(call: Call, data: torch.Tensor) -> torch.Tensor:
     block = call.attr_int("blocksize")
     # Version 1 has no mode: it is what was later called DCR.
     if call.attr_text("mode", "DCR") == "CRD":
-        return torch.nn.functional.pixel_shuffle(data, block)
+        return moved(lambda carried: torch.nn.functional.pixel_shuffle(carried, block), data)
     n, c, h, w = data.shape
     blocks = data.reshape(n, block, block, c // block**2, h, w).permute(0, 3, 4, 1, 5, 2)
     return blocks.reshape(n, c // block**2, h * block, w * block)
@@ -100,7 +101,7 @@ def space_to_depth(call: Call, data: torch.Tensor) -> torch.Tensor:
     block = call.attr_int("blocksize")
     # Version 28 brought the mode; before, there was what it calls DCR.
     if call.attr_text("mode", "DCR") == "CRD":
-        return torch.nn.functional.pixel_unshuffle(data, block)
+        return moved(lambda carried: torch.nn.functional.pixel_unshuffle(carried, block), data)
     n, c, h, w = data.shape
     blocks = data.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
     return blocks.reshape(n, c * block**2, h // block, w // block)

@@ -20,7 +20,9 @@ def quantize(
 ) -> torch.Tensor | Carried:
     """Quotient in the scale's element type or `precision`, rounded, plus the zero point, saturated."""
     target = _quantized_type(call, zero_point)
+    # Integers divide in float64, and by powers of two in 8 bits all data can be divided in float32.
     precision = scale.dtype if scale.is_floating_point() else torch.float64
+    precision = torch.float32 if scale.dtype.itemsize == 1 else precision
     if call.attr_int("precision", 0):
         precision = torch_dtype(call.attr_int("precision"), call.label)
     ratio = data.to(precision) / _spread(call, scale, data).to(precision)

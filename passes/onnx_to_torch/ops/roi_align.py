@@ -6,6 +6,7 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.pixels import pixels
+from passes.onnx_to_torch.precision import computed
 from passes.onnx_to_torch.registry import op
 
 
@@ -16,6 +17,8 @@ def roi_align(call: Call, data: torch.Tensor, regions: torch.Tensor, images: tor
     Every cell of the result is the mean of samples on a grid, each bilinear (He et al. 2017, Mask R-CNN). In mode
     "max" it is the greatest of the four weighted neighbours of all samples, as ONNX Runtime has it.
     """
+    dtype = data.dtype
+    data, regions = (tensor.to(computed(dtype)) for tensor in (data, regions))
     samples = call.attr_int("sampling_ratio")
     if samples <= 0:
         call.unsupported("sampling_ratio=0", "the number of samples would depend on each region's size")
@@ -32,7 +35,8 @@ def roi_align(call: Call, data: torch.Tensor, regions: torch.Tensor, images: tor
     y, x = y.unsqueeze(2).expand(shape).flatten(1), x.unsqueeze(1).expand(shape).flatten(1)
     neighbours = _neighbours(data, images.reshape(-1, 1), y, x)
     cells = neighbours.reshape(4, -1, data.shape[1], rows, samples, columns, samples)
-    return cells.amax((0, 4, 6)) if call.attr_text("mode") == "max" else cells.sum(0).mean((3, 5))
+    result = cells.amax((0, 4, 6)) if call.attr_text("mode") == "max" else cells.sum(0).mean((3, 5))
+    return result.to(dtype)
 
 
 def _grid(cells: int, samples: int, dtype: torch.dtype) -> torch.Tensor:

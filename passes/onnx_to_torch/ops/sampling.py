@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.known_math import arange, integers, numbers, product
+from passes.onnx_to_torch.known_math import Int, arange, integers, numbers, product
+from passes.onnx_to_torch.precision import computed, widest
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.sizes import as_int
+from passes.onnx_to_torch.unsigned import modular
 from passes.onnx_to_torch.values import Known
 
 _MODES = {"linear": "bilinear", "cubic": "bicubic"}
@@ -26,13 +30,15 @@ def grid_sample(call: Call, data: torch.Tensor, grid: torch.Tensor) -> torch.Ten
     if flat:  # a line is an image of height 1, sampled at its middle
         data = data.unsqueeze(2)
         grid = torch.cat([grid, torch.zeros_like(grid)], -1).unsqueeze(1)
+    dtype = data.dtype
+    wide = widest(computed(dtype), computed(grid.dtype))
     sampled = F.grid_sample(
-        data,
-        grid.to(data.dtype),
+        data.to(wide),
+        grid.to(wide),
         mode,
         call.attr_text("padding_mode"),
         align_corners=bool(call.attr_int("align_corners")),
-    )
+    ).to(dtype)
     return sampled.squeeze(2) if flat else sampled
 
 
@@ -44,12 +50,15 @@ def affine_grid(call: Call, theta: torch.Tensor, size: Known) -> torch.Tensor:
 
 @op("Col2Im", 18, shapes=(1, 2))
 def col2im(call: Call, data: torch.Tensor, image_shape: Known, block_shape: Known) -> torch.Tensor:
-    image, block = integers(image_shape), numbers(block_shape)
+    return modular(lambda columns: _col2im(call, columns, integers(image_shape), numbers(block_shape)), data)
+
+
+def _col2im(call: Call, data: torch.Tensor, image: Sequence[Int], block: Sequence[int]) -> torch.Tensor:
     rank = len(block)
     dilations = call.attr_ints("dilations", [1] * rank)
     strides = call.attr_ints("strides", [1] * rank)
     pads = call.attr_ints("pads", [0] * 2 * rank)
-    if rank == 2 and pads[:2] == pads[2:]:
+    if rank == 2 and pads[:2] == pads[2:] and data.is_floating_point():
         sizes = tuple(as_int(size) for size in image)
         return F.fold(data, sizes, tuple(block), tuple(dilations), tuple(pads[:2]), tuple(strides))
     # Any other rank, or uneven pads: each element of each patch is added to its place in the padded image.

@@ -9,6 +9,7 @@ from passes.onnx_to_torch import known_math
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.movement import index_select
 from passes.onnx_to_torch.registry import known, op
+from passes.onnx_to_torch.unsigned import from_ordered, ordered
 from passes.onnx_to_torch.values import Known, to_tensor
 
 
@@ -51,7 +52,7 @@ def compress(call: Call, data: torch.Tensor, condition: torch.Tensor | Known) ->
 def unique(call: Call, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Values, where each first occurs, which value each element is, how often each occurs."""
     axis = call.attr_int("axis") if call.has("axis") else 0
-    items = data if call.has("axis") else data.reshape(-1)
+    items = ordered(data if call.has("axis") else data.reshape(-1))
     values, inverse, counts = torch.unique(items, return_inverse=True, return_counts=True, dim=axis)
     first = torch.zeros_like(counts).scatter_reduce(
         0, inverse, torch.arange(inverse.shape[0]), "amin", include_self=False
@@ -61,4 +62,4 @@ def unique(call: Call, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, 
         values = values.index_select(axis, order)
         first, counts = first.index_select(0, order), counts.index_select(0, order)
         inverse = order.argsort().index_select(0, inverse)
-    return values, first, inverse, counts
+    return from_ordered(values, data.dtype), first, inverse, counts

@@ -8,6 +8,7 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, integers, less, maximum, numbers, where
+from passes.onnx_to_torch.movement import moved
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.values import Known
 
@@ -73,7 +74,7 @@ def _slice(
             index[axis] = slice(_from_end(start, size), _from_end(end, size), -step)
         else:
             raise ValueError("a step of 0")
-    return (data.flip(flipped) if flipped else data)[tuple(index)]
+    return (moved(lambda carried: carried.flip(flipped), data) if flipped else data)[tuple(index)]
 
 
 def _from_end(position: Int, size: Int) -> Int:

@@ -8,12 +8,11 @@ import torch
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int, always, arange, equal, integers, numbers
+from passes.onnx_to_torch.precision import computed
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.tensors import torch_dtype
 from passes.onnx_to_torch.values import Known
-
-_HALVES = frozenset({torch.float16, torch.bfloat16})
 
 
 @op("DFT", 17, shapes=(1,))
@@ -40,9 +39,9 @@ def stft(
     length = size if frame_length is None else integers(frame_length)[0]
     frames = (signal.shape[1] - length) // hop + 1
     places = (arange(frames) * as_int(hop)).unsqueeze(1) + arange(length)
-    series = _series(signal.to(_wide(signal)))[:, places]
+    series = _series(signal.to(computed(signal.dtype)))[:, places]
     if window is not None:
-        series = series * window.to(_wide(window))
+        series = series * window.to(computed(window.dtype))
     return torch.view_as_real(_transformed(series, None, -1, bool(call.attr_int("onesided")))).to(signal.dtype)
 
 
@@ -73,7 +72,7 @@ def _dft(call: Call, data: torch.Tensor, length: Known | None, axis: int) -> tor
     axis %= data.dim()
     size = None if length is None else integers(length)[0]
     one_sided = bool(call.attr_int("onesided"))
-    series = _series(data.to(_wide(data)))
+    series = _series(data.to(computed(data.dtype)))
     if not call.attr_int("inverse"):
         return torch.view_as_real(_transformed(series, size, axis, one_sided)).to(data.dtype)
     count = None if size is None else as_int(size)
@@ -102,7 +101,3 @@ def _series(data: torch.Tensor) -> torch.Tensor:
     if always(equal(data.shape[-1], 1)):
         return data.squeeze(-1)
     return torch.complex(*data.unbind(-1))
-
-
-def _wide(data: torch.Tensor) -> torch.dtype:
-    return torch.float32 if data.dtype in _HALVES else data.dtype

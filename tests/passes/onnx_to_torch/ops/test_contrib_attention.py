@@ -12,7 +12,8 @@ import pytest
 from artifacts.errors import UnsupportedError
 from passes.onnx_to_torch.importer import Importer
 from tests.support.onnx_ops import Array, compare, export, run, sample
-from tests.support.onnxruntime_ops import check_contrib, contrib_model, onnxruntime_answers
+from tests.support.onnxruntime_models import answers
+from tests.support.onnxruntime_ops import check_contrib, contrib_model
 
 HEADS, SIZE = 2, 16
 WIDTH = HEADS * SIZE
@@ -158,4 +159,4 @@ def test_group_query_attention_exports_one_step_with_a_symbolic_past() -> None:
     one, other = arrays(first, 5), arrays(second, 8)
     exported = export(Importer(ir.from_proto(model)), one, other).module()
     for given in (one, other):
-        compare(run(exported, given), onnxruntime_answers(model, given), 2e-5)
+        compare(run(exported, given), answers(model, given), 2e-5)

@@ -48,7 +48,11 @@ def absolute(call: Call, data: torch.Tensor) -> torch.Tensor:
 
 @op("Sign", 9, 13)
 def sign(call: Call, data: torch.Tensor) -> torch.Tensor:
-    return torch.sign(data) if data.is_signed() else (data != 0).to(data.dtype)
+    """NaN has itself for a sign, as in numpy and in ONNX Runtime; in torch it is 0."""
+    if not data.is_signed():
+        return (data != 0).to(data.dtype)
+    signs = torch.sign(data)
+    return torch.where(torch.isnan(data), data, signs) if data.is_floating_point() else signs
 
 
 @op("Erf", 9, 13)

@@ -34,6 +34,22 @@ def test_sizes_computed_in_floating_point_stay_sizes() -> None:
     check_model(model, [sample((2, 6, 5))], symbolic=[sample((3, 6, 5))])
 
 
+def test_axes_that_are_not_in_order_are_left_to_the_converter() -> None:
+    """The evaluator inserts those of an attribute one after the other, each into the shape that came before."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 6, opset_import: ["" : 11]>
+        insert (float[n] x) => (float y) {
+            scales = Constant<value_floats = [2.0, 3.0]>()
+            wide = Unsqueeze<axes = [1, 0]>(scales)
+            one = Constant<value_int = 1>()
+            second = Gather<axis = 2>(wide, one)
+            y = Mul(x, second)
+        }
+    """)
+    data = sample((4,))
+    check_model(model, [data], expected=[data[None] * 3])
+
+
 @pytest.mark.parametrize("most", [3, 5])
 def test_a_loop_that_counts_in_floating_point_is_unrolled(most: int) -> None:
     model = onnx.parser.parse_model(f"""

@@ -122,13 +122,15 @@ class WeightsReport(Noun):
 class BuildReport(Noun):
     """The content of build.json. `started` is UTC in ISO 8601; `notices` are what the user should know.
 
-    `key` is a digest of all that went into the build: a build that would have the same key is up to date.
+    `key` is a digest of all that went into the build: a build that would have the same key is up to date. `external`
+    names the external files that each model had, by the model and the role of its part.
     """
 
     started: str
     seconds: Seconds
     machine: Machine
     key: str = ""
+    external: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     stages: tuple[StageTime, ...] = ()
     numerics: tuple[OutputNumerics, ...] = ()
     engines: tuple[EngineSize, ...] = ()

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -60,8 +60,14 @@ class BuildLog:
         self.notices += run.notices
         self.record(run.checks, run.step.name)
 
-    def report(self, key: str, engines: Sequence[EngineSize], weights: WeightsReport) -> BuildReport:
-        """The content of build.json."""
+    def report(
+        self,
+        key: str,
+        external: Mapping[str, Mapping[str, Sequence[str]]],
+        engines: Sequence[EngineSize],
+        weights: WeightsReport,
+    ) -> BuildReport:
+        """The content of build.json. `external` names external files by model and role."""
         return BuildReport(
             started=self.started.isoformat(timespec="seconds"),
             seconds=(datetime.now(UTC) - self.started).total_seconds(),
@@ -72,6 +78,7 @@ class BuildLog:
                 processors=os.cpu_count() or 1,
             ),
             key=key,
+            external={model: {r: tuple(names) for r, names in roles.items()} for model, roles in external.items()},
             stages=tuple(self.times),
             numerics=tuple(self.numerics),
             engines=tuple(engines),

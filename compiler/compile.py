@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from artifacts.bundle import Bundle
 from artifacts.bundle_writer import write_bundle
 from artifacts.canonical import sha256_file
 from artifacts.checks import Tolerances
-from artifacts.errors import BundleError, Problem, TargetError, UsageError
+from artifacts.errors import Problem, TargetError, UsageError
 from artifacts.manifest import MANIFEST_FILE
 from artifacts.report import BuildReport
 from compiler.build_log import BuildLog
@@ -19,17 +20,18 @@ from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision
-from compiler.parts.reading import read_model
+from compiler.present import Present, find_present, find_unchanged
 from compiler.targets import Target, find_target
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compilation left: the bundle, whether it was there already, and how its build went."""
+    """What a compilation left: the bundle, whether it was there already, how its build went, and the files it read."""
 
     bundle: Bundle
     up_to_date: bool
     report: BuildReport
+    files: tuple[Path, ...]
 
 
 def compile_bundle(
@@ -50,17 +52,29 @@ def compile_bundle(
     _check_call(models, options, target)
     converter = find_converter(options)
     tools = {**target.tools(), **converter.tools()}
+    beside = _generation_files(models)
+    generation = {name: sha256_file(path) for name, path in beside.items()}
+
+    def key_of(digests: Mapping[str, str]) -> str:
+        return compilation_key(models, digests, options, generation, tools)
+
     with log.stage("read", ", ".join(path.name for model in models for path in model.paths)):
+        unchanged = None if force else find_unchanged(destination, models, key_of)
+        if unchanged is not None:
+            return _kept(unchanged, [*unchanged.files, *beside.values()])
+        from compiler.parts.reading import read_model
+
         read = {model.name: read_model(model) for model in models}
-        digests = {name: files.digest for name, files in read.items()}
-        key = compilation_key(models, digests, options, _generation_digests(models), tools)
-    present = None if force else _present(destination, key)
+        key = key_of({name: model.digest for name, model in read.items()})
+    files = [*(file for model in read.values() for file in model.files.values()), *beside.values()]
+    external = {name: model.external for name, model in read.items()}
+    present = None if force else find_present(destination, key)
     if present is not None:
-        return present
+        return _kept(present, files)
     from compiler.parts.opening import loaded_sources
 
     with loaded_sources(read) as sources, write_bundle(destination, force=force) as writer:
-        with log.stage("start", "PyTorch"):
+        with log.stage("start", "PyTorch"), _uncollected():
             from compiler import backend, frontend
         program = frontend.make_program(models, sources, options, target, converter, log)
         sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
@@ -68,8 +82,8 @@ def compile_bundle(
         made = backend.Making(target, tools, converter.translations(), Tolerances.of(options.atol, options.rtol))
         manifest = backend.write_program(program, shards, models, made, writer, log)
         backend.require_status(manifest, options.require)
-        report = log.report(key, backend.engine_sizes(manifest), backend.weights_report(program))
-        return Compiled(writer.commit(manifest, report), False, report)
+        report = log.report(key, external, backend.engine_sizes(manifest), backend.weights_report(program))
+        return Compiled(writer.commit(manifest, report), False, report, tuple(files))
 
 
 def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Target) -> None:
@@ -88,18 +102,25 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
         raise TargetError.of("target", target.name, "is not usable on this machine", available.hint)
 
 
-def _generation_digests(models: Sequence[ModelFile]) -> dict[str, str]:
-    return {f"{model.name}/{path.name}": sha256_file(path) for model in models for path in generation_files(model.path)}
+def _generation_files(models: Sequence[ModelFile]) -> dict[str, Path]:
+    return {f"{model.name}/{path.name}": path for model in models for path in generation_files(model.path)}
 
 
-def _present(destination: Path, key: str) -> Compiled | None:
-    """The bundle at the destination if it is up to date, None if there is nothing. Raises BundleError otherwise."""
-    if not os.path.lexists(destination):
-        return None
-    bundle = Bundle.open(destination)
-    report = bundle.report()
-    if report is None or report.key != key:
-        message = "holds a bundle that was made from other inputs or options"
-        raise BundleError.of("bundle", str(destination), message, "replace it with --force, or choose another -o")
-    (bundle.root / MANIFEST_FILE).touch()  # make compares times
-    return Compiled(bundle, True, report)
+def _kept(present: Present, files: Sequence[Path]) -> Compiled:
+    (present.bundle.root / MANIFEST_FILE).touch()  # make compares times
+    return Compiled(present.bundle, True, present.report, tuple(files))
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave what is imported meanwhile to the end of the process.
+
+    A million objects of torch live as long as it does; looking through them again and again for garbage takes a tenth
+    of a compilation.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

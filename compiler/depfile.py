@@ -9,18 +9,18 @@ from pathlib import Path
 
 from artifacts.errors import Problem, UsageError
 from artifacts.manifest import MANIFEST_FILE
-from compiler.generation import generation_files
-from compiler.options import CompileOptions, ModelFile
-from compiler.parts.reading import read_model
-from passes.onnx_to_torch.custom_ops import find_custom_ops
+from compiler.options import CompileOptions
+from passes.onnx_to_torch.custom_code import find_custom_ops
 
 
-def write_depfile(path: Path, bundle: Path, models: Sequence[ModelFile], options: CompileOptions) -> None:
+def write_depfile(path: Path, bundle: Path, models: Sequence[Path], options: CompileOptions) -> None:
     """Write the rule, and an empty rule for each file so that a deleted one does not stop make.
+
+    `models` are the files of the models, and what lies beside them; the options name the rest.
 
     Raises UsageError if the file cannot be written, or if make has no way to write a name.
     """
-    read = [file for model in models for file in (*read_model(model).files.values(), *generation_files(model.path))]
+    read = [*models]
     if options.samples is not None:
         read.append(options.samples)
     read += [file for code in find_custom_ops(options.custom_ops) for file in code.files]

@@ -15,7 +15,7 @@ from compiler.cli.output import JsonFlag, print_json
 
 if TYPE_CHECKING:
     from compiler.compile import Compiled
-    from compiler.options import CompileOptions, ModelFile
+    from compiler.options import ModelFile
 
 ScheduleFlag = Literal["auto", "single", "loop", "engine-loop", "unrolled", "partitioned"]
 PrecisionFlag = Literal["auto", "fp32", "fp16", "bf16", "int8", "int8-weight", "int4-weight", "fp8"]
@@ -141,7 +141,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     with log.interrupts.listening():
         compiled = compile_bundle(files, output, options, force=force, log=log)
     if depfile is not None:
-        _write_depfile(depfile, output, files, options)
+        from compiler.depfile import write_depfile
+
+        write_depfile(depfile, output, compiled.files, options)
     if json:
         print_json(_document(compiled))
     else:
@@ -235,12 +237,6 @@ def _partitions(text: str | None) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise UsageError.of("options", "--partitions", f"cannot read {text!r}", "write the positions, as 25,50,75")
     return tuple(int(position) for position in text.split(","))
-
-
-def _write_depfile(depfile: Path, output: Path, files: list[ModelFile], options: CompileOptions) -> None:
-    from compiler.depfile import write_depfile
-
-    write_depfile(depfile, output, files, options)
 
 
 def _document(compiled: Compiled) -> dict[str, object]:

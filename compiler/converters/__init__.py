@@ -9,7 +9,7 @@ from compiler.converters.converter import ModelConverter
 from compiler.converters.onnx2torch import PACKAGE, Onnx2TorchConverter
 from compiler.converters.unspool import CUSTOM_OPS, UnspoolConverter
 from compiler.options import CompileOptions, ConverterName
-from passes.onnx_to_torch.custom_ops import find_custom_ops
+from passes.onnx_to_torch.custom_code import find_custom_ops
 
 __all__ = ["ModelConverter", "find_converter", "made_by_own_converters"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 from artifacts.errors import Problem
 from artifacts.samples import Arrays
 from compiler.targets.target import Translations
-from passes.onnx_to_torch.custom_ops import CustomOps, load_custom_ops
-from passes.onnx_to_torch.registry import Key, Registry
+from passes.onnx_to_torch.custom_code import CustomOps
 
 if TYPE_CHECKING:
     from passes.onnx_to_torch.convert import Converted
+    from passes.onnx_to_torch.registry import Key, Registry
     from passes.onnx_to_torch.source import Source
 
 
@@ -56,4 +56,6 @@ class UnspoolConverter:
 
     @cached_property
     def _registry(self) -> Registry:
+        from passes.onnx_to_torch.custom_ops import load_custom_ops
+
         return load_custom_ops(self.custom_ops)

@@ -19,6 +19,16 @@ class Role(StrEnum):
     DECODER_WITH_PAST = "decoder-with-past"
 
 
+def paths_by_role(model: ModelFile) -> dict[Role, Path]:
+    """The files of a model by what they are. A model in one file is a decoder to nobody's encoder."""
+    paths = {Role.DECODER: model.path}
+    if model.parts is not None:
+        paths[Role.ENCODER] = model.parts.encoder
+        if model.parts.decoder_with_past is not None:
+            paths[Role.DECODER_WITH_PAST] = model.parts.decoder_with_past
+    return paths
+
+
 KNOWN_NAMES: Mapping[Role, Sequence[str]] = {
     Role.ENCODER: ("encoder_model.onnx", "encoder.onnx"),
     Role.DECODER: ("decoder_model.onnx", "decoder.onnx", "decoder_model_merged.onnx", "decoder_step.onnx"),

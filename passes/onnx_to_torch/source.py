@@ -6,7 +6,6 @@ alone: an up-to-date compilation ends there, and does not pay for the import of 
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ import google.protobuf.message
 import onnx
 import onnx.defs
 
-from artifacts.canonical import sha256_file
 from artifacts.errors import ModelFormatError, Problem, UnsupportedError
 from passes.onnx_to_torch.call_problems import call_problems
 from passes.onnx_to_torch.graph_problems import STAGE, graph_problems, graphs_and_nodes, node_label
 from passes.onnx_to_torch.registry import normal_domain
+from passes.onnx_to_torch.source_digest import source_digest
 from passes.onnx_to_torch.tensor_problems import external_location, tensor_problems, tensors_of
 
 if TYPE_CHECKING:
@@ -32,15 +31,20 @@ if TYPE_CHECKING:
 class SourceMessage:
     """A model file that was read and checked: its message, a digest of it with its external data, the files read.
 
-    External data is located from `data_folder`. `files` holds the model file and every external file that it names,
-    by the names that the model has for them.
+    External data is located from `data_folder`. `external` holds every external file that the model names, by the
+    name that it has for it.
     """
 
     path: Path
     data_folder: Path
     proto: onnx.ModelProto
     digest: str
-    files: Mapping[str, Path]
+    external: Mapping[str, Path]
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The model file, by its own name, and every external one."""
+        return {self.path.name: self.path, **self.external}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +74,7 @@ def read_source(path: Path, *, data_folder: Path | None = None) -> SourceMessage
         ]
     )
     external = {name: folder / name for tensor in tensors_of(proto) if (name := external_location(tensor)) is not None}
-    return SourceMessage(path, folder, proto, _digest(path, external), {path.name: path, **external})
+    return SourceMessage(path, folder, proto, source_digest(path, external), external)
 
 
 def load_message(message: SourceMessage) -> Source:
@@ -178,17 +182,3 @@ def _unsupported(path: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
 
 def _cause(error: BaseException) -> BaseException:
     return error if error.__cause__ is None else _cause(error.__cause__)
-
-
-def _digest(path: Path, external: Mapping[str, Path]) -> str:
-    """SHA-256 over the model file and every external file: its own if there is none.
-
-    The model's own name does not count: a renamed copy is the same model.
-    """
-    digest = sha256_file(path)
-    if not external:
-        return digest
-    whole = hashlib.sha256(f":{digest}\n".encode())
-    for name, file in sorted(external.items()):
-        whole.update(f"{name}:{sha256_file(file)}\n".encode())
-    return whole.hexdigest()

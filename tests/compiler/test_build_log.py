@@ -67,7 +67,7 @@ def test_the_report_holds_what_was_recorded() -> None:
         log.record([check(0.5)], "convert")
     log.record_pass(PassRun(EliminateDeadCode(), True, ("removed 3 nodes",), (check(0.25),)))
     log.notices.append("the batch is fixed")
-    report = log.report("a key", [EngineSize(name="model", source_bytes=7)], WEIGHTS)
+    report = log.report("a key", {"model": {"decoder": ["w.bin"]}}, [EngineSize(name="model", source_bytes=7)], WEIGHTS)
 
     assert [stage.name for stage in report.stages] == ["convert"]
     assert [(n.model, n.after, n.output, n.max_abs) for n in report.numerics] == [
@@ -77,6 +77,7 @@ def test_the_report_holds_what_was_recorded() -> None:
     assert report.log == ("eliminate-dead-code: removed 3 nodes",)
     assert report.notices == ("the batch is fixed",)
     assert (report.key, report.weights, report.engines[0].source_bytes) == ("a key", WEIGHTS, 7)
+    assert report.external == {"model": {"decoder": ("w.bin",)}}
     assert report.seconds >= report.stages[0].seconds
     assert report.machine.processors >= 1
     assert report.started.endswith("+00:00")
@@ -85,6 +86,6 @@ def test_the_report_holds_what_was_recorded() -> None:
 def test_a_difference_without_bound_has_no_number() -> None:
     log = BuildLog(quiet=True)
     log.record([check(np.inf)], "convert")
-    (numerics,) = log.report("", [], WEIGHTS).numerics
+    (numerics,) = log.report("", {}, [], WEIGHTS).numerics
     assert numerics.max_abs is None
     assert not numerics.passed

@@ -10,7 +10,9 @@ import pytest
 
 from artifacts.errors import UsageError
 from compiler.depfile import write_depfile
+from compiler.generation import generation_files
 from compiler.options import CompileOptions, ModelFile
+from compiler.parts.reading import read_model
 from tests.support.models import normal, perceptron, saved
 
 CHARACTERS = " #$:%[]*?&()'\"~@+,!{}<>^`é\\"
@@ -22,7 +24,8 @@ def write(folder: Path, *models: Path, bundle: str = "bundle", options: CompileO
     manifest = folder / bundle / "manifest.json"
     manifest.parent.mkdir(exist_ok=True)
     manifest.touch()
-    files = [ModelFile(path.stem, path) for path in models]
+    read = [ModelFile(path.stem, path) for path in models]
+    files = [f for m in read for f in (*read_model(m).files.values(), *generation_files(m.path))]
     write_depfile(folder / "out.d", manifest.parent, files, options or CompileOptions())
     for path in folder.rglob("*"):
         os.utime(path, (1000, 1000))
@@ -128,5 +131,5 @@ def test_writing_again_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     model = saved(perceptron(), tmp_path / "model.onnx")
     with pytest.raises(UsageError) as caught:
-        write_depfile(tmp_path / "no" / "out.d", tmp_path / "bundle", [ModelFile("m", model)], CompileOptions())
+        write_depfile(tmp_path / "no" / "out.d", tmp_path / "bundle", [model], CompileOptions())
     assert str(tmp_path / "no" / "out.d") in caught.value.problems[0].subject

@@ -11,7 +11,8 @@ import torch
 from onnx import helper
 
 from artifacts.errors import Problem, UsageError
-from passes.onnx_to_torch.custom_ops import find_custom_ops, load_custom_ops
+from passes.onnx_to_torch.custom_code import find_custom_ops
+from passes.onnx_to_torch.custom_ops import load_custom_ops
 from passes.onnx_to_torch.gaps import find_gaps
 from passes.onnx_to_torch.importer import Importer
 from passes.onnx_to_torch.registry import Registry, builtin

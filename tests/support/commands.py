@@ -45,8 +45,7 @@ def command(*arguments: str | Path) -> Finished:
     process.stdout.close()
     if process.returncode:
         raise RuntimeError(f"{' '.join(map(str, arguments))}\n{printed.decode(errors='replace')}")
-    largest = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # KiB on Linux, bytes on macOS
-    return Finished(seconds, usage.ru_utime + usage.ru_stime, max(largest, watch.peak_bytes))
+    return Finished(seconds, usage.ru_utime + usage.ru_stime, watch.peak_bytes)
 
 
 def unspool(*arguments: str | Path) -> Finished:

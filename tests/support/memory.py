@@ -11,14 +11,15 @@ from types import TracebackType
 INTERVAL = 0.02
 """Seconds between two looks."""
 
+_HIGH_WATER = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 _SHARE = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
 class MemoryWatch:
     """A context manager that keeps the largest sum it saw over a process and its descendants.
 
-    A page that several of them map counts in parts (the proportional set size). Needs Linux's /proc: elsewhere
-    `peak_bytes` stays 0.
+    A page that several of them map counts in parts (the proportional set size). Of the process alone the kernel keeps
+    the largest, which counts too. Needs Linux's /proc: elsewhere `peak_bytes` stays 0.
 
     Linux adds up a proportional set while the process runs on, and can count what moves meanwhile twice: 680 MB were
     seen of a process that never had more than 560. So it counts up to the resident set, which is one counter.
@@ -42,7 +43,8 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._over.wait(INTERVAL):
-            self.peak_bytes = max(self.peak_bytes, sum(map(_share, _family(self._process))))
+            family = sum(map(_share, _family(self._process)))
+            self.peak_bytes = max(self.peak_bytes, family, _high_water(self._process))
 
 
 def _family(process: int) -> list[int]:
@@ -66,6 +68,18 @@ def _share(process: int) -> int:
     except OSError:
         return 0
     return min(int(found[1]) * 1024, most) if found else 0
+
+
+def _high_water(process: int) -> int:
+    """The most bytes that a process had by itself, 0 if it has ended.
+
+    Not what `wait4` tells: that begins with the memory of the process that started it.
+    """
+    try:
+        found = _HIGH_WATER.search(Path(f"/proc/{process}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
 def _resident(process: int) -> int:

@@ -45,10 +45,12 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         ),
         "decoding": Part(
             "Decoding",
-            "One thread, seconds of the processor, the encoder counted in. The padded loop runs the decoder on all 75\n"
-            "positions for every token; the cached loop hands keys and values from step to step. Both are written in\n"
-            "numpy around ONNX Runtime's `run`; every row compares forms that read the same tokens. The reader has\n"
-            "8 conformer and 6 decoder layers, 384 wide, and 6000 tokens to choose from.",
+            "One thread, seconds of the processor, the encoder counted in. The padded loop runs the source file on\n"
+            "all 75 positions for every token, encoder and all: what a model is before anything is done to it. The\n"
+            "one that keeps the encoder's answer runs the decoder alone on them, and the cached loop hands keys and\n"
+            "values from step to step. All are a few lines of numpy around ONNX Runtime's `run`; every row compares\n"
+            "forms that read the same tokens. The reader has 8 conformer and 6 decoder layers, 384 wide, and 6000\n"
+            "tokens to choose from.",
             decoding.against_loops,
         ),
         "partitions": Part(

@@ -1,10 +1,12 @@
-"""Decoding as people write it for ONNX Runtime: the encoder once, then `session.run` for every token.
+"""Decoding as people write it for ONNX Runtime: `session.run` for every token, in a dozen lines of numpy.
 
-The engines are those of a bundle for `--schedule loop`; the loop is a dozen lines of numpy.
+`WholeLoop` runs the source file, which knows nothing of what it computed before; `StepLoop` runs the encoder once and
+then the step, with the engines of a bundle for `--schedule loop`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,39 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.bundle import Bundle
-from artifacts.schedule import Decode
+from artifacts.schedule import Decode, Generation
 from tests.bench.sessions import bare_session
 
 Array = npt.NDArray[Any]
+
+
+class WholeLoop:
+    """Greedy decoding of one image by a source file that takes image and tokens, all of them at every step."""
+
+    def __init__(self, file: Path, generation: Generation) -> None:
+        self._session = bare_session(file, 1)
+        self._generation = generation
+
+    def __call__(self, image: Array, count: int) -> list[int]:
+        image_name, tokens_name = (taken.name for taken in self._session.get_inputs())
+
+        def scores(tokens: Array) -> Array:
+            (logits,) = self._session.run(None, {image_name: image, tokens_name: tokens})
+            return np.asarray(logits)
+
+        return padded(self._generation, count, scores)
+
+
+def padded(generation: Generation, count: int, scores: Callable[[Array], Array]) -> list[int]:
+    """`count` tokens by `scores`, which maps tokens [1, longest] to [1, longest, vocabulary]."""
+    tokens = np.full((1, generation.max_new_tokens), generation.pad)
+    tokens[0, 0] = generation.start
+    made: list[int] = []
+    for position in range(count):
+        made.append(int(scores(tokens)[0, position].argmax()))
+        if position + 1 < generation.max_new_tokens:
+            tokens[0, position + 1] = made[-1]
+    return made
 
 
 class StepLoop:
@@ -55,13 +86,10 @@ class StepLoop:
         return made[1:]
 
     def _padded(self, given: dict[str, Array], count: int) -> list[int]:
-        generation = self._schedule.generation
-        tokens = np.full((1, generation.max_new_tokens), generation.pad)
-        tokens[0, 0] = generation.start
-        made = []
-        for position in range(count):
-            (logits,) = self._step.run([self._schedule.logits], {**given, self._schedule.tokens: tokens})
-            made.append(int(logits[0, position].argmax()))
-            if position + 1 < generation.max_new_tokens:
-                tokens[0, position + 1] = made[-1]
-        return made
+        schedule = self._schedule
+
+        def scores(tokens: Array) -> Array:
+            (logits,) = self._step.run([schedule.logits], {**given, schedule.tokens: tokens})
+            return np.asarray(logits)
+
+        return padded(schedule.generation, count, scores)

@@ -12,6 +12,7 @@ from pathlib import Path
 from artifacts.canonical import canonical_json, sha256_bytes
 from compiler.options import ModelFile
 from compiler.parts.folder import Role, paths_by_role
+from passes.onnx_to_torch.external_data import resolve_external
 from passes.onnx_to_torch.source_digest import source_digest
 
 
@@ -28,19 +29,18 @@ def listed_files(model: ModelFile, external: Mapping[str, Sequence[str]]) -> Map
     The list comes from a bundle and is not to be trusted: only regular files in the part's own folder count.
     """
     paths = paths_by_role(model)
-    if set(external) != set(paths):
+    if set(external) != set(paths) or not all(path.is_file() for path in paths.values()):
         return None
-    found = {role: {name: path.parent.resolve() / name for name in external[role]} for role, path in paths.items()}
-    files = [(file, paths[role]) for role, named in found.items() for file in named.values()]
-    if all(path.is_file() for path in paths.values()) and all(_lies_beside(file, path) for file, path in files):
-        return found
-    return None
+    found: dict[Role, Mapping[str, Path]] = {}
+    for role, path in paths.items():
+        folder = path.parent.resolve()
+        files = [resolve_external(folder, name) for name in external[role]]
+        if not all(file is not None and file.is_file() for file in files):
+            return None
+        found[role] = {name: folder / name for name in external[role]}
+    return found
 
 
 def listed_digest(model: ModelFile, external: Mapping[Role, Mapping[str, Path]]) -> str:
     """The digest of a model and the external files of each part. Raises OSError."""
     return digest_of_parts({role: source_digest(path, external[role]) for role, path in paths_by_role(model).items()})
-
-
-def _lies_beside(file: Path, model: Path) -> bool:
-    return file.is_file() and file.resolve().is_relative_to(model.parent.resolve())

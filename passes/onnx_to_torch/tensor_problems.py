@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto
 
 from artifacts.errors import Problem
+from passes.onnx_to_torch.external_data import resolve_external
 from passes.onnx_to_torch.graph_problems import STAGE, graphs_and_nodes
 
 _COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
@@ -30,7 +31,11 @@ BITS: Mapping[int, int] = MappingProxyType(
 
 
 def tensor_problems(where: str, folder: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
-    """Tensors whose bytes are missing, too few, too many, or outside the model's own folder; all of them."""
+    """Tensors whose bytes are missing, too few, too many, or outside the model's own folder; all of them.
+
+    A file that is missing is one problem, however many tensors lie in it.
+    """
+    missing: dict[str, list[str]] = {}
     for tensor in tensors_of(proto):
         subject = f"{where}: tensor {tensor.name!r}"
         if tensor.data_type not in BITS and tensor.data_type != TensorProto.STRING:
@@ -38,20 +43,18 @@ def tensor_problems(where: str, folder: Path, proto: onnx.ModelProto) -> Iterato
         elif any(size < 0 for size in tensor.dims):
             yield Problem(STAGE, subject, f"has the shape {list(tensor.dims)}")
         elif tensor.data_location == TensorProto.EXTERNAL:
-            yield from _external_problems(subject, folder, tensor)
+            location = _entries(tensor).get("location", "")
+            file = resolve_external(folder, location)
+            size = None if file is None else _size(file)
+            if file is not None and size is None:
+                missing.setdefault(location, []).append(subject)
+            else:
+                yield from _external_problems(subject, location, size, tensor)
         else:
             yield from _inline_problems(subject, tensor)
-
-
-def resolve_external(folder: Path, location: str) -> Path | None:
-    """The file that an external-data location names, or None if it is not inside `folder`, links followed."""
-    if not location or "\\" in location or "\0" in location or Path(location).is_absolute():
-        return None
-    try:
-        file = (folder / location).resolve()
-    except (OSError, RuntimeError):  # links that lead in a circle
-        return None
-    return file if file.is_relative_to(folder) and file != folder else None
+    for location, (first, *others) in missing.items():
+        more = f", and {len(others)} more tensors lie in it" if others else ""
+        yield Problem(STAGE, first, f"external data file {location!r} is missing{more}")
 
 
 def external_location(tensor: TensorProto) -> str | None:
@@ -71,17 +74,12 @@ def tensors_of(proto: onnx.ModelProto) -> Iterator[TensorProto]:
         yield from attribute.tensors
 
 
-def _external_problems(subject: str, folder: Path, tensor: TensorProto) -> Iterator[Problem]:
+def _external_problems(subject: str, location: str, size: int | None, tensor: TensorProto) -> Iterator[Problem]:
+    """What is wrong with a tensor in a file of so many bytes; None if the file is not inside the model's folder."""
     entries = _entries(tensor)
-    location = entries.get("location", "")
-    file = resolve_external(folder, location)
-    if file is None:
+    if size is None:
         hint = "keep a model and its data in one folder"
         yield Problem(STAGE, subject, f"external data {location!r} is not inside the model's folder", hint)
-        return
-    size = _size(file)
-    if size is None:
-        yield Problem(STAGE, subject, f"external data file {location!r} is missing")
         return
     if tensor.data_type == TensorProto.STRING:
         yield Problem(STAGE, subject, "strings cannot be external data")

@@ -12,9 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from artifacts.errors import ModelFormatError
 from passes.onnx_to_torch.convert import convert
+from passes.onnx_to_torch.external_data import resolve_external
 from passes.onnx_to_torch.importer import Importer, constant_tensors
 from passes.onnx_to_torch.source import load_source
-from passes.onnx_to_torch.tensor_problems import BITS, resolve_external, tensor_problems
+from passes.onnx_to_torch.tensor_problems import BITS, tensor_problems
 from tests.support.programs import Array, normal, parsed
 
 WEIGHT = normal(4, 4)
@@ -259,3 +260,13 @@ def test_external_data_stays_mapped_from_the_file_to_the_weight_store(folder: Pa
     (ref,) = result.function.weights.values()
     assert result.weights.blobs[ref.digest].ctypes.data == address
     assert not result.weights.blobs[ref.digest].flags.writeable
+
+
+def test_a_missing_file_is_one_problem_for_all_its_tensors(folder: Path) -> None:
+    model = with_weight("missing.bin")
+    for number in range(3):
+        model.graph.initializer.add().CopyFrom(model.graph.initializer[0])
+        model.graph.initializer[-1].name = f"more{number}"
+    assert (
+        message_of(saved(folder, model)) == "external data file 'missing.bin' is missing, and 3 more tensors lie in it"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import onnx_ir as ir
@@ -20,6 +20,10 @@ MOST_ATTEMPTS = 16
 
 class UnlikeBranchesError(Exception):
     """The branches' results differ in number, element type or rank, so no one tensor can stand for them."""
+
+
+class MergedSizesError(Exception):
+    """Tracing a branch showed that two of the sizes that it was given are one: torch wants operands to differ."""
 
 
 @dataclass
@@ -62,6 +66,9 @@ def run_either(
         attempt = _Attempt(branches, captures, run, (ways[0][-1], ways[1][-1]))
         try:
             return attempt.run_cond(flag)
+        except MergedSizesError:
+            captures = replace(captures, sizes=captures.distinct_sizes)
+            continue
         except UnsupportedError:  # another way might do without, but this is what the model needs
             raise
         except SourceError as error:
@@ -103,6 +110,8 @@ class _Attempt:
         def traced(*operands: Operand) -> tuple[torch.Tensor, ...]:
             self.running, self.choices = number, Choices(self.prescribed[number])
             values = self.run(self.branches[number], self.captures.inside(operands), self.choices)
+            if len(self.captures.distinct_sizes) < len(self.captures.sizes):
+                raise MergedSizesError
             self.results[number] = [_copied(value) for value in values]
             if len(self.results) == 2:
                 _require_alike(self.results[0], self.results[1])

@@ -45,6 +45,11 @@ class Captures:
             sizes=self.sizes,
         )
 
+    @property
+    def distinct_sizes(self) -> tuple[torch.SymInt, ...]:
+        """The sizes, each once: tracing may have found two symbols equal that were not known to be."""
+        return tuple({str(size): size for size in self.sizes}.values())
+
     def _tensors(self) -> Iterator[torch.Tensor]:
         yield from self.weights.values()
         for value in self.values.values():

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 FOLDER = PROJECT / "build" / "models" / "silero_vad" / "data"
 """The folder of the files, which `make models` fills."""
 
-FILES = {"silero_vad": (16000, 8000), "silero_vad_16k_op15": (16000,)}
+FILES = {"silero_vad": (16000, 8000), "silero_vad_op18_ifless": (16000, 8000), "silero_vad_16k_op15": (16000,)}
 """The sampling rates that each was trained for; both take both."""
 
 RATES = {16000: (512, 64), 8000: (256, 32)}

@@ -145,6 +145,20 @@ def test_inside_a_branch_that_the_sample_does_not_take_the_other_way_is_found() 
         run(module, [sample((2, 2, 9)), np.array(False)])
 
 
+def test_two_sizes_that_a_branch_shows_to_be_one_are_given_to_it_once() -> None:
+    """As in silero_vad without its outer If: only inside do the sound and the state turn out to be of one batch."""
+    body = """
+        y = If (given) <
+            then_branch = yes () => (float[a, b] p) { p = Concat<axis = 1>(x, state) },
+            else_branch = no () => (float[a, b] q) { q = Concat<axis = 1>(state, x) }
+        >
+    """
+    model = model_of(body, "float[n, 3] x, float[m, 2] state, bool given", "float[a, b] y")
+    arrays, others = ([sample((n, 3)), sample((n, 2)), np.array(True)] for n in (2, 4))
+    requests = [[sample((n, 3)), sample((n, 2)), np.array(value)] for n in (2, 1, 5) for value in (True, False)]
+    exported_answers(model, arrays, others, *requests)
+
+
 def test_unlike_branches_of_a_condition_on_data_are_refused() -> None:
     body = "condition = Identity(given)" + IF.replace("e = Neg(x)", "e = Unsqueeze(x, axis)")
     model = model_of("axis = Constant<value = int64[1] {0}>()" + body, "float[n] x, bool given", "float[m] y")

@@ -148,16 +148,23 @@ def choose_schedule(
     options: CompileOptions,
     target: Target,
     is_causal: Callable[[DecoderPorts], bool | None],
+    measured: Callable[[], Signature],
 ) -> Choice:
     """How the model shall decode, or that it is called once; `auto` decodes an encoder-decoder with known tokens.
 
     `is_causal` asks the source whether it reads tokens from left to right only; it is asked where that is what tells
-    two kinds of model apart. Raises UsageError if what is asked for does not go with the model or the target.
+    two kinds of model apart. `measured` asks it which sizes are one and the same, where the file's names do not tell.
+    Raises UsageError if what is asked for does not go with the model or the target.
     """
     check_decode_options(options)
     if options.schedule == ScheduleName.SINGLE:
         return Choice(None)
     ports = find_decoder(signature, hints, options, generation)
+    if ports is None and generation is not None:
+        signature = measured()
+        found = find_decoder(signature, hints, options, generation)
+        # Sizes that only happened to be equal make a decoder of anything: what is clear is one that reads something.
+        ports = found if found is not None and found.sources and not found.growing else None
     if ports is not None and generation is not None:
         problem = _not_decodable(ports, is_causal)
         if problem is None:

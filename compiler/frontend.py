@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from artifacts.checks import Tolerances, require_equal
-from artifacts.errors import SourceError, UnsupportedError
+from artifacts.errors import RunError, SourceError, UnsupportedError
 from artifacts.samples import Sample
 from artifacts.schedule import Decode, Generation, Single
 from artifacts.spec import Signature
@@ -19,6 +19,7 @@ from compiler.decode_plan import DecodePlan, choose_schedule
 from compiler.decoders import DecoderPorts
 from compiler.generation import read_generation, unapplied_settings
 from compiler.locate import locate_in_function
+from compiler.measured_sizes import measured_signature
 from compiler.nan_outputs import nan_notices
 from compiler.options import CompileOptions, ModelFile
 from compiler.parts.with_past import check_with_past
@@ -165,7 +166,15 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
         runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
         return is_causal(runner, loaded.signature, loaded.hints, ports)
 
-    choice = choose_schedule(loaded.signature, loaded.hints, loaded.generation, options, target, causal)
+    def measured() -> Signature:
+        try:
+            runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
+            return measured_signature(loaded.signature, draw_samples(loaded.signature, loaded.hints, runner, ranges))
+        except RunError:
+            return loaded.signature
+
+    ranges = ShapeRanges(options.min_shapes, options.opt_shapes, options.max_shapes)
+    choice = choose_schedule(loaded.signature, loaded.hints, loaded.generation, options, target, causal, measured)
     plan = choice.plan
     schedule = Single(function=loaded.name) if plan is None else plan.whole(loaded.name)
     answered = None if options.samples is None else answered_samples(options.samples, loaded.signature)
@@ -177,7 +186,6 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
     elif options.samples is not None:
         samples = read_samples(options.samples, loaded.signature, runner)
     else:
-        ranges = ShapeRanges(options.min_shapes, options.opt_shapes, options.max_shapes)
         samples = draw_samples(loaded.signature, loaded.hints, runner, ranges)
     if isinstance(schedule, Decode):
         probe, masks = schedule.shortened(PROBE_TOKENS), () if plan is None else plan.ports.masks

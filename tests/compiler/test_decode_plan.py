@@ -152,9 +152,11 @@ def choose(
     partitions: tuple[int, ...] = (),
     causal: bool | None = None,
     start: int | None = None,
+    measured: Signature | None = None,
 ) -> Choice:
     options = CompileOptions(schedule=schedule, partitions=partitions, tokens=TokenFlags(start=start))
-    return choose_schedule(signature, {}, generation, options, Versatile(), lambda _: causal)
+    source = signature if measured is None else measured
+    return choose_schedule(signature, {}, generation, options, Versatile(), lambda _: causal, lambda: source)
 
 
 @pytest.mark.parametrize(("signature", "generation"), [(BERT, GENERATION), (OCR, None)])
@@ -172,6 +174,20 @@ def test_a_decoder_with_known_tokens_decodes() -> None:
     found = choose().plan
     assert found is not None
     assert found.ports == DecoderPorts("decoder_input_ids", "logits", ("image",))
+
+
+def test_where_names_of_sizes_do_not_tell_a_decoder_the_source_is_asked() -> None:
+    unnamed = OCR.model_copy(update={"outputs": (spec("logits", DType.FLOAT32, "d0", "d1", 39),)})
+    found = choose(unnamed, measured=OCR).plan
+    assert found is not None
+    assert found.ports == DecoderPorts("decoder_input_ids", "logits", ("image",))
+    assert choose(unnamed) == Choice(None)
+
+
+def test_sizes_that_happen_to_be_equal_make_no_decoder() -> None:
+    apart = spec("ids", DType.INT64, "batch", "a"), spec("mask", DType.INT64, "batch", "b")
+    unnamed = Signature(inputs=apart, outputs=(spec("logits", DType.FLOAT32, "batch", "c", 39),))
+    assert choose(unnamed, measured=ROBERTA) == Choice(None)
 
 
 ROBERTA = Signature(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,20 +21,21 @@ if TYPE_CHECKING:
     from passes.program import Function
 
 
-def convert_to_file(
-    model: ModelFile, output: Path, options: CompileOptions, *, force: bool, log: BuildLog
-) -> tuple[Signature, float]:
-    """Convert a model, verify it on its samples and save it with its weights.
+@dataclass(frozen=True, eq=False)
+class ConvertedModel:
+    """A function that answers as its source, its weights, and the largest absolute difference that was seen.
 
-    Returns the signature and the largest absolute difference from the source. Raises UnspoolError; the file
-    appears whole or not at all.
+    `one_size` is true if it takes the sizes of its first sample only, although the source takes others.
     """
-    if output.exists() and not force:
-        raise UsageError.of("convert", str(output), "is there already", "replace it with --force, or choose another -o")
-    if not output.parent.is_dir():
-        raise UsageError.of("convert", str(output.parent), "is not a folder", "make it first")
-    from dataclasses import replace
 
+    function: Function
+    weights: WeightStore
+    max_abs: float
+    one_size: bool
+
+
+def convert_model(model: ModelFile, options: CompileOptions, log: BuildLog) -> ConvertedModel:
+    """Convert a model as it is, called once, and hold it to its source. Raises UnspoolError."""
     from compiler import frontend
     from compiler.parts.opening import opened_source
     from passes.verification import check_program
@@ -51,8 +53,26 @@ def convert_to_file(
     require_equal(checks, "convert", "conversion")
     log.notices += notices
     function = program.functions[model.name]
-    _save(function, program.weights, output)
-    return function.signature, max((check.comparison.max_abs for check in checks), default=0.0)
+    worst = max((check.comparison.max_abs for check in checks), default=0.0)
+    one_size = bool(loaded.signature.symbols) and not function.signature.symbols
+    return ConvertedModel(function, program.weights, worst, one_size)
+
+
+def convert_to_file(
+    model: ModelFile, output: Path, options: CompileOptions, *, force: bool, log: BuildLog
+) -> tuple[Signature, float]:
+    """Convert a model, verify it on its samples and save it with its weights.
+
+    Returns the signature and the largest absolute difference from the source. Raises UnspoolError; the file
+    appears whole or not at all.
+    """
+    if output.exists() and not force:
+        raise UsageError.of("convert", str(output), "is there already", "replace it with --force, or choose another -o")
+    if not output.parent.is_dir():
+        raise UsageError.of("convert", str(output.parent), "is not a folder", "make it first")
+    converted = convert_model(model, options, log)
+    _save(converted.function, converted.weights, output)
+    return converted.function.signature, converted.max_abs
 
 
 def _save(function: Function, weights: WeightStore, output: Path) -> None:

@@ -11,15 +11,18 @@ from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 
 from compiler.coverage import KINDS, ROUNDED, Score
+from compiler.coverage_models import OUTCOMES, Comparison, Conversion
+from compiler.options import ConverterName
 from passes.onnx_to_torch.registry import normal_domain
 
 OURS = "Unspool"
 _SEVERAL = "(several operators)"
 
 
-def coverage_markdown(scores: Mapping[str, Score]) -> str:
-    """The document, from scores of the whole suite by name; the one called `OURS` is told in full."""
-    return "\n".join([*_summary(scores), *_table_by(scores, "Opset", 0), *_table_by(scores, "Operator", 1)]) + "\n"
+def coverage_markdown(scores: Mapping[str, Score], models: Comparison | None = None) -> str:
+    """The document, from scores of the whole suite by name, the one called `OURS` told in full, and of model files."""
+    tables = (*_table_by(scores, "Opset", 0), *_table_by(scores, "Operator", 1))
+    return "\n".join([*_summary(scores), *tables]) + "\n" + (models_markdown(models) if models else "")
 
 
 def _summary(scores: Mapping[str, Score]) -> Iterator[str]:
@@ -43,6 +46,41 @@ def _summary(scores: Mapping[str, Score]) -> Iterator[str]:
     yield ""
     rows = [[f"`{case.name}`", case.outcome, case.reason] for case in ours.cases if case.outcome != "passed"]
     yield from table(["test", "outcome", "reason"], rows)
+
+
+def models_markdown(models: Comparison) -> str:
+    """The part of the document about model files."""
+    by_model: dict[str, dict[str, Conversion]] = defaultdict(dict)
+    for found in models.conversions:
+        by_model[found.model][found.converter] = found
+    tools = ", ".join(f"{tool} {version}" for tool, version in models.tools.items())
+    names = [name.value for name in ConverterName]
+    lines = [
+        "## Model files",
+        "",
+        f"{len(by_model)} files by each of the converters ([converters.md](converters.md); {tools}), recorded by",
+        "`unspool ops --compare FOLDER --json`. A file is converted if the program has its answers; `one size` is a",
+        "program for the sizes of the sample only, although the file leaves them open.",
+        "",
+        *table(
+            ["", *OUTCOMES],
+            [[name, *(str(models.count(name, outcome)) for outcome in OUTCOMES)] for name in names],
+        ),
+        *table(
+            ["file", *names, "why not"],
+            [
+                [f"`{model}`", *(found[name].outcome for name in names), "; ".join(_why_not(found, names))]
+                for model, found in by_model.items()
+            ],
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _why_not(found: Mapping[str, Conversion], names: Sequence[str]) -> Iterator[str]:
+    """What stood in the way, without the nodes that it was at."""
+    for name in names:
+        yield from (reason.partition("; needed by")[0] for reason in found[name].reasons)
 
 
 def _counts(score: Score) -> list[str]:

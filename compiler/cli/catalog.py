@@ -41,7 +41,7 @@ def targets_command(json: JsonFlag = False) -> None:
         print_table("Targets", ["target", "installed", "precisions", "schedules", ""], rows)
 
 
-def ops_command(
+def ops_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Run ONNX's own backend tests through the importer; half a minute.")
     ] = False,
@@ -54,6 +54,18 @@ def ops_command(
     markdown: Annotated[
         Path | None, typer.Option(help="With --coverage: write the score to this file, beside those of others.")
     ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            metavar="FOLDER|MODEL.onnx",
+            help="Convert these files with every converter, and say how each ended; may be given several times.",
+        ),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(metavar="RECORD.json", help="With --markdown: what --compare --json printed, to be told too."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """List the ONNX operators that convert, by since-version.
@@ -61,6 +73,8 @@ def ops_command(
     unspool ops
 
     unspool ops --coverage --json
+
+    unspool ops --compare exports/
     """
     from compiler.converters import find_converter
     from compiler.ops import converted_operators, missing_operators
@@ -70,8 +84,11 @@ def ops_command(
         raise UsageError.of("options", "--pipeline", "goes with --coverage", "write --coverage --pipeline")
     if markdown is not None and not coverage:
         raise UsageError.of("options", "--markdown", "goes with --coverage", "write --coverage --markdown FILE")
+    if compare:
+        _compare(compare, json)
+        return
     if coverage:
-        _coverage(pipeline, workers, json, markdown)
+        _coverage(pipeline, workers, json, markdown, models)
         return
     chosen = find_converter(CompileOptions(converter=ConverterName(converter), custom_ops=tuple(custom_ops or ())))
     keys = chosen.operators()
@@ -99,19 +116,21 @@ def schema_command(json: JsonFlag = False) -> None:
 COMMANDS = (targets_command, ops_command, schema_command)
 
 
-def _coverage(pipeline: bool, workers: int, json: bool, markdown: Path | None) -> None:
+def _coverage(pipeline: bool, workers: int, json: bool, markdown: Path | None, models: Path | None) -> None:
     from compiler.coverage import measure_coverage
     from compiler.coverage_document import OURS, coverage_markdown
+    from compiler.coverage_models import read_comparison
     from compiler.coverage_peers import measure_peers
     from compiler.coverage_pipeline import PipelineScore, measure_pipeline
     from compiler.coverage_pipeline_document import pipeline_markdown
 
+    comparison = None if models is None else read_comparison(models)
     score = measure_pipeline(workers=workers) if pipeline else measure_coverage()
     if markdown is not None:
         if isinstance(score, PipelineScore):
             text = pipeline_markdown(score)
         else:
-            text = coverage_markdown({OURS: score, **measure_peers()})
+            text = coverage_markdown({OURS: score, **measure_peers()}, comparison)
         markdown.write_text(text, encoding="utf-8")
     if json:
         print_json(score.document())
@@ -120,3 +139,17 @@ def _coverage(pipeline: bool, workers: int, json: bool, markdown: Path | None) -
     print_table(
         f"{score.passed} of {score.total} pass, {score.mismatched} are wrong", ["test", "outcome", "reason"], rows
     )
+
+
+def _compare(places: list[Path], json: bool) -> None:
+    from compiler.build_log import BuildLog
+    from compiler.coverage_models import compare_models
+
+    log = BuildLog()
+    with log.interrupts.listening():
+        comparison = compare_models(places, log)
+    if json:
+        print_json(comparison.document())
+        return
+    rows = [[found.model, found.converter, found.outcome, "\n".join(found.reasons)] for found in comparison.conversions]
+    print_table("Models", ["file", "converter", "outcome", "why not"], rows)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from passes.onnx_to_torch.call import Call
 from passes.onnx_to_torch.known_math import Int
+from passes.onnx_to_torch.precision import computed
 from passes.onnx_to_torch.registry import op
 from passes.onnx_to_torch.windows import Windows, ceil_ends, pad_spatial, windows
 
@@ -25,7 +26,10 @@ def average_pool(call: Call, data: torch.Tensor) -> torch.Tensor:
     padding = area.symmetric_padding()
     if padding is not None and set(area.dilations) == {1} and area.admits(padding):
         ceil_mode = bool(call.attr_int("ceil_mode", 0))
-        return _AVERAGES[len(area.kernel)](data, area.kernel, area.strides, padding, ceil_mode, counted)
+        # For volumes in half precision torch has no kernel.
+        wide = data.to(computed(data.dtype)) if len(area.kernel) == 3 else data
+        pooled = _AVERAGES[len(area.kernel)](wide, area.kernel, area.strides, padding, ceil_mode, counted)
+        return pooled.to(data.dtype)
     sums = _window_sums(data, area, end)
     ones = torch.ones((1, 1, *data.shape[2:]), dtype=data.dtype, device=data.device)
     if counted:

@@ -27,14 +27,14 @@ ATTRIBUTES: Mapping[str, Attributes] = {
     **{name: {"alpha": COEFFICIENTS} for name in ("LeakyRelu", "Elu", "Celu", "ThresholdedRelu", "Swish")},
     "IsInf": {"detect_positive": BIT, "detect_negative": BIT},
     "Selu": {"alpha": COEFFICIENTS, "gamma": COEFFICIENTS},
-    "HardSigmoid": {"alpha": COEFFICIENTS, "beta": COEFFICIENTS},
+    "HardSigmoid": {"alpha": COEFFICIENTS | st.just(1 / 6), "beta": COEFFICIENTS},
     "Shrink": {"lambd": COEFFICIENTS, "bias": COEFFICIENTS},
     "Gelu": {"approximate": st.sampled_from(["none", "tanh"])},
 }
 OVERFLOWING = ("Gelu", "HardSwish")
 """Of what is near the greatest number of a type, torch's kernels of these make infinity."""
-FLOAT32_INSIDE = ("Gelu", "HardSwish")
-"""What the evaluator computes with numbers of float32, whatever the type."""
+FLOAT32_INSIDE = ("Gelu", "HardSwish", "HardSigmoid")
+"""What the evaluator computes with numbers of float32 (a sixth, say), whatever the type."""
 
 
 @draws(*ATTRIBUTES)

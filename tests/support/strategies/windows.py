@@ -39,13 +39,14 @@ def area_of(node: Node, rank: int, most: int = 3, automatic: bool = True, capped
 
 
 def spatial(node: Node, rank: int) -> list[int]:
-    return [node.size(5, 7) for _ in range(rank)]
+    """Sizes that have room for a window; few elements in three dimensions."""
+    return [node.size(5, 7) if rank < 3 else node.size(3, 4) for _ in range(rank)]
 
 
 @draws("Conv")
 def convolution(node: Node) -> Sequence[Array | None]:
     rank, group = node.size(1, 3), node.attribute("group", st.sampled_from([1, 2]))
-    area = area_of(node, rank, capped=False)
+    area = area_of(node, rank, most=3 if rank < 3 else 2, capped=False)
     if node.bit():
         node.set("kernel_shape", area.kernel)
     data = node.tensor(0, (node.size(1, 2), 2, *spatial(node, rank)))
@@ -59,8 +60,8 @@ def convolution(node: Node) -> Sequence[Array | None]:
 
 @draws("ConvTranspose")
 def transposed_convolution(node: Node) -> Sequence[Array | None]:
-    rank, group = node.size(1, 2), node.attribute("group", st.sampled_from([1, 2]))
-    area = area_of(node, rank, automatic=False)
+    rank, group = node.size(1, 3), node.attribute("group", st.sampled_from([1, 2]))
+    area = area_of(node, rank, most=3 if rank < 3 else 2, automatic=False)
     if node.bit():
         node.set("kernel_shape", area.kernel)
     data = node.tensor(0, (node.size(1, 2), 4, *(node.size(3, 4) for _ in range(rank))))
@@ -101,8 +102,8 @@ def deformable_convolution(node: Node) -> Sequence[Array | None]:
 @draws("MaxPool")
 def max_pool(node: Node) -> Sequence[Array | None]:
     """No two elements are equal, so that there is one place where each maximum is."""
-    rank = node.size(1, 2)
-    area = area_of(node, rank)
+    rank = node.size(1, 3)
+    area = area_of(node, rank, most=3 if rank < 3 else 2)
     node.set("kernel_shape", area.kernel)
     by_column = node.attribute("storage_order", BIT, absent=0)
     node.outputs = node.choice(1, 2) if node.since >= 8 else 1
@@ -116,8 +117,8 @@ def max_pool(node: Node) -> Sequence[Array | None]:
 
 @draws("AveragePool")
 def average_pool(node: Node) -> Sequence[Array | None]:
-    rank = node.size(1, 2)
-    area = area_of(node, rank)
+    rank = node.size(1, 3)
+    area = area_of(node, rank, most=3 if rank < 3 else 2)
     node.set("kernel_shape", area.kernel)
     counted = node.attribute("count_include_pad", BIT, absent=0)
     data = node.tensor(0, (1, 2, *spatial(node, rank)))
@@ -128,8 +129,8 @@ def average_pool(node: Node) -> Sequence[Array | None]:
 
 @draws("LpPool")
 def lp_pool(node: Node) -> Sequence[Array | None]:
-    rank = node.size(1, 2)
-    area = area_of(node, rank)
+    rank = node.size(1, 3)
+    area = area_of(node, rank, most=3 if rank < 3 else 2)
     node.set("kernel_shape", area.kernel)
     order = node.attribute("p", st.sampled_from([1.0, 2.0, 3.0] if node.since == 1 else [1, 2, 3]))
     data = node.tensor(0, (1, 2, *spatial(node, rank)))

@@ -1,36 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.support.onnx_ops import FEW, Array, check_op, run_op, sample
+from tests.support.onnx_ops import Array, check_op, run_op, sample
 
 
 def heads(batch: int = 2, count: int = 4, length: int = 3, size: int = 8, seed: int = 0) -> Array:
     return sample((batch, count, length, size), seed=seed, low=-1, high=1)
-
-
-@pytest.mark.parametrize("since", [23, 24, 25])
-@FEW
-@given(data=st.data(), causal=st.integers(0, 1), cap=st.sampled_from([0.0, 2.0]), mode=st.integers(0, 3))
-def test_all_kinds_together(since: int, data: st.DataObject, causal: int, cap: float, mode: int) -> None:
-    past, length = data.draw(st.sampled_from([0, 2])), data.draw(st.integers(1, 4))
-    key_heads = data.draw(st.sampled_from([1, 2, 4]))
-    query, key, value = heads(), heads(2, key_heads, length, seed=1), heads(2, key_heads, length, 5, seed=2)
-    shape = data.draw(st.sampled_from([(3, length + past), (4, 3, length + past), (2, 1, 3, length + past)]))
-    dtype = data.draw(st.sampled_from([None, "bool", "float32"]))
-    mask = None if dtype is None else sample(shape, dtype, seed=3)
-    inputs: list[Array | None] = [query, key, value, mask]
-    if past:
-        inputs += [heads(2, key_heads, past, seed=4), heads(2, key_heads, past, 5, seed=5)]
-    # The reference shows the capped scores for the raw ones.
-    mode = mode or int(cap > 0)
-    attributes: dict[str, Any] = {"is_causal": causal, "softcap": cap, "qk_matmul_output_mode": mode, "scale": 0.3}
-    check_op("Attention", inputs, since, attributes=attributes, outputs=4)
 
 
 def test_mode_0_shows_the_scores_before_the_cap() -> None:

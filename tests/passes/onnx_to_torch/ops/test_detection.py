@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from artifacts.errors import UnsupportedError
-from tests.support.onnx_ops import FEW, Array, check_op, run_op, sample
+from tests.support.onnx_ops import Array, check_op, run_op, sample
 
 
 def boxes(batch: int, count: int, seed: int) -> Array:
     corners = sample((batch, count, 4), seed=seed, low=0, high=4)
     return np.round(corners * 4) / 4  # so that overlaps meet thresholds exactly
-
-
-@FEW
-@given(
-    batch=st.integers(1, 2),
-    classes=st.integers(1, 3),
-    count=st.integers(1, 8),
-    most=st.integers(0, 5),
-    overlap=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
-    threshold=st.none() | st.sampled_from([0.0, 0.4]),
-    centred=st.integers(0, 1),
-    seed=st.integers(0, 99),
-)
-def test_non_max_suppression(
-    batch: int, classes: int, count: int, most: int, overlap: float, threshold: float | None, centred: int, seed: int
-) -> None:
-    scores = np.round(sample((batch, classes, count), seed=seed, low=0, high=1), 1)  # ties included
-    limits: list[Array] = [np.array([most], np.int64), np.array([overlap], np.float32)]
-    limits += [] if threshold is None else [np.array([threshold], np.float32)]
-    inputs: list[Array] = [boxes(batch, count, seed), scores, *limits]
-    attributes = {"center_point_box": centred}
-    # The evaluator cannot do without a threshold.
-    complete = inputs if threshold is not None else [*inputs, np.array([-1.0], np.float32)]
-    check_op("NonMaxSuppression", complete, 11, attributes=attributes)
-    expected = run_op("NonMaxSuppression", complete, 11, attributes=attributes)
-    check_op("NonMaxSuppression", inputs, 10, attributes=attributes, expected=expected)
 
 
 def test_none_are_kept_unless_it_says_how_many() -> None:
@@ -55,19 +27,6 @@ def test_the_number_of_kept_boxes_is_data_under_export() -> None:
 
 
 REGIONS = np.array([[0, 0, 5, 4], [1.3, 2.2, 4.9, 3.1], [-2, -3, 9, 12], [2, 2, 2, 2]], np.float32)
-
-
-@pytest.mark.parametrize("since", [10, 16, 22])
-@pytest.mark.parametrize("mode", ["avg", "max"])
-def test_roi_align(since: int, mode: str) -> None:
-    data, images = sample((2, 3, 6, 5)), np.array([0, 1, 1, 0], np.int64)
-    attributes = {"mode": mode, "output_height": 3, "output_width": 2, "sampling_ratio": 2, "spatial_scale": 0.9}
-    for place in ("half_pixel", "output_half_pixel") if since >= 16 else ("output_half_pixel",):
-        extra = {"coordinate_transformation_mode": place} if since >= 16 else {}
-        newest = {**attributes, "coordinate_transformation_mode": place}
-        expected = run_op("RoiAlign", [data, REGIONS, images], 16, attributes=newest)
-        check_op("RoiAlign", [data, REGIONS, images], 16, attributes=newest)
-        check_op("RoiAlign", [data, REGIONS, images], since, attributes={**attributes, **extra}, expected=expected)
 
 
 def test_roi_align_exports_with_symbolic_sizes() -> None:

@@ -4,47 +4,9 @@ import numpy as np
 import onnx.parser
 import onnx_ir as ir
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import BroadcastableShapes, mutually_broadcastable_shapes
 
 from passes.onnx_to_torch.importer import Importer
-from tests.support.onnx_ops import FEW, check_model, check_op, export, run_op, sample
-
-SHAPES = mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=4)
-INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
-FLOATS = ["float16", "float32", "float64"]
-
-
-@pytest.mark.parametrize("since", [7, 13, 14])
-@pytest.mark.parametrize("op_type", ["Add", "Sub", "Mul", "Div"])
-@FEW
-@given(shapes=SHAPES, seed=st.integers(0, 99), dtype=st.sampled_from([*FLOATS, *INTEGERS]))
-def test_broadcasts_and_keeps_the_element_type(
-    op_type: str, since: int, shapes: BroadcastableShapes, seed: int, dtype: str
-) -> None:
-    if since < 14 and dtype in ("int8", "int16", "uint8", "uint16"):
-        dtype = "int64"
-    a, b = (sample(shape, dtype, seed=seed + i, low=-99, high=99) for i, shape in enumerate(shapes.input_shapes))
-    if op_type == "Div":
-        # The reference rounds integers toward minus infinity; ONNX says toward zero.
-        b = np.where(b == 0, np.ones_like(b), b)
-        if np.dtype(dtype).kind in "iu":
-            exact = np.trunc(a.astype(np.float64) / b.astype(np.float64)).astype(dtype)
-            return check_op(op_type, [a, b], since, expected=[exact])
-    return check_op(op_type, [a, b], since)
-
-
-@pytest.mark.parametrize("since", [1, 6])
-@pytest.mark.parametrize(("op_type", "function"), [("Add", np.add), ("Sub", np.subtract), ("Mul", np.multiply)])
-def test_until_version_6_axis_says_where_the_second_shape_begins(op_type: str, function: np.ufunc, since: int) -> None:
-    a, b = sample((2, 3, 4, 5)), sample((3, 4), seed=1)
-    expected = [function(a, b[None, :, :, None])]
-    check_op(op_type, [a, b], since, attributes={"broadcast": 1, "axis": 1}, expected=expected)
-    suffix = sample((4, 5), seed=1)
-    check_op(op_type, [a, suffix], since, attributes={"broadcast": 1}, expected=[function(a, suffix)])
-    check_op("Div", [a, b], since, attributes={"broadcast": 1, "axis": 1}, expected=[a / b[None, :, :, None]])
-    check_op(op_type, [a, a], since, expected=[function(a, a)])
+from tests.support.onnx_ops import check_model, check_op, export, run_op, sample
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "uint16", "uint32", "uint64"])
@@ -63,28 +25,10 @@ def test_uint64_quotients_use_all_64_bits() -> None:
     check_op("Mod", [a, b], 13, expected=[a % b])
 
 
-@pytest.mark.parametrize("since", [10, 13, 28])
-@FEW
-@given(shapes=SHAPES, seed=st.integers(0, 99), fmod=st.booleans(), dtype=st.sampled_from([*FLOATS, *INTEGERS]))
-def test_remainders(since: int, shapes: BroadcastableShapes, seed: int, fmod: bool, dtype: str) -> None:
-    a, b = (sample(shape, dtype, seed=seed + i, low=-99, high=99) for i, shape in enumerate(shapes.input_shapes))
-    b = np.where(b == 0, np.full_like(b, 3), b)
-    fmod = fmod or dtype in FLOATS
-    expected = [np.fmod(a, b) if fmod else np.mod(a, b)]
-    check_op("Mod", [a, b], since, attributes={"fmod": int(fmod)}, expected=expected)
-
-
 def test_a_zero_remainder_has_the_sign_of_the_divisor() -> None:
     a, b = np.array([-0.0, 0.0, -6.0, 6.0], np.float32), np.array([3.0, -3.0, 3.0, -3.0], np.float32)
     (result,) = run_op("Mod", [a, b], 28)
     assert np.signbit(result).tolist() == [False, True, False, True]
-
-
-@pytest.mark.parametrize("since", [1, 7, 12, 13, 15])
-def test_power(since: int) -> None:
-    base, exponent = sample((3, 4), low=0.1), sample((4,), seed=1)
-    attributes = {"broadcast": 1} if since == 1 else {}
-    check_op("Pow", [base, exponent], since, attributes=attributes, expected=[np.power(base, exponent)])
 
 
 @pytest.mark.parametrize("since", [12, 13, 15])

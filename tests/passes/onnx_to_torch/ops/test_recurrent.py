@@ -2,17 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch.importer import Importer
-from tests.support.onnx_ops import FEW, Array, check_model, check_op, compare, node_model, reference, run, sample
+from tests.support.onnx_ops import Array, check_model, check_op, compare, node_model, run, sample
 from tests.support.onnxruntime_models import answers
-from tests.support.recurrences import DIRECTIONS, GATES, OUTPUTS, Recurrent, recurrents
+from tests.support.recurrences import DIRECTIONS, GATES, OUTPUTS, Recurrent
 
 SINCE = {"GRU": (3, 7, 14, 22), "LSTM": (7, 14, 22), "RNN": (7, 14, 22)}
 PAIRS = [(op, since) for op, versions in SINCE.items() for since in versions]
@@ -28,49 +25,11 @@ def trimmed(inputs: list[Array | None]) -> list[Array | None]:
     return inputs[: max(i + 1 for i, array in enumerate(inputs) if array is not None)]
 
 
-@pytest.mark.parametrize("op", GATES)
-@settings(FEW, max_examples=25)
-@given(data=st.data(), time=st.integers(1, 5), batch=st.integers(1, 3))
-def test_every_attribute_and_optional_input_as_onnx_runtime_has_it(
-    op: str, data: st.DataObject, time: int, batch: int
-) -> None:
-    drawn = data.draw(recurrents(op))
-    inputs = trimmed(drawn.inputs(time, batch))
-    model = node_model(op, inputs, 14, drawn.attributes, drawn.outputs)
-    arrays = [array for array in inputs if array is not None]
-    with np.errstate(all="ignore"):
-        compare(run(Importer(ir.from_proto(model)), arrays), answers(model, arrays), 2e-5)
-
-
 @pytest.mark.parametrize(("op", "since"), PAIRS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_every_since_version_as_the_reference_has_it(op: str, since: int, direction: str) -> None:
     drawn = plain(op, ("b", "initial_h"), direction=direction)
     check_op(op, trimmed(drawn.inputs(4, 2)), since, attributes=drawn.attributes, outputs=OUTPUTS[op])
-
-
-@pytest.mark.parametrize("op", GATES)
-def test_version_1_outputs_every_step_when_asked(op: str) -> None:
-    """Its schema spells its default direction wrong for GRU, and its attribute output_sequence says nothing new."""
-    drawn = plain(op)
-    inputs = trimmed(drawn.inputs(4, 2))
-    arrays = [array for array in inputs if array is not None]
-    expected = reference(node_model(op, inputs, 14, {"hidden_size": 4}, OUTPUTS[op]), arrays)
-    attributes = {"hidden_size": 4, "output_sequence": 1}
-    check_op(op, inputs, 1, attributes=attributes, outputs=OUTPUTS[op], expected=expected)
-
-
-@pytest.mark.parametrize("op", GATES)
-@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
-def test_batch_first(op: str, direction: str) -> None:
-    drawn = plain(op, ("b", "initial_h"), direction=direction)
-    inputs = trimmed(drawn.inputs(4, 2))
-    arrays = [array for array in inputs if array is not None]
-    outputs, *finals = answers(node_model(op, inputs, 14, drawn.attributes, OUTPUTS[op]), arrays)
-    swapped = [array if array is None or i not in (0, 5) else array.swapaxes(0, 1) for i, array in enumerate(inputs)]
-    expected = [outputs.transpose(2, 0, 1, 3), *(final.swapaxes(0, 1) for final in finals)]
-    attributes = drawn.attributes | {"layout": 1}
-    check_op(op, swapped, 14, attributes=attributes, outputs=OUTPUTS[op], expected=expected)
 
 
 @pytest.mark.parametrize("op", GATES)

@@ -1,24 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx.parser
 import onnx_ir as ir
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from passes.onnx_to_torch.importer import Importer
-from tests.support.onnx_ops import FEW, Array, check_model, check_op, export, run_op, sample
+from tests.support.onnx_ops import Array, check_model, check_op, export, run_op, sample
 
-ATTRIBUTE = {
-    "ReduceSum": (1, 11),
-    "ReduceMax": (1, 11, 12, 13),
-    "ReduceMin": (1, 11, 12, 13),
-    **dict.fromkeys(("ReduceMean", "ReduceProd", "ReduceSumSquare", "ReduceL1", "ReduceL2"), (1, 11, 13)),
-    **dict.fromkeys(("ReduceLogSum", "ReduceLogSumExp"), (1, 11, 13)),
-}
 INPUT = {
     "ReduceSum": (13,),
     "ReduceMax": (18, 20),
@@ -26,34 +15,6 @@ INPUT = {
     **dict.fromkeys(("ReduceMean", "ReduceProd", "ReduceSumSquare", "ReduceL1", "ReduceL2"), (18,)),
     **dict.fromkeys(("ReduceLogSum", "ReduceLogSumExp"), (18, 28)),
 }
-
-
-@pytest.mark.parametrize(("op_type", "since"), [(name, v) for name, versions in ATTRIBUTE.items() for v in versions])
-@FEW
-@given(data=st.data(), keep=st.integers(0, 1))
-def test_axes_as_an_attribute(op_type: str, since: int, data: st.DataObject, keep: int) -> None:
-    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
-    first = 0 if since == 1 else -len(shape)
-    by_axis = st.lists(
-        st.integers(first, len(shape) - 1), min_size=1, max_size=3, unique_by=lambda axis: axis % len(shape)
-    )
-    axes = data.draw(st.none() | by_axis)
-    attributes: dict[str, Any] = {"keepdims": keep, **({} if axes is None else {"axes": axes})}
-    check_op(op_type, [sample(shape, low=0.1)], since, attributes=attributes, tolerance=1e-4)
-
-
-@pytest.mark.parametrize(("op_type", "since"), [(name, v) for name, versions in INPUT.items() for v in versions])
-@FEW
-@given(data=st.data(), keep=st.integers(0, 1), noop=st.integers(0, 1))
-def test_axes_as_an_input(op_type: str, since: int, data: st.DataObject, keep: int, noop: int) -> None:
-    # The reference fails on a single element without axes.
-    shape = data.draw(st.lists(st.integers(1, 4), min_size=op_type == "ReduceLogSumExp", max_size=4))
-    by_axis = st.lists(st.integers(-len(shape), len(shape) - 1), max_size=3, unique_by=lambda axis: axis % len(shape))
-    axes = data.draw(st.none() | by_axis) if shape else None
-    given_axes = [] if axes is None else [np.array(axes, np.int64)]
-    attributes = {"keepdims": keep, "noop_with_empty_axes": noop}
-    inputs: list[Array] = [sample(shape, low=0.1), *given_axes]
-    check_op(op_type, inputs, since, attributes=attributes, constants={1}, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("op_type", list(INPUT))

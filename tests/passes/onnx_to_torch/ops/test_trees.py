@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 import onnx.numpy_helper
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from artifacts.errors import SourceError
 from passes.onnx_to_torch.forest import MODES
-from tests.support.onnx_ops import FEW, check_op, run_op, sample
+from tests.support.onnx_ops import check_op, run_op, sample
 
 DOMAIN = "ai.onnx.ml"
 FEATURES = 3
@@ -47,45 +45,9 @@ def ensemble(depth: int, trees: int, seed: int, aggregate: int) -> dict[str, Any
     }
 
 
-@FEW
-@given(depth=st.integers(1, 3), trees=st.integers(1, 3), seed=st.integers(0, 99), aggregate=st.sampled_from([0, 1]))
-def test_ensembles(depth: int, trees: int, seed: int, aggregate: int) -> None:
-    data = sample((5, FEATURES), seed=seed, low=-3, high=3)
-    check_op("TreeEnsemble", [data], 5, attributes=ensemble(depth, trees, seed, aggregate), domain=DOMAIN)
-
-
 def test_ensembles_export_with_a_symbolic_batch() -> None:
     first, second = (sample((n, FEATURES), low=-3, high=3) for n in (3, 6))
     check_op("TreeEnsemble", [first], 5, attributes=ensemble(2, 2, 1, 1), domain=DOMAIN, symbolic=[second])
-
-
-def regressor(aggregate: str) -> dict[str, Any]:
-    """Two trees: a stump, and one of three leaves."""
-    return {
-        "nodes_treeids": [0, 0, 0, 1, 1, 1, 1, 1],
-        "nodes_nodeids": [0, 1, 2, 0, 1, 2, 3, 4],
-        "nodes_featureids": [0, 0, 0, 1, 2, 0, 0, 0],
-        "nodes_values": [0.5, 0, 0, -0.2, 0.3, 0, 0, 0],
-        "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF", "BRANCH_LT", "BRANCH_GT", "LEAF", "LEAF", "LEAF"],
-        "nodes_truenodeids": [1, 0, 0, 1, 3, 0, 0, 0],
-        "nodes_falsenodeids": [2, 0, 0, 2, 4, 0, 0, 0],
-        "target_treeids": [0, 0, 1, 1, 1],
-        "target_nodeids": [1, 2, 2, 3, 4],
-        "target_ids": [0, 0, 0, 0, 0],
-        "target_weights": [1.0, 2.0, 4.0, 8.0, 16.0],
-        "n_targets": 1,
-        "aggregate_function": aggregate,
-    }
-
-
-@pytest.mark.parametrize("since", [1, 3, 5])
-@pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
-def test_regressors(since: int, aggregate: str) -> None:
-    data = sample((9, FEATURES), low=-1, high=1)
-    check_op("TreeEnsembleRegressor", [data], since, attributes=regressor(aggregate), domain=DOMAIN)
-    raised = {**regressor(aggregate), "base_values": [0.25]}
-    plain = run_op("TreeEnsembleRegressor", [data], since, attributes=regressor(aggregate), domain=DOMAIN)[0]
-    check_op("TreeEnsembleRegressor", [data], since, attributes=raised, domain=DOMAIN, expected=[plain + 0.25])
 
 
 def test_nan_goes_where_the_node_sends_it() -> None:

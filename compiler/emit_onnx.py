@@ -58,7 +58,8 @@ def emit_onnx(function: Function, translations: Translations = MappingProxyType(
         del graph.initializers[name]
         value.const_value = None
         graph.inputs.append(value)
-    onnxscript.optimizer.optimize_ir(model, onnx_shape_inference=False, output_size_limit=FOLD_ELEMENTS)
+    with _quiet():
+        onnxscript.optimizer.optimize_ir(model, onnx_shape_inference=False, output_size_limit=FOLD_ELEMENTS)
     weights: dict[str, WeightRef] = {}
     taken = {spec.name for spec in (*function.signature.inputs, *function.signature.outputs)}
     constants = list(graph.initializers.values())
@@ -150,17 +151,22 @@ def _scoped(function: Function) -> ExportedProgram:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.onnx logs on every call that torchvision is not installed, and warns about torch's own code."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """torch.onnx logs on every call that torchvision is not installed, and warns about torch's own code.
+
+    The optimizer logs each constant that a graph gives back as it is: the condition of a loop that only counts, say.
+    """
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)
             warnings.filterwarnings("ignore", message=".*axis name.*|# The axis name")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _name(function: Function, graph: ir.Graph, taken: set[str]) -> None:
@@ -178,6 +184,10 @@ def _name(function: Function, graph: ir.Graph, taken: set[str]) -> None:
             # Sizes inside the graph are torch's view, where a symbol is at least 2. A runtime that plans memory by
             # them fails where one is 1 and broadcasts, so it has to infer them by itself.
             output.shape = None
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                for position, given in enumerate(attribute.as_graph().inputs):
+                    given.name = _unique(f"{node.name}.{attribute.name}.{position}", taken)
     for value, spec in zip(graph.outputs, function.signature.outputs, strict=True):
         value.name = spec.name
         value.shape = ir.Shape(spec.shape)

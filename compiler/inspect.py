@@ -136,9 +136,9 @@ def _model(path: Path) -> Inspection:
 def _source(path: Path, source: Source) -> Inspection:
     import onnx_ir as ir
 
+    from passes.onnx_to_torch.constant_nodes import constant_tensors
     from passes.onnx_to_torch.convert import source_signature
     from passes.onnx_to_torch.gaps import find_gaps
-    from passes.onnx_to_torch.importer import constant_tensors
 
     signature = source_signature(source)
     operators = Counter(node.op_type for node in ir.traversal.RecursiveGraphIterator(source.model.graph))

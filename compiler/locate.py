@@ -29,7 +29,8 @@ from compiler.emit_onnx import SOURCE_PROPERTY
 from compiler.source_runner import SourceRunner
 from passes.bisection import Verdict, first_moved
 from passes.interpreter import run_function
-from passes.onnx_to_torch.importer import INSIDE, label_of
+from passes.onnx_to_torch.constant_nodes import label_of
+from passes.onnx_to_torch.importer import INSIDE
 from passes.onnx_to_torch.source import Source
 from passes.program import Function
 from passes.torch_dtypes import from_numpy, to_numpy

@@ -11,7 +11,7 @@ from artifacts.errors import Problem, RunError, SourceError
 from artifacts.samples import Array, Sample
 from compiler.source_runner import SourceRunner
 from passes.bisection import Verdict, first_moved
-from passes.onnx_to_torch.importer import label_of
+from passes.onnx_to_torch.constant_nodes import label_of
 from passes.onnx_to_torch.source import Source
 from passes.program import Model
 

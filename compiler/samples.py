@@ -50,7 +50,7 @@ def draw_samples(
     """
     usual = _first_that_runs(signature, hints, runner, ranges.opt, number=0, batch=2)
     found = [usual]
-    if signature.symbols:
+    if signature.symbols or any(hint.counts for hint in hints.values()):
         for number, batch, given in ((1, 3, ranges.max), (2, 1, ranges.min)):
             try:
                 found.append(_first_that_runs(signature, hints, runner, given or ranges.opt, number, batch))
@@ -211,6 +211,9 @@ def _check_size(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> 
     )
 
 
+_ITERATIONS = (3, 5, 1)
+"""How often a loop runs in each sample: a loop that does not run at all says nothing about its body."""
+
 LARGEST_INPUT = 1 << 28
 """Elements of one drawn input: 2 GiB while it is drawn."""
 
@@ -223,6 +226,8 @@ def _draw(spec: TensorSpec, shape: tuple[int, ...], hint: InputHint, number: int
         if spec.dtype.is_native:
             return values.astype(spec.dtype.numpy)
         return in_carrier(np.asarray(values, getattr(ml_dtypes, spec.dtype.value)), spec.dtype)
+    if hint.counts:
+        return np.full(shape, _ITERATIONS[number], spec.dtype.numpy)
     if hint.equals and not shape:
         return np.asarray(hint.equals[0], spec.dtype.numpy)
     # An integer input that indexes no table is a mask or a flag: zeros and ones, and never a row of zeros alone.

@@ -21,8 +21,8 @@ from torch.utils._pytree import tree_structure
 
 from artifacts.spec import Dim
 from artifacts.weights import WeightStore
-from passes.branches import Modules, copied, held_modules
 from passes.program import WEIGHT_KINDS, Function
+from passes.subgraphs import Modules, copied, held_modules
 from passes.torch_dtypes import from_numpy
 
 

@@ -18,8 +18,8 @@ from torch.fx.node import Argument
 
 from artifacts.errors import PassError
 from artifacts.report import Work
-from passes.branches import branches_of, is_branching
 from passes.program import Function
+from passes.subgraphs import has_subgraphs, is_branching, subgraphs_of
 
 Shape: TypeAlias = tuple[sympy.Expr, ...]
 Sizes: TypeAlias = Mapping[sympy.Symbol, int]
@@ -32,8 +32,8 @@ class Cost:
     `flops` are the floating-point operations of products, convolutions, attention and recurrences' products, two
     for each multiplication with its addition. `elements` are the elements that everything else computes, of a
     reduction those that it reads: nothing for a view. `instructions` are the operations of the graph that give
-    tensors, views among them; a branch counts as the dearer of its two. `weight_bytes` are read: of a table that is
-    only looked up in, the rows.
+    tensors, views among them; a branch counts as the dearer of its two, and the body of a loop as often as it runs.
+    `weight_bytes` are read: of a table that is only looked up in, the rows.
     """
 
     flops: sympy.Expr = sympy.S.Zero
@@ -48,6 +48,10 @@ class Cost:
             self.instructions + other.instructions,
             self.weight_bytes + other.weight_bytes,
         )
+
+    def times(self, count: sympy.Expr) -> Cost:
+        """The cost of what is done so often. Weights are read once."""
+        return Cost(self.flops * count, self.elements * count, self.instructions * count, self.weight_bytes)
 
     def at(self, sizes: Sizes) -> Cost:
         """The cost with sizes put in, of which some may be left out."""
@@ -91,8 +95,9 @@ def is_instruction(node: Node, value: object) -> bool:
 def _graph_cost(graph: Graph, owner: torch.nn.Module) -> Cost:
     total = Cost()
     for node in graph.nodes:
-        if is_branching(node):
-            total += _dearer(_graph_cost(branch.graph, branch) for branch in branches_of(node, owner))
+        if has_subgraphs(node):
+            inside = [_graph_cost(inner.graph, inner) for inner in subgraphs_of(node, owner)]
+            total += _dearer(inside) if is_branching(node) else inside[0].times(_iterations(node))
         if is_instruction(node, node.meta.get("val")):
             total += Cost(_flops(node), _elements(node), sympy.S.One)
     return total
@@ -103,6 +108,15 @@ def _dearer(costs: Iterable[Cost]) -> Cost:
     return Cost(*(sympy.Max(a, b) for a, b in zip(one._values, other._values, strict=True)))
 
 
+def _iterations(node: Node) -> sympy.Expr:
+    """How often a loop runs: as its count says if that is a size and the body has no say in it, else an unknown."""
+    _, count, going, *_ = node.args
+    size = count.meta["val"] if isinstance(count, Node) else count
+    if going is None and isinstance(size, (int, torch.SymInt)):
+        return size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
+    return sympy.Symbol(f"iterations of {node.name}", integer=True, nonnegative=True)
+
+
 def _flops(node: Node) -> sympy.Expr:
     formula = _FORMULAS.get(_name(node))
     return sympy.S.Zero if formula is None else 2 * formula(node)
@@ -110,7 +124,7 @@ def _flops(node: Node) -> sympy.Expr:
 
 def _elements(node: Node) -> sympy.Expr:
     name = _name(node)
-    if name in _FORMULAS or name in _VIEWS or is_branching(node):
+    if name in _FORMULAS or name in _VIEWS or has_subgraphs(node):
         return sympy.S.Zero
     results = _sum(_numel(_sizes(tensor)) for tensor in _tensors(node.meta["val"]))
     if torch.Tag.reduction in getattr(node.target, "tags", ()) or name in _REDUCTIONS:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 
 import sympy
 
+from artifacts.errors import PassError
 from artifacts.report import DecodeCost, Work
 from artifacts.samples import Arrays
 from artifacts.schedule import CacheSlot, Decode
@@ -32,7 +34,9 @@ def decode_costs(*programs: Program) -> tuple[DecodeCost, ...]:
                 continue
             request = _one_row(model, schedule.tokens)
             for form in _forms(schedule):
-                found[name, form.state, form.encoder is None] = decode_cost(program, name, form, request)
+                # What a loop costs is not known if only the data tells how often it runs: then there are no figures.
+                with contextlib.suppress(PassError):
+                    found[name, form.state, form.encoder is None] = decode_cost(program, name, form, request)
     return tuple(found.values())
 
 

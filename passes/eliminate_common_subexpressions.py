@@ -11,9 +11,9 @@ from torch.fx.node import Argument
 
 from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, edited
-from passes.branches import merge_operands
 from passes.contract import FunctionPass
 from passes.program import Function
+from passes.subgraphs import merge_operands
 
 
 @dataclass(frozen=True)

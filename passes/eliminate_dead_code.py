@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, edited
-from passes.branches import sweep
 from passes.contract import FunctionPass
 from passes.program import Function
+from passes.subgraphs import sweep
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ import torch
 from torch.fx import Node
 
 from passes.axis_maps import LAST, WHOLE, AxisMap, argument_of, axis_map
-from passes.branches import is_branching
 from passes.dependence import Dependence, elements, result_of, views_of
 from passes.dialect.nodes import recurrence
 from passes.graph_builder import expression_of, values_of
 from passes.program import Function
+from passes.subgraphs import has_subgraphs
 
 _aten = torch.ops.aten
 
@@ -79,8 +79,8 @@ class StepForms:
                 raise NoCacheError(node, "is an input for all tokens so far")
         elif node not in self.dependence.on_time:
             yield from ((n, ()) for n in node.all_input_nodes if values_of(n))
-        elif is_branching(node):
-            raise NoCacheError(node, "chooses between branches for all tokens at once")
+        elif has_subgraphs(node):
+            raise NoCacheError(node, "branches or loops for all tokens at once")
         elif node.target is operator.getitem:
             several = node.all_input_nodes[0]
             yield several, form or self.rows(several)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 import sympy
@@ -17,8 +17,8 @@ from torch.fx.node import Argument
 
 from artifacts.spec import TensorSpec
 from passes.bodies import dim, dims
-from passes.branches import branches_of, is_branching, operands_of
 from passes.program import Function, Program
+from passes.subgraphs import has_subgraphs, is_branching, operands_of, placeholders_of, subgraphs_of
 from passes.torch_dtypes import logical_dtype
 
 
@@ -91,25 +91,40 @@ class _Names:
 def _computations(
     graph: torch.fx.Graph, owner: torch.nn.Module, names: _Names, symbols: Mapping[str, str], indent: str
 ) -> Iterator[str]:
-    """A line for each computation, and the result; the branches of a cond come indented below it."""
+    """A line for each computation, and the result; the graphs of a cond or a loop come indented below it."""
     for node in graph.nodes:
         if node.op == "call_function":
             names.add(node, f"{_operator(node)}_")
-            given = (node.args[0], operands_of(node)) if is_branching(node) else node.args
+            # What names the graphs is left out: they come below.
+            given = [a for a in node.args if not (isinstance(a, torch.fx.Node) and a.op == "get_attr")]
             arguments = [_argument(a, names, symbols) for a in given]
             arguments += [f"{key}={_argument(a, names, symbols)}" for key, a in sorted(node.kwargs.items())]
             result = _type(node.meta.get("val"), symbols)
             yield f"{indent}{names[node]} = {_target(node)}({', '.join(arguments)}) : {result}"
-        if is_branching(node):
-            for title, branch in zip(("then", "else"), branches_of(node, owner), strict=True):
-                placeholders = (inner for inner in branch.graph.nodes if inner.op == "placeholder")
-                for placeholder, operand in zip(placeholders, operands_of(node), strict=True):
-                    names.alias(placeholder, _argument(operand, names, symbols))
-                yield f"{indent}{title} {{"
-                yield from _computations(branch.graph, branch, names, symbols, f"{indent}  ")
+        if has_subgraphs(node):
+            titles = ("then", "else") if is_branching(node) else ("body",)
+            for title, inner in zip(titles, subgraphs_of(node, owner), strict=True):
+                own = _name_given(node, inner.graph, names)
+                declared = ", ".join(f"{names[place]}: {_type(place.meta.get('val'), symbols)}" for place in own)
+                yield f"{indent}{title} {f'({declared}) ' if own else ''}{{"
+                yield from _computations(inner.graph, inner, names, symbols, f"{indent}  ")
                 yield f"{indent}}}"
     results = next(iter(reversed(graph.nodes))).args[0]
     yield f"{indent}return {', '.join(_argument(result, names, symbols) for result in results)}"
+
+
+def _name_given(node: torch.fx.Node, graph: torch.fx.Graph, names: _Names) -> Sequence[torch.fx.Node]:
+    """Name the placeholders of a graph inside: operands by what they stand for, what differs each time by number.
+
+    The latter are given back.
+    """
+    places, operands = placeholders_of(graph), operands_of(node)
+    own = places[: len(places) - len(operands)]
+    for place in own:
+        names.add(place, "given_")
+    for place, operand in zip(places[len(own) :], operands, strict=True):
+        names.alias(place, _argument(operand, names, {}))
+    return own
 
 
 def _signature(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:

@@ -24,9 +24,9 @@ from artifacts.samples import Arrays, read_arrays
 from compiler.converters.labelled import REFUSALS, Labelled, described, record
 from compiler.converters.onnx2torch import ANSWER, INPUTS, PACKAGE, PROGRAM
 from compiler.converters.program_file import save_program
+from passes.onnx_to_torch.constant_nodes import label_of
 from passes.onnx_to_torch.convert import node_sources, source_signature
 from passes.onnx_to_torch.gaps import needed_by
-from passes.onnx_to_torch.importer import label_of
 from passes.onnx_to_torch.registry import Key, full_name, normal_domain, schema_of
 from passes.onnx_to_torch.source import load_message, read_source
 

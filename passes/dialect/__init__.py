@@ -9,15 +9,17 @@ from __future__ import annotations
 import torch
 from torch._ops import OpOverload
 
-from passes.dialect import gru, lstm, non_max_suppression, require, rnn
+from passes.dialect import gru, loop, lstm, non_max_suppression, require, rnn
 
 __all__ = [
     "GRU",
+    "LOOP",
     "LSTM",
     "NON_MAX_SUPPRESSION",
     "REQUIRE",
     "RNN",
     "gru",
+    "loop",
     "lstm",
     "non_max_suppression",
     "require",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 GRU: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.gru.default
+LOOP = loop.LOOP
 LSTM: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = torch.ops.unspool.lstm.default
 NON_MAX_SUPPRESSION: OpOverload[..., torch.Tensor] = torch.ops.unspool.non_max_suppression.default
 RNN: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.rnn.default

@@ -8,11 +8,12 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 import torch
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
 from artifacts.errors import SourceError, UnsupportedError
-from passes.onnx_to_torch.captures import Captures, Operand, rebuilt, tensors_in
+from passes.onnx_to_torch.captures import Captures, Operand, kind_of, rebuilt, tensors_in
 from passes.onnx_to_torch.known_math import Int, always, product
-from passes.onnx_to_torch.values import Carried, Known, Value
+from passes.onnx_to_torch.values import Known, Value
 
 MOST_ATTEMPTS = 16
 """Ways through branches that are tried before they count as impossible to trace."""
@@ -114,7 +115,8 @@ class _Attempt:
                 raise MergedSizesError
             self.results[number] = [_copied(value) for value in values]
             if len(self.results) == 2:
-                _require_alike(self.results[0], self.results[1])
+                with disable_proxy_modes_tracing():  # sizes inside the other branch are nothing to this one's graph
+                    _require_alike(self.results[0], self.results[1])
             tensors = (tensor for value in self.results[number] for tensor in tensors_in(value))
             return tuple(tensor if _is_dense(tensor) else tensor.reshape(-1) for tensor in tensors)
 
@@ -138,16 +140,10 @@ def _is_dense(tensor: torch.Tensor) -> bool:
 
 
 def _require_alike(first: list[Value], second: list[Value]) -> None:
-    if [*map(_kind, first)] != [*map(_kind, second)]:
+    if [*map(kind_of, first)] != [*map(kind_of, second)]:
         raise UnlikeBranchesError
     for a, b in zip(map(tensors_in, first), map(tensors_in, second), strict=True):
         for one, other in zip(a, b, strict=True):
             same = all(always(m == n) for m, n in zip(one.shape, other.shape, strict=True))
             if not same and not (_is_dense(one) and _is_dense(other)):
                 raise ValueError(f"the branches give shapes {list(one.shape)} and {list(other.shape)}")
-
-
-def _kind(value: Value) -> object:
-    """What two values must agree in for one to be able to stand for the other."""
-    logical = value.dtype if isinstance(value, Carried) else None
-    return isinstance(value, list), logical, [(tensor.dtype, tensor.dim()) for tensor in tensors_in(value)]

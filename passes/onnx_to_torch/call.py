@@ -15,10 +15,16 @@ import torch
 
 from artifacts.errors import UnsupportedError
 from passes.onnx_to_torch.branches import Choices
-from passes.onnx_to_torch.values import Value
+from passes.onnx_to_torch.loops import Times
+from passes.onnx_to_torch.values import Known, Value
 
 RunGraph: TypeAlias = Callable[[ir.Graph, Sequence[Value]], list[Value]]
 RunEither: TypeAlias = "Callable[[torch.Tensor | torch.SymBool, tuple[ir.Graph, ir.Graph]], list[Value]]"
+Iterate: TypeAlias = "Callable[[RunGraph, Known, Sequence[Value], Sequence[Value]], Sequence[Value]]"
+"""One iteration: how to run its graph, its number, what is carried, and what it shares with all others; gives whether
+to go on, what is carried on, and the rows."""
+RunLoop: TypeAlias = "Callable[[ir.Graph, Times, Sequence[Value], Sequence[Value], Iterate], list[Value]]"
+"""A loop's graph, how often it runs, what is carried, what is shared, and what an iteration is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +34,8 @@ class Call:
     `attributes` are the node's own, with references to a function's attributes already resolved; defaults come
     from the schema. `statics` holds, per input, the array of a constant input (an initializer or a Constant
     node), for operators whose constant operands select what they do (Resize's scales, Clip's bounds). `run_graph`
-    runs a subgraph, `run_either` both branches of an If; `choices` says which one if it can be only one.
+    runs a subgraph, `run_either` both branches of an If, `run_loop` a body as often as the data tells; `choices` says
+    which branch if it can be only one.
     """
 
     node: ir.Node
@@ -39,6 +46,7 @@ class Call:
     statics: Callable[[int], npt.NDArray[np.generic] | None]
     run_graph: RunGraph
     run_either: RunEither
+    run_loop: RunLoop
     choices: Choices
 
     @property

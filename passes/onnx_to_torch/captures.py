@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from passes.onnx_to_torch.values import Carried, Value
+from passes.onnx_to_torch.values import Carried, Known, Value
 
 Operand: TypeAlias = "torch.Tensor | torch.SymInt"
 
@@ -18,8 +19,8 @@ Operand: TypeAlias = "torch.Tensor | torch.SymInt"
 class Captures:
     """What a branch can see of what is around it.
 
-    `values` are those of the enclosing graphs that it names, `weights` all weights by name, `sizes` symbols that
-    known values among `values` may be made of.
+    `values` are those of the enclosing graphs that it names, `weights` all weights by name, `sizes` the symbols of the
+    model's inputs, which known values among `values` may be made of.
     """
 
     values: Mapping[ir.Value, Value]
@@ -28,7 +29,7 @@ class Captures:
 
     def operands(self) -> tuple[Operand, ...]:
         """Tensors, each once, and symbols. Known values are no operands: they stay known inside."""
-        return (*{id(tensor): tensor for tensor in self._tensors()}.values(), *self.sizes)
+        return (*{id(tensor): tensor for tensor in self._tensors()}.values(), *self._symbols())
 
     def inside(self, operands: Sequence[Operand]) -> Captures:
         """The same with operands in place of what they stand for."""
@@ -48,12 +49,22 @@ class Captures:
     @property
     def distinct_sizes(self) -> tuple[torch.SymInt, ...]:
         """The sizes, each once: tracing may have found two symbols equal that were not known to be."""
-        return tuple({str(size): size for size in self.sizes}.values())
+        return _distinct(self.sizes)
+
+    def _symbols(self) -> tuple[torch.SymInt, ...]:
+        """The sizes and, as the inputs' do not tell them, those among known values that come from data or a loop."""
+        known = [element for value in self.values.values() if isinstance(value, Known) for element in value.elements]
+        told = [size for size in known if isinstance(size, torch.SymInt) and free_unbacked_symbols(size)]
+        return _distinct([*self.sizes, *told])
 
     def _tensors(self) -> Iterator[torch.Tensor]:
         yield from self.weights.values()
         for value in self.values.values():
             yield from tensors_in(value)
+
+
+def _distinct(sizes: Sequence[torch.SymInt]) -> tuple[torch.SymInt, ...]:
+    return tuple({str(size): size for size in sizes}.values())
 
 
 def tensors_in(value: Value) -> list[torch.Tensor]:
@@ -72,6 +83,12 @@ def rebuilt(value: Value, tensors: Iterator[torch.Tensor]) -> Value:
     if isinstance(value, Carried):
         return Carried(next(tensors), value.dtype)
     return [next(tensors) for _ in value] if isinstance(value, list) else value
+
+
+def kind_of(value: Value) -> object:
+    """What two values must agree in for one to be able to stand for the other."""
+    logical = value.dtype if isinstance(value, Carried) else None
+    return isinstance(value, list), logical, [(tensor.dtype, tensor.dim()) for tensor in tensors_in(value)]
 
 
 def free_values(graphs: Sequence[ir.Graph]) -> list[ir.Value]:

@@ -17,13 +17,13 @@ from artifacts.errors import Problem, SourceError, UnsupportedError
 from artifacts.spec import Signature, TensorSpec
 from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, dims, edited, without_long_sums, without_metadata
-from passes.branches import all_graphs, sweep
 from passes.onnx_to_torch.gaps import find_gaps
 from passes.onnx_to_torch.importer import SOURCE_KEY, Importer
 from passes.onnx_to_torch.registry import Registry
 from passes.onnx_to_torch.source import Source
 from passes.onnx_to_torch.tensors import dtype_of
 from passes.program import WEIGHT_KINDS, Function
+from passes.subgraphs import all_graphs, sweep
 from passes.torch_dtypes import HAS_TORCH_DTYPE, from_numpy, holds, logical_dtype, to_numpy
 
 STAGE = "convert"
@@ -155,14 +155,26 @@ def export_module(
 
 
 def _symbol_names(body: ExportedProgram, declared: Signature) -> dict[str, str]:
+    """The source's name of each symbol: of an input's size, or of one that only an output has, if no other has it."""
     names: dict[str, str] = {}
     user_inputs = [spec.arg.name for spec in body.graph_signature.input_specs if spec.kind not in WEIGHT_KINDS]
-    values = {node.name: node.meta["val"] for node in body.graph.nodes if node.op == "placeholder"}
-    for placeholder, spec in zip(user_inputs, declared.inputs, strict=True):
-        for size, declared_size in zip(values[placeholder].shape, spec.shape, strict=True):
-            if isinstance(size, torch.SymInt) and isinstance(declared_size, str):
-                names.setdefault(str(size.node.expr), declared_size)
+    values = {node.name: node.meta.get("val") for node in body.graph.nodes}
+    for symbol, name in _named_sizes([values[name] for name in user_inputs], declared.inputs):
+        names.setdefault(symbol, name)
+    results = [values.get(str(name)) for name in body.graph_signature.user_outputs]
+    for symbol, name in _named_sizes(results, declared.outputs):
+        if name not in names.values():
+            names.setdefault(symbol, name)
     return names
+
+
+def _named_sizes(values: Sequence[object], declared: Sequence[TensorSpec]) -> Iterator[tuple[str, str]]:
+    """Each axis that is a symbol, with the name that it is declared with."""
+    for value, spec in zip(values, declared, strict=True):
+        shape = value.shape if isinstance(value, torch.Tensor) else ()
+        for size, name in zip(shape, spec.shape, strict=False):
+            if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol and isinstance(name, str):
+                yield str(size.node.expr), name
 
 
 def node_sources(body: ExportedProgram) -> dict[str, str]:

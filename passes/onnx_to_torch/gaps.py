@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from artifacts.errors import Problem, UnsupportedError
 from passes.onnx_to_torch import registry
+from passes.onnx_to_torch.constant_nodes import constant_of, constant_tensors, is_constant, label_of
 from passes.onnx_to_torch.function_bodies import has_function, model_function
-from passes.onnx_to_torch.importer import constant_of, constant_tensors, is_constant, label_of
 from passes.onnx_to_torch.tensors import dtype_of
 
 

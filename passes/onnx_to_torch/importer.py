@@ -17,9 +17,11 @@ from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch import registry
 from passes.onnx_to_torch.arguments import arguments_of, results_of
 from passes.onnx_to_torch.branches import Choices, run_either
-from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.call import Call, Iterate
 from passes.onnx_to_torch.captures import Captures, free_values, tensors_in
+from passes.onnx_to_torch.constant_nodes import constant_of, constant_tensors, label_of, read_constant, refers
 from passes.onnx_to_torch.function_bodies import model_function, schema_function
+from passes.onnx_to_torch.loops import Times, run_loop
 from passes.onnx_to_torch.settled import is_followed, known_array, settle
 from passes.onnx_to_torch.tensors import dtype_of, to_torch, typed
 from passes.onnx_to_torch.values import KNOWN_LIMIT, Carried, Known, Scalar, Text, Value, to_carrier
@@ -79,8 +81,8 @@ class Importer(torch.nn.Module):
         return {fqn: self._weight(fqn) for fqn in self.buffer_names}
 
     @contextmanager
-    def inside_branch(self, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """While a branch is traced, its operands stand for the buffers."""
+    def inside(self, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """While a branch or a loop's body is traced, its operands stand for the buffers."""
         before, self._inside = self._inside, weights
         try:
             yield
@@ -152,14 +154,36 @@ class _Scope:
 
     def run_either(self, condition: torch.Tensor | torch.SymBool, branches: tuple[ir.Graph, ir.Graph]) -> list[Value]:
         """Trace both branches of an If, see `branches.run_either`."""
-        names = (name for name in free_values(branches) if name in self.values)
-        captures = Captures({name: self.values[name] for name in names}, self.importer.weights(), self.sizes)
-        return run_either(condition, branches, captures, self._run_branch)
 
-    def _run_branch(self, graph: ir.Graph, captures: Captures, choices: Choices) -> list[Value]:
-        with self.importer.inside_branch(captures.weights):
-            statics = dict(self.statics)
-            return replace(self, values=dict(captures.values), statics=statics, choices=choices).run(graph)
+        def branch(graph: ir.Graph, captures: Captures, choices: Choices) -> list[Value]:
+            with self._inside(captures, choices) as scope:
+                return scope.run(graph)
+
+        return run_either(condition, branches, self._captures(branches), branch)
+
+    def run_loop(
+        self, graph: ir.Graph, times: Times, carried: Sequence[Value], shared: Sequence[Value], iterate: Iterate
+    ) -> list[Value]:
+        """Trace the body of a loop, see `loops.run_loop`."""
+        names = [ir.Value(name=f"shared_{position}") for position in range(len(shared))]
+
+        def body(number: Known, state: Sequence[Value], captures: Captures) -> Sequence[Value]:
+            with self._inside(captures, Choices()) as scope:
+                return iterate(scope.run_subgraph, number, state, [scope.values[name] for name in names])
+
+        captures = self._captures([graph], dict(zip(names, shared, strict=True)))
+        return run_loop(times, carried, captures, body)
+
+    def _captures(self, graphs: Sequence[ir.Graph], more: Mapping[ir.Value, Value] | None = None) -> Captures:
+        """What graphs inside this one use of what is around them, and `more`."""
+        values = {value: self.values[value] for value in free_values(graphs) if value in self.values} | dict(more or {})
+        return Captures(values, self.importer.weights(), self.sizes)
+
+    @contextmanager
+    def _inside(self, captures: Captures, choices: Choices) -> Iterator[_Scope]:
+        """The scope of a graph that is traced as a function of what it captures."""
+        with self.importer.inside(captures.weights):
+            yield replace(self, values=dict(captures.values), statics=dict(self.statics), choices=choices)
 
     def value(self, value: ir.Value | None) -> Value:
         if value is None or value.name == "":
@@ -206,7 +230,7 @@ class _Scope:
 
     def constant_of(self, node: ir.Node) -> ir.TensorProtocol:
         """The tensor of a Constant node, which may name an attribute of the enclosing function."""
-        return _read_constant(node, self._attributes(node)) if _refers(node) else constant_of(node)
+        return read_constant(node, self._attributes(node)) if refers(node) else constant_of(node)
 
     def _run_node(self, node: ir.Node) -> Sequence[Value]:
         label = self.prefix + label_of(node)
@@ -229,6 +253,7 @@ class _Scope:
             statics=lambda position: self.static(node.inputs[position]) if position < len(node.inputs) else None,
             run_graph=self.run_subgraph,
             run_either=self.run_either,
+            run_loop=self.run_loop,
             choices=self.choices,
         )
         try:
@@ -305,65 +330,6 @@ def _symbols(inputs: Sequence[Value]) -> tuple[torch.SymInt, ...]:
     """The symbols of the inputs' sizes, each once."""
     sizes: list[Scalar] = [size for value in inputs for tensor in tensors_in(value) for size in tensor.shape]
     return tuple({str(size): size for size in sizes if isinstance(size, torch.SymInt)}.values())
-
-
-def label_of(node: ir.Node) -> str:
-    """How messages name a node: its own name, else its operator and first output."""
-    return node.name or f"{node.op_type}:{next((o.name for o in node.outputs if o.name), '?')}"
-
-
-def constant_of(node: ir.Node) -> ir.TensorProtocol:
-    """The tensor of a Constant node that holds it. The same object on every call: it is cached by identity."""
-    cached: ir.TensorProtocol | None = node.meta.get("unspool.constant")
-    if cached is None:
-        cached = node.meta["unspool.constant"] = _read_constant(node, node.attributes)
-    return cached
-
-
-def is_constant(node: ir.Node) -> bool:
-    """True for a Constant node that holds its tensor, rather than naming an attribute of the function it is in."""
-    return node.op_type == "Constant" and node.domain in ("", "ai.onnx") and not _refers(node)
-
-
-def _refers(node: ir.Node) -> bool:
-    return any(attribute.is_ref() for attribute in node.attributes.values())
-
-
-def _read_constant(node: ir.Node, attributes: Mapping[str, ir.Attr]) -> ir.TensorProtocol:
-    name = node.outputs[0].name or ""
-    for kind, dtype in (
-        ("value_int", np.int64),
-        ("value_ints", np.int64),
-        ("value_float", np.float32),
-        ("value_floats", np.float32),
-    ):
-        if kind in attributes:
-            return ir.tensor(np.asarray(attributes[kind].value, dtype), name=name)
-    if "value" in attributes:
-        return attributes["value"].as_tensor()
-    found = ", ".join(attributes)
-    raise UnsupportedError.of("convert", label_of(node), f"a Constant given as {found or 'nothing'}")
-
-
-def constant_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    """Every initializer and every Constant of the model, those of subgraphs and functions included."""
-    yield from (v.const_value for v in model.graph.initializers.values() if v.const_value is not None)
-    roots: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for root in roots:
-        for node in ir.traversal.RecursiveGraphIterator(root):
-            if is_constant(node):
-                yield constant_of(node)
-            for attribute in node.attributes.values():
-                for graph in _graphs(attribute):
-                    yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
-
-
-def _graphs(attribute: ir.Attr) -> Sequence[ir.Graph]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        return [attribute.as_graph()]
-    if attribute.type == ir.AttributeType.GRAPHS:
-        return attribute.as_graphs()
-    return []
 
 
 def _describe(value: Value) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from passes.onnx_to_torch.importer import constant_of
+from passes.onnx_to_torch.constant_nodes import constant_of
 
 _CARRIES_FIRST = frozenset(
     {"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Expand"}
@@ -16,16 +16,22 @@ _CARRIES_FIRST = frozenset(
 
 @dataclass(frozen=True)
 class InputHint:
-    """`table` is the size of the smallest table that the input indexes; `equals` are constants it is compared with."""
+    """What an input is for.
+
+    `table` is the size of the smallest table that it indexes; `equals` are constants that it is compared with;
+    `counts` is true if it says how often a loop runs.
+    """
 
     table: int | None = None
     equals: tuple[int, ...] = ()
+    counts: bool = False
 
 
 def input_hint(value: ir.Value) -> InputHint:
-    """Follow a graph input to the tables that it indexes and to the constants that it is compared with."""
+    """Follow a graph input to the tables that it indexes, the constants that it is compared with, and loops."""
     tables: list[int] = []
     equals: list[int] = []
+    counts = False
     seen: set[ir.Value] = set()
     pending = [value]
     while pending:
@@ -36,11 +42,13 @@ def input_hint(value: ir.Value) -> InputHint:
         for node, position in current.uses():
             if node.op_type == "Gather" and position == 1:
                 tables += _rows(node)
+            elif node.op_type == "Loop" and position == 0:
+                counts = True
             elif node.op_type == "Equal":
                 equals += _scalar(node.inputs[1 - position])
             elif _carries(node, position):
                 pending.extend(node.outputs)
-    return InputHint(min(tables, default=None), tuple(equals))
+    return InputHint(min(tables, default=None), tuple(equals), counts)
 
 
 def _carries(node: ir.Node, position: int) -> bool:

@@ -173,7 +173,7 @@ def to_known(value: Value) -> Known:
         return value
     if isinstance(value, torch.Tensor) and value.dtype in KNOWN_DTYPES:
         array = np.empty(value.numel(), dtype=object)
-        for position, element in enumerate(value.reshape(-1).unbind()):
+        for position, element in enumerate(value.reshape(-1).unbind() if value.dim() else [value]):
             array[position] = element.item()
         return Known(array.reshape(tuple(value.shape)), value.dtype)
     raise TypeError(f"expected known integers, got {type(value).__name__}")

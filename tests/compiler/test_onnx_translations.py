@@ -13,6 +13,7 @@ import pytest
 
 from passes.onnx_to_torch.convert import Converted
 from tests.support.branching import REQUESTS, branching_inputs, branching_model
+from tests.support.looping import LOOPS
 from tests.support.onnx_ops import Array, node_model
 from tests.support.onnxruntime_models import answers, converted, emitted, session
 from tests.support.recurrences import GATES, OUTPUTS, Recurrent
@@ -97,6 +98,43 @@ def test_branches_become_an_if_with_the_weights_outside(tmp_path: Path) -> None:
     assert not any(attribute.g.initializer for attribute in node.attribute)
     assert not engine.functions
     assert len([i for i in engine.graph.initializer if onnx.numpy_helper.to_array(i).dtype == np.float32]) == 3
+
+
+def test_loops_become_a_loop_with_the_weights_outside(tmp_path: Path) -> None:
+    case = LOOPS["counted"]
+    found = converted(case.model, case.requests[0], tmp_path)
+    engine = check(case.model, found, *case.requests)
+    (node,) = nodes_of(engine, "Loop")
+    (body,) = (attribute.g for attribute in node.attribute)
+    assert not engine.functions
+    assert not body.initializer
+    assert [tuple(i.dims) for i in engine.graph.initializer] == [(3, 3)]
+    assert sorted(n.op_type for n in body.node) == ["Add", "Cast", "Identity", "MatMul"]
+
+
+@pytest.mark.parametrize("name", [name for name in LOOPS if name != "counted"])
+def test_engines_with_loops_agree_with_the_source(name: str, tmp_path: Path) -> None:
+    case = LOOPS[name]
+    check(case.model, converted(case.model, case.requests[0], tmp_path), *case.requests)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "bool"])
+def test_an_element_is_read_as_a_size(dtype: str, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 21]>
+        graph (float[n] x, {dtype}[1] first) => (float[m] y)
+        {{
+            one = Constant<value = int64[1] {{1}}>()
+            count = Cast<to = 7>(first)
+            size = Add(count, one)
+            zero = Sub(one, one)
+            y = Slice(x, zero, size)
+        }}
+    """)
+    inputs: list[dict[str, Array]] = [
+        {"x": np.arange(n).astype(np.float32), "first": np.array([k]).astype(dtype)} for n, k in ((6, 1), (3, 0))
+    ]
+    check(model, converted(model, inputs[0], tmp_path), *inputs)
 
 
 def test_what_is_required_fails_in_the_engine(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from compiler.source_runner import SourceRunner
 from passes.onnx_to_torch.convert import source_inputs, source_signature
 from passes.onnx_to_torch.input_hints import input_hint
 from passes.onnx_to_torch.source import load_source
+from tests.support.looping import LOOPS
 from tests.support.models import Array, floats, graph_model, ints, normal, perceptron, saved
+from tests.support.programs import parsed
 
 
 def drawn(model: ModelProto, folder: Path, ranges: ShapeRanges = ShapeRanges()) -> tuple[Sample, ...]:  # noqa: B008
@@ -191,6 +193,13 @@ def test_shapes_given_for_the_smallest_or_the_largest_must_run(tmp_path: Path) -
 
 def test_a_model_without_symbols_has_one_sample(tmp_path: Path) -> None:
     assert len(drawn(added(4, 5, declared=(2, 4, 5)), tmp_path)) == 1
+
+
+def test_a_loop_runs_in_every_sample_and_not_always_as_often(tmp_path: Path) -> None:
+    samples = drawn(LOOPS["counted"].model, tmp_path)
+    assert [int(sample.inputs["count"]) for sample in samples] == [3, 5, 1]
+    fixed = LOOPS["counted"].text.replace("[n, 3]", "[2, 3]")
+    assert len(drawn(parsed(fixed), tmp_path)) == 3, "though no size is open"
 
 
 def test_a_scalar_compared_with_constants_takes_one_of_them(tmp_path: Path) -> None:

@@ -13,14 +13,15 @@ from artifacts.errors import PassError
 from artifacts.report import Work
 from artifacts.samples import read_arrays
 from artifacts.weights import WeightStore
-from passes.branches import is_branching
 from passes.cost import bound_sizes, function_cost, is_instruction
 from passes.dialect import GRU, LSTM, RNN, gru, lstm, rnn
 from passes.interpreter import run_function
 from passes.onnx_to_torch.convert import convert
 from passes.onnx_to_torch.source import load_source
 from passes.program import Function
+from passes.subgraphs import is_branching
 from passes.torch_dtypes import from_numpy
+from tests.support.looping import LOOPS
 from tests.support.models import DATA, EXPORTS
 from tests.support.programs import PROGRAMS, Array, converted, normal, parsed
 
@@ -122,6 +123,28 @@ def test_products_by_hand(nodes: str, shape: tuple[int, ...], weight: tuple[int,
     inputs = {"x": normal(*shape)}
     found = converted(model, inputs)
     assert work(found.function, inputs).flops == flops
+
+
+def test_a_loop_costs_its_body_as_often_as_it_runs() -> None:
+    """One product of [n, 3] with [3, 3] in each of n iterations, where sizes tell how many there are."""
+    text = (
+        LOOPS["counted"]
+        .text.replace("int64 count) =>", "int64 other) =>")
+        .replace(
+            "last, all", "first = Constant <value_int = 0> () shape = Shape (x) count = Gather (shape, first) last, all"
+        )
+    )
+    inputs = {"x": normal(4, 3), "other": np.array(3)}
+    function = converted(parsed(text), inputs).function
+    assert work(function, {"x": normal(5, 3)}).flops == 2 * 5 * (5 * 3 * 3)
+    assert work(function, {"x": normal(5, 3)}).weight_bytes == 4 * 3 * 3
+
+
+def test_what_a_loop_costs_is_not_known_if_the_data_tells_how_often_it_runs() -> None:
+    case = LOOPS["counted"]
+    function = converted(case.model, case.requests[0]).function
+    with pytest.raises(PassError, match="iterations of unspool_loop: is not known"):
+        work(function, case.requests[0])
 
 
 def test_the_expression_is_over_the_sizes_that_are_open() -> None:

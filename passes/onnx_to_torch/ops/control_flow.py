@@ -1,11 +1,12 @@
 """If, Loop, Scan, SequenceMap: branches are chosen and loops unrolled where that is known beforehand.
 
-Of an If that is not known both branches are traced; a loop that is not known is refused.
+Of an If that is not known both branches are traced, and of a loop that is not known its body, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import numpy as np
@@ -15,11 +16,14 @@ from torch.fx.experimental.symbolic_shapes import guarding_hint_or_throw, has_gu
 
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch.branches import UnlikeBranchesError
-from passes.onnx_to_torch.call import Call
+from passes.onnx_to_torch.call import Call, Iterate, RunGraph
 from passes.onnx_to_torch.captures import rebuilt, tensors_in
-from passes.onnx_to_torch.known_math import Bool, logical_not, numbers, resolved, truth
+from passes.onnx_to_torch.constant_nodes import constant_of, is_constant
+from passes.onnx_to_torch.known_math import Bool, Int, integers, logical_not, resolved, truth
+from passes.onnx_to_torch.loops import Times, UnsteadyLoopError, scalar
 from passes.onnx_to_torch.registry import EVERY, op
 from passes.onnx_to_torch.requirements import require
+from passes.onnx_to_torch.sizes import as_int
 from passes.onnx_to_torch.tensors import torch_dtype
 from passes.onnx_to_torch.values import Known, Value, to_known, to_tensor
 
@@ -58,7 +62,7 @@ def if_(call: Call, condition: torch.Tensor | Known) -> tuple[Value, ...]:
     return tuple(_required(call, result, always_so) for result in results)
 
 
-def _condition(condition: torch.Tensor | Known) -> torch.Tensor | torch.SymBool | bool:
+def _condition(condition: Value) -> torch.Tensor | torch.SymBool | bool:
     """The condition, as known as it can be without asking for data."""
     if isinstance(condition, torch.Tensor) and torch.compiler.is_exporting():
         return condition
@@ -92,21 +96,67 @@ def loop(
     condition: torch.Tensor | Known | None = None,
     *carried: Value,
 ) -> tuple[Value, ...]:
+    unrolled = _unrolled(call, trip_count, condition, carried)
+    if unrolled is not None:
+        return unrolled
+    body, true = call.attr_graph("body"), Known.of(True, torch.bool)
+    endless = condition is None or (_condition(condition) is True and _goes_on(body))
+    times = Times(_trip_count(trip_count), None if endless else scalar(condition))
+
+    def iterate(run: RunGraph, number: Known, state: Sequence[Value], _: Sequence[Value]) -> Sequence[Value]:
+        return run(body, [number, true, *state])
+
+    return _looped(call, times, carried, (), iterate)
+
+
+def _goes_on(body: ir.Graph) -> bool:
+    """True if what a body says about going on is plainly true: what exporters write for a loop that only counts."""
+    value: ir.Value | None = body.outputs[0]
+    while value is not None and (node := value.producer()) is not None and node.op_type in ("Identity", "Cast"):
+        value = node.inputs[0]
+    if value is None or value is body.inputs[1]:
+        return value is not None
+    constant = constant_of(node) if node is not None and is_constant(node) else value.const_value
+    return constant is not None and bool(constant.numpy().all())
+
+
+def _unrolled(
+    call: Call,
+    trip_count: torch.Tensor | Known | None,
+    condition: torch.Tensor | Known | None,
+    carried: Sequence[Value],
+) -> tuple[Value, ...] | None:
+    """The results of a Loop one iteration after another, or None if it is not known how many there are."""
     body = call.attr_graph("body")
-    most = _LONGEST_LOOP + 1 if trip_count is None else _trip_count(call, trip_count)
+    most = _LONGEST_LOOP + 1 if trip_count is None else _trip_count(trip_count)
+    going = True if condition is None else _condition(condition)
+    if not isinstance(most, int) or (condition is None and most > _LONGEST_LOOP):
+        return None
     state: Sequence[Value] = carried
     rows: list[Sequence[Value]] = []
-    going = True if condition is None else _decided(call, condition)
-    while going and len(rows) < most:
+    while going is True and len(rows) < most:
         if len(rows) == _LONGEST_LOOP:
-            call.unsupported(f"more than {_LONGEST_LOOP} iterations")
+            return None
         keep, *results = call.run_graph(body, [Known.of(len(rows)), Known.of(True, torch.bool), *state])
         state, row = results[: len(carried)], results[len(carried) :]
         rows.append(row)
         # Without a condition as an input, what the body says about it is ignored.
-        going = condition is None or _decided(call, keep)
+        going = True if condition is None else _condition(keep)
+    if not isinstance(going, bool):
+        return None
     scanned = body.outputs[1 + len(carried) :]
     return (*state, *(_stacked(call, [row[i] for row in rows], output) for i, output in enumerate(scanned)))
+
+
+def _looped(
+    call: Call, times: Times, carried: Sequence[Value], shared: Sequence[Value], iterate: Iterate
+) -> tuple[Value, ...]:
+    if not torch.compiler.is_exporting():
+        call.unsupported(f"more than {_LONGEST_LOOP} iterations")
+    try:
+        return tuple(call.run_loop(call.attr_graph("body"), times, carried, shared, iterate))
+    except UnsteadyLoopError as error:
+        call.unsupported(f"{error}, and the number of iterations is not known")
 
 
 @op("Scan", 8, either=EVERY)
@@ -143,28 +193,45 @@ def sequence_map(call: Call, items: list[torch.Tensor], *others: Value) -> tuple
     return tuple([to_tensor(row[k]) for row in rows] for k in range(len(body.outputs)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Scanned:
+    """A tensor that a Scan takes apart along an axis, from the last item on if `backward`."""
+
+    tensor: torch.Tensor
+    axis: int
+    backward: int
+
+    @property
+    def length(self) -> Int:
+        return self.tensor.shape[self.axis]
+
+    def item(self, step: Int) -> torch.Tensor:
+        return self.tensor.select(self.axis, as_int(self.length - 1 - step if self.backward else step))
+
+
 def _scan(call: Call, inputs: Sequence[Value], axes: list[int], backward: list[int]) -> tuple[Value, ...]:
     body = call.attr_graph("body")
-    states = len(inputs) - len(axes)
-    scanned = [to_tensor(value) for value in inputs[states:]]
-    length = scanned[0].shape[axes[0]]
-    if not isinstance(length, int):
-        call.unsupported("the number of iterations depends on a size that is not fixed")
-    if length > _LONGEST_LOOP:
-        call.unsupported(f"{length} iterations, more than {_LONGEST_LOOP}")
-    state: Sequence[Value] = inputs[:states]
-    rows: list[Sequence[Value]] = []
-    for step in range(length):
-        slices = [
-            tensor.select(axis, length - 1 - step if reverse else step)
-            for tensor, axis, reverse in zip(scanned, axes, backward, strict=True)
-        ]
-        results = call.run_graph(body, [*state, *slices])
-        state, row = results[:states], results[states:]
-        rows.append(row)
-    outputs = body.outputs[states:]
+    count = len(inputs) - len(axes)
+    scanned = [_Scanned(*one) for one in zip(map(to_tensor, inputs[count:]), axes, backward, strict=True)]
+    state, length = inputs[:count], scanned[0].length
+    outputs = body.outputs[count:]
     out_axes = call.attr_ints("scan_output_axes", [0] * len(outputs))
     prepended = call.attr_ints("scan_output_directions", [0] * len(outputs))
+
+    def iterate(run: RunGraph, number: Known, state: Sequence[Value], shared: Sequence[Value]) -> Sequence[Value]:
+        tensors = zip(scanned, map(to_tensor, shared), strict=True)
+        items = (replace(one, tensor=tensor).item(*integers(number)) for one, tensor in tensors)
+        return [Known.of(True, torch.bool), *run(body, [*state, *items])]
+
+    if not isinstance(length, int) or length > _LONGEST_LOOP:
+        found = _looped(call, Times(length, None), state, [one.tensor for one in scanned], iterate)
+        columns = zip(found[count:], out_axes, prepended, strict=True)
+        return (*found[:count], *(_arranged(*column) for column in columns))
+    rows: list[Sequence[Value]] = []
+    for step in range(length):
+        results = call.run_graph(body, [*state, *(one.item(step) for one in scanned)])
+        state, row = results[:count], results[count:]
+        rows.append(row)
     collected = []
     for i, (output, axis) in enumerate(zip(outputs, out_axes, strict=True)):
         column = [row[i] for row in (reversed(rows) if prepended[i] else rows)]
@@ -172,19 +239,17 @@ def _scan(call: Call, inputs: Sequence[Value], axes: list[int], backward: list[i
     return (*state, *collected)
 
 
-def _decided(call: Call, condition: Value) -> bool:
-    """A condition that holds, or does not, whatever the sizes and the data are."""
-    decided = resolved(truth(to_known(condition).elements[0]))
-    if not isinstance(decided, bool):
-        call.unsupported("the condition depends on sizes or on data", "export the model with the branch fixed")
-    return decided
+def _arranged(column: Value, axis: int, prepended: int) -> Value:
+    """What a scan collected along axis 0, along another one and from the last item on if `prepended`."""
+    tensors = (tensor.flip(0) if prepended else tensor for tensor in tensors_in(column))
+    return rebuilt(column, iter([tensor.movedim(0, axis) for tensor in tensors]))
 
 
-def _trip_count(call: Call, count: torch.Tensor | Known) -> int:
-    known = to_known(count)
-    if not known.is_concrete:
-        call.unsupported("the number of iterations depends on sizes or on data")
-    return numbers(known)[0]
+def _trip_count(count: torch.Tensor | Known | None) -> torch.Tensor | Int | None:
+    """The number of iterations, as known as it can be without asking for data."""
+    if count is None or (isinstance(count, torch.Tensor) and torch.compiler.is_exporting()):
+        return None if count is None else scalar(count)
+    return integers(to_known(count))[0]
 
 
 def _stacked(call: Call, items: Sequence[Value], output: ir.Value, axis: int = 0) -> Value:

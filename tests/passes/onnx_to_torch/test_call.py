@@ -26,6 +26,7 @@ def call_of(op_type: str, attributes: Mapping[str, Any] | None = None, *, output
         statics=lambda position: np.array([position]) if position == 0 else None,
         run_graph=lambda _, inputs: list(inputs),
         run_either=lambda *_: [],
+        run_loop=lambda *_: [],
         choices=Choices(),
     )
 

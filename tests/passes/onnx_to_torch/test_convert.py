@@ -70,6 +70,14 @@ def test_a_size_without_a_name_is_called_after_its_input() -> None:
     assert [spec.shape for spec in signature.outputs] == [("x_dim0", 4), ("z_dim0", 4)]
 
 
+@pytest.mark.parametrize(("declared", "found"), [("found", "found"), ("n", None)])
+def test_a_size_that_only_the_data_tells_has_the_outputs_name_for_it(declared: str, found: str | None) -> None:
+    """Unless it is the name of another size already: a file may be wrong about that."""
+    text = f"g (float[n] x) => (int64[1, {declared}] y) {{ y = NonZero (x) }}"
+    (_, size) = converted(parsed(text), {"x": normal(5)}).function.signature.output("y").shape
+    assert size == found or (found is None and size not in ("n", None))
+
+
 def test_two_unknown_sizes_of_one_input_are_two_symbols() -> None:
     """Exporters write "?" for every size that they do not know, as PP-OCR's files do for height and width."""
     model = parsed("g (float[n, h, w] x) => (float[n, h, w] y) { y = Relu (x) }")

@@ -10,7 +10,8 @@ import torch
 from onnx import helper, numpy_helper
 
 from artifacts.errors import SourceError, UnsupportedError
-from passes.onnx_to_torch.importer import Importer, constant_tensors, label_of
+from passes.onnx_to_torch.constant_nodes import constant_tensors, label_of
+from passes.onnx_to_torch.importer import Importer
 from tests.support.onnx_ops import compare, run
 from tests.support.programs import Array, answered, normal, parsed
 

@@ -76,6 +76,20 @@ def test_a_comparison_with_a_tensor_says_nothing() -> None:
     assert hint_of("y = Equal (ids, pair)") == InputHint()
 
 
+LOOP = """
+    a = Squeeze (ids)
+    y = Loop (a, , other) <body = step (int64 i, bool on, float[c] x) => (bool more, float[c] z) {
+        more = Identity (on)
+        z = Neg (x)
+    }>
+"""
+
+
+@pytest.mark.parametrize(("name", "counts"), [("ids", True), ("other", False)])
+def test_an_input_is_followed_to_the_loop_that_it_counts(name: str, counts: bool) -> None:
+    assert hint_of(LOOP, "int64[1] ids, float[c] other", name).counts is counts
+
+
 def test_another_input_has_a_hint_of_its_own() -> None:
     nodes = "a = Gather (table, ids) b = Gather (small, mask) y = Add (a, b)"
     inputs = "int64[b] ids, int64[b] mask"

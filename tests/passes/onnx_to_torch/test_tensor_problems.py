@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from artifacts.errors import ModelFormatError
+from passes.onnx_to_torch.constant_nodes import constant_tensors
 from passes.onnx_to_torch.convert import convert
 from passes.onnx_to_torch.external_data import resolve_external
-from passes.onnx_to_torch.importer import Importer, constant_tensors
+from passes.onnx_to_torch.importer import Importer
 from passes.onnx_to_torch.source import load_source
 from passes.onnx_to_torch.tensor_problems import BITS, tensor_problems
 from tests.support.programs import Array, normal, parsed

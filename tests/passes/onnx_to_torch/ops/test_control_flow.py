@@ -6,11 +6,14 @@ import numpy as np
 import onnx.parser
 import onnx_ir as ir
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from artifacts.errors import SourceError, UnsupportedError
 from passes.onnx_to_torch.importer import Importer
 from tests.support.branching import REQUESTS, branching_inputs, branching_model
-from tests.support.onnx_ops import Array, check_model, compare, export, run, sample
+from tests.support.looping import LOOPS
+from tests.support.onnx_ops import FEW, Array, check_model, compare, export, run, sample
 from tests.support.onnxruntime_models import answers
 
 ALL = [11, 13, 16, 19, 21, 23, 24, 25]
@@ -270,11 +273,103 @@ def test_an_endless_loop_is_refused() -> None:
         run(Importer(ir.from_proto(model)), [np.zeros(2, np.float32)])
 
 
-def test_a_number_of_iterations_that_is_a_size_is_refused() -> None:
-    body = "count = Size(x)" + loop("count", "true")
-    importer = Importer(ir.from_proto(model_of(body, "float[n] x", OUTPUTS)))
-    with pytest.raises(UnsupportedError, match="number of iterations"):
-        export(importer, [sample((3,))], [sample((4,))])
+@pytest.mark.parametrize("since", ALL)
+@pytest.mark.parametrize("condition", ["", "true", "small"])
+def test_a_number_of_iterations_that_is_a_size(since: int, condition: str) -> None:
+    extra = "limit = Constant<value = float {50}>() largest = ReduceMax<keepdims = 0>(x) small = Less(largest, limit)"
+    body = f"count = Size(x) {extra if condition == 'small' else ''}" + loop("count", condition)
+    requests = [[sample((size,))] for size in (3, 1, 5)]
+    exported_answers(model_of(body, "float[n] x", OUTPUTS, since), requests[0], [sample((4,))], *requests)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_that_only_the_request_counts(name: str) -> None:
+    case = LOOPS[name]
+    requests = [[*request.values()] for request in case.requests]
+    others = [*case.request(7, 9).values()]
+    exported_answers(case.model, requests[0], others, *requests)
+    for request in (request for request in case.requests if request.get("count", 1)):
+        arrays = [*request.values()]
+        compare(run(Importer(ir.from_proto(case.model)), arrays), answers(case.model, arrays))
+
+
+@st.composite
+def drawn_loops(draw: st.DrawFn) -> onnx.ModelProto:
+    """A loop that carries matrices, of which some grow along an axis, some change, and some stay as they are.
+
+    It collects one of those that do not grow and the number, and ends early, if it has a say in it, at an input.
+    """
+    kinds = draw(st.lists(st.sampled_from(["rows", "columns", "turned", "same"]), min_size=1, max_size=3))
+    steps = {
+        "rows": "b{0} = Concat<axis = 0>(a{0}, {1})",
+        "columns": "b{0} = Concat<axis = 1>(a{0}, {1})",
+        "turned": "b{0} = Mul(a{0}, factor)",
+        "same": "b{0} = Identity(a{0})",
+    }
+    operand = {"rows": "row", "columns": "column"}
+    lines = [steps[kind].format(i, operand.get(kind, "")) for i, kind in enumerate(kinds)]
+    still = [i for i, kind in enumerate(kinds) if kind in ("turned", "same")]
+    collected = f"row_out = Add(b{draw(st.sampled_from(still))}, factor)" if still else "row_out = Identity(factor)"
+    rank = 2 if still else 0
+    condition = draw(st.sampled_from(["", "true", "first"]))
+    keep = "Less(i, last)" if condition == "first" else "Identity(going)"
+    carried = ", ".join(f"float[n, m] a{i}" for i in range(len(kinds)))
+    results = ", ".join(f"float[p{i}, q{i}] b{i}" for i in range(len(kinds)))
+    outputs = ", ".join(f"y{i}" for i in range(len(kinds)))
+    shape = {0: "float", 2: "float[n, m]"}[rank]
+    body = f"""
+        true = Constant<value = bool {{1}}>()
+        zero = Constant<value = int64[1] {{0}}>()
+        one = Constant<value = int64[1] {{1}}>()
+        first = Identity(given)
+        row = ReduceSum<keepdims = 1>(x, zero)
+        column = ReduceSum<keepdims = 1>(x, one)
+        {outputs}, all, numbers = Loop (count, {condition}, {", ".join("x" for _ in kinds)}) <
+            body = step (int64 i, bool going, {carried}) => (bool keep, {results}, {shape} row_out, int64 number) {{
+                keep = {keep}
+                float_i = Cast<to = 1>(i)
+                half = Constant<value = float {{0.5}}>()
+                factor = Sub(float_i, half)
+                {" ".join(lines)}
+                {collected}
+                number = Identity(i)
+            }}
+        >
+    """
+    declared = ", ".join(f"float[u{i}, v{i}] y{i}" for i in range(len(kinds)))
+    more = {0: "float[k] all", 2: "float[k, n, m] all"}[rank]
+    inputs = "float[n, m] x, int64 count, int64 last, bool given"
+    return model_of(body, inputs, f"{declared}, {more}, int64[k] numbers")
+
+
+@FEW
+@given(drawn_loops())
+def test_drawn_loops(model: onnx.ModelProto) -> None:
+    def request(rows: int, columns: int, count: int, last: int, begins: bool = True) -> list[Array]:
+        return [sample((rows, columns)), np.array(count), np.array(last), np.array(begins)]
+
+    requests = [request(4, 3, 3, 5), request(2, 5, 6, 2), request(1, 1, 4, 0), request(3, 3, 2, 2, begins=False)]
+    exported_answers(model, requests[0], request(5, 2, 9, 9), *requests)
+
+
+def test_a_sequence_that_grows_in_a_loop_is_refused_unless_the_number_of_iterations_is_known() -> None:
+    body = """
+        none = SequenceEmpty()
+        three = Constant<value = int64 {3}>()
+        items = Loop (COUNT, , none) <
+            body = step (int64 i, bool going, seq(float[n]) before) => (bool keep, seq(float[n]) after) {
+                keep = Identity(going)
+                after = SequenceInsert(before, x)
+            }
+        >
+        y = ConcatFromSequence<axis = 0>(items)
+    """
+    arrays = [sample((3,)), np.array(3)]
+    known = model_of(body.replace("COUNT", "three"), "float[n] x, int64 count", "float[m] y")
+    exported_answers(known, arrays, [sample((4,)), np.array(3)], arrays)
+    unknown = model_of(body.replace("COUNT", "count"), "float[n] x, int64 count", "float[m] y")
+    with pytest.raises(UnsupportedError, match="a sequence among what it carries"):
+        export(Importer(ir.from_proto(unknown)), arrays, arrays)
 
 
 SCAN = """
@@ -317,10 +412,17 @@ def test_scan_of_version_8_has_a_batch() -> None:
     check_model(model, [start, rows], expected=[sums[:, -1], sums])
 
 
-def test_scan_over_a_size_that_is_not_fixed_is_refused() -> None:
-    model = model_of(SCAN % "", "float[k] start, float[n, k] rows", "float[k] final, float[n, k] sums")
-    importer = Importer(ir.from_proto(model))
-    arrays = [sample((3,)), sample((4, 3))]
-    with pytest.raises(UnsupportedError, match="not fixed"):
-        export(importer, arrays, [sample((3,)), sample((6, 3))])
-    compare(run(importer, arrays)[:1], [arrays[0] + arrays[1].sum(0)])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("backward", [0, 1])
+@pytest.mark.parametrize("out_axis", [0, 1, -1])
+def test_scan_over_a_size_that_is_not_fixed(axis: int, backward: int, out_axis: int) -> None:
+    options = (
+        f", scan_input_axes = [{axis}], scan_input_directions = [{backward}]"
+        f", scan_output_axes = [{out_axis}], scan_output_directions = [{1 - backward}]"
+    )
+    model = model_of(SCAN % options, "float[k] start, float[n, m] rows", "float[k] final, float[p, q] sums")
+
+    def request(length: int, width: int) -> list[Array]:
+        return [sample((width,)), sample((width, length) if axis else (length, width), seed=1)]
+
+    exported_answers(model, request(4, 3), request(6, 5), request(4, 3), request(7, 2), request(1, 1))

@@ -1,7 +1,7 @@
-"""Branches inside a body: graphs of which `torch.cond` runs one.
+"""Graphs inside a body: branches, of which `torch.cond` runs one, and the bodies of loops.
 
-A body's module holds them under the names that its get_attr nodes give. A branch sees its operands and nothing
-else, so what it needs of the enclosing graph, weights included, is among the arguments of the cond.
+A body's module holds them under the names that its get_attr nodes give. Such a graph sees what it is given and nothing
+else, so what it needs of the enclosing graph, weights included, is among the arguments of the cond or the loop.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TypeAlias
 import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Argument
+
+from passes.dialect import LOOP
 
 COND = torch.ops.higher_order.cond
 
@@ -24,19 +26,32 @@ def is_branching(node: Node) -> bool:
     return node.op == "call_function" and node.target is COND
 
 
-def branches_of(node: Node, owner: torch.nn.Module) -> tuple[GraphModule, GraphModule]:
-    """The branches of a cond: for a condition that holds, and for one that does not."""
-    then, otherwise = (owner.get_submodule(name) for name in _branch_names(node))
-    assert isinstance(then, GraphModule)
-    assert isinstance(otherwise, GraphModule)
-    return then, otherwise
+def is_looping(node: Node) -> bool:
+    """True for a loop. Its arguments are a get_attr node, the count, the condition, what is carried, the operands."""
+    return node.op == "call_function" and node.target is LOOP
+
+
+def has_subgraphs(node: Node) -> bool:
+    """True for a node that runs graphs of its own."""
+    return is_branching(node) or is_looping(node)
+
+
+def subgraphs_of(node: Node, owner: torch.nn.Module) -> tuple[GraphModule, ...]:
+    """The branches of a cond, for a condition that holds and for one that does not; the body of a loop."""
+    modules = [owner.get_submodule(name) for name in _names(node)]
+    return tuple(module for module in modules if isinstance(module, GraphModule))
 
 
 def operands_of(node: Node) -> tuple[Argument, ...]:
-    """What the branches of a cond are given, in the order of their placeholders: nodes or numbers."""
-    operands = node.args[3]
+    """What the graphs of a cond or a loop are given, in the order of their last placeholders: nodes or numbers."""
+    operands = node.args[-1]
     assert isinstance(operands, (list, tuple))
     return tuple(operands)
+
+
+def placeholders_of(graph: Graph) -> tuple[Node, ...]:
+    """What a graph is given."""
+    return tuple(node for node in graph.nodes if node.op == "placeholder")
 
 
 def held_modules(graph: Graph, *owners: torch.nn.Module | Modules) -> dict[str, torch.nn.Module]:
@@ -47,7 +62,7 @@ def held_modules(graph: Graph, *owners: torch.nn.Module | Modules) -> dict[str, 
 
 
 def all_graphs(graph: Graph, modules: Modules) -> Iterator[Graph]:
-    """A graph and the graphs of its branches, however deep."""
+    """A graph and the graphs inside it, however deep."""
     yield graph
     for module in modules.values():
         if isinstance(module, GraphModule):
@@ -65,16 +80,16 @@ def copied(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
 
 
 def sweep(graph: Graph, owner: torch.nn.Module) -> tuple[Modules, int]:
-    """Erase what computes something that nobody uses, in the graph and in its branches.
+    """Erase what computes something that nobody uses, in the graph and in those inside it.
 
-    An operand that neither branch uses goes too. The graph is changed; the branches are copied. Gives the modules
+    An operand that none of these uses goes too. The graph is changed; those inside are copied. Gives the modules
     that the graph now names, and how many nodes were erased. Placeholders of the graph itself stay.
     """
     return _edit(graph, owner, _erase_unused, _drop_unused_operands)
 
 
 def merge_operands(graph: Graph, owner: torch.nn.Module) -> Modules:
-    """Hand every operand to a cond once: torch takes two of one tensor for a danger. Otherwise like `sweep`."""
+    """Hand every operand in once: torch takes two of one tensor for a danger. Otherwise like `sweep`."""
     return _edit(graph, owner, lambda _: 0, _merge_equal_operands)[0]
 
 
@@ -86,11 +101,11 @@ def _edit(
 ) -> tuple[Modules, int]:
     count = edit(graph)
     modules: dict[str, torch.nn.Module] = {}
-    for node in filter(is_branching, graph.nodes):
+    for node in filter(has_subgraphs, graph.nodes):
         copies: list[tuple[str, Graph, Modules]] = []
-        for name, branch in zip(_branch_names(node), branches_of(node, owner), strict=True):
-            inner, _ = copied(branch.graph)
-            held, inside = _edit(inner, branch, edit, edit_operands)
+        for name, subgraph in zip(_names(node), subgraphs_of(node, owner), strict=True):
+            inner, _ = copied(subgraph.graph)
+            held, inside = _edit(inner, subgraph, edit, edit_operands)
             copies.append((name, inner, held))
             count += inside
         count += edit_operands(node, [inner for _, inner, _ in copies])
@@ -98,11 +113,10 @@ def _edit(
     return modules, count + edit(graph)
 
 
-def _branch_names(node: Node) -> tuple[str, str]:
-    then, otherwise = node.args[1:3]
-    assert isinstance(then, Node)
-    assert isinstance(otherwise, Node)
-    return str(then.target), str(otherwise.target)
+def _names(node: Node) -> tuple[str, ...]:
+    """What the graphs of a cond or a loop are called."""
+    given = (argument for argument in node.args if isinstance(argument, Node))
+    return tuple(str(argument.target) for argument in given if argument.op == "get_attr")
 
 
 def _erase_unused(graph: Graph) -> int:
@@ -114,33 +128,35 @@ def _erase_unused(graph: Graph) -> int:
     return unused
 
 
-def _drop_unused_operands(node: Node, branches: list[Graph]) -> int:
-    used = [any(placeholder.users for placeholder in column) for column in _placeholders(branches)]
-    _keep_operands(node, branches, used)
+def _drop_unused_operands(node: Node, graphs: list[Graph]) -> int:
+    used = [any(placeholder.users for placeholder in column) for column in _places(node, graphs)]
+    _keep_operands(node, graphs, used)
     return used.count(False)
 
 
-def _merge_equal_operands(node: Node, branches: list[Graph]) -> int:
+def _merge_equal_operands(node: Node, graphs: list[Graph]) -> int:
     operands = operands_of(node)
     first = [operands.index(operand) if isinstance(operand, Node) else i for i, operand in enumerate(operands)]
-    columns = _placeholders(branches)
+    columns = _places(node, graphs)
     for column, original in zip(columns, first, strict=True):
         for placeholder, kept in zip(column, columns[original], strict=True):
             if placeholder is not kept:
                 placeholder.replace_all_uses_with(kept)
     keep = [i == original for i, original in enumerate(first)]
-    _keep_operands(node, branches, keep)
+    _keep_operands(node, graphs, keep)
     return keep.count(False)
 
 
-def _placeholders(branches: list[Graph]) -> list[tuple[Node, ...]]:
-    """For each operand, its placeholder in every branch."""
-    return list(zip(*([n for n in branch.nodes if n.op == "placeholder"] for branch in branches), strict=True))
+def _places(node: Node, graphs: list[Graph]) -> list[tuple[Node, ...]]:
+    """For each operand, its placeholder in every graph."""
+    count = len(operands_of(node))
+    given = [placeholders_of(graph) for graph in graphs]
+    return list(zip(*(places[len(places) - count :] for places in given), strict=True))
 
 
-def _keep_operands(node: Node, branches: list[Graph], keep: list[bool]) -> None:
-    for column, kept in zip(_placeholders(branches), keep, strict=True):
-        for branch, placeholder in zip(branches, column, strict=True):
+def _keep_operands(node: Node, graphs: list[Graph], keep: list[bool]) -> None:
+    for column, kept in zip(_places(node, graphs), keep, strict=True):
+        for graph, placeholder in zip(graphs, column, strict=True):
             if not kept:
-                branch.erase_node(placeholder)
-    node.args = (*node.args[:3], tuple(o for o, kept in zip(operands_of(node), keep, strict=True) if kept))
+                graph.erase_node(placeholder)
+    node.args = (*node.args[:-1], tuple(o for o, kept in zip(operands_of(node), keep, strict=True) if kept))

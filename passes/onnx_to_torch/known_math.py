@@ -23,6 +23,7 @@ _sym_ite: Callable[[Bool, Int, Int], Int] = torch.sym_ite
 _sym_not: Callable[[Bool], Bool] = torch.sym_not
 _sym_max: Callable[[Int, Int], Int] = torch.sym_max
 _sym_min: Callable[[Int, Int], Int] = torch.sym_min
+_check: Callable[[Bool], None] = torch._check
 
 _BITS = {torch.int64: 64, torch.int32: 32}
 
@@ -228,6 +229,11 @@ def product(factors: Iterable[Int]) -> Int:
     for factor in factors:
         result = result * factor
     return result
+
+
+def assume(condition: Bool) -> None:
+    """Take for granted what holds whenever the model runs. Raises RuntimeError if it cannot."""
+    _check(condition)
 
 
 def integers(value: Known) -> list[Int]:

@@ -10,10 +10,8 @@ import torch
 
 from passes import dialect
 from passes.onnx_to_torch.captures import Captures, Operand, kind_of, rebuilt, tensors_in
-from passes.onnx_to_torch.known_math import Int, integers
+from passes.onnx_to_torch.known_math import Int, assume, integers
 from passes.onnx_to_torch.values import Carried, Known, Value, to_known, to_tensor
-
-_check: Callable[[object], None] = torch._check  # torch leaves it untyped
 
 RunBody: TypeAlias = Callable[[Known, Sequence[Value], Captures], Sequence[Value]]
 """One iteration: its number and what is carried; gives whether to go on, what is carried on, and the rows."""
@@ -69,9 +67,9 @@ class _Body:
         """The number of the iteration as a size, so that it can be an index."""
         counted = to_known(number)
         (index,) = integers(counted)
-        _check(index >= 0)
+        assume(index >= 0)
         if isinstance(self.times.count, int | torch.SymInt):
-            _check(index < self.times.count)
+            assume(index < self.times.count)
         return counted
 
 

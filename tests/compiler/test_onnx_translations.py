@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx.numpy_helper
 import onnx.parser
+import onnx_ir as ir
 import onnxruntime
 import pytest
+import torch
 
 from passes.onnx_to_torch.convert import Converted
 from tests.support.branching import REQUESTS, branching_inputs, branching_model
@@ -135,6 +138,26 @@ def test_an_element_is_read_as_a_size(dtype: str, tmp_path: Path) -> None:
         {"x": np.arange(n).astype(np.float32), "first": np.array([k]).astype(dtype)} for n, k in ((6, 1), (3, 0))
     ]
     check(model, converted(model, inputs[0], tmp_path), *inputs)
+
+
+@pytest.mark.parametrize("saturate", [0, 1])
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"])
+def test_a_conversion_to_float8_overflows_as_the_source_says(dtype: str, saturate: int, tmp_path: Path) -> None:
+    own = np.dtype(getattr(ml_dtypes, dtype))
+    code = ir.DataType.from_numpy(own).value
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 21]>
+        graph (float[n] x) => (float[n] y)
+        {{
+            narrow = Cast<to = {code}, saturate = {saturate}>(x)
+            y = Cast<to = 1>(narrow)
+        }}
+    """)
+    x = np.array([0.3, -2.5, 1e6, -1e6, np.inf, np.nan], np.float32)
+    engine = emitted(converted(model, {"x": x}, tmp_path))
+    (found,) = session(engine).run(None, {"x": x})
+    most = torch.finfo(getattr(torch, dtype)).max
+    np.testing.assert_array_equal(found, (np.clip(x, -most, most) if saturate else x).astype(own).astype(np.float32))
 
 
 def test_what_is_required_fails_in_the_engine(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from passes.onnx_to_torch.call import Call
-from passes.onnx_to_torch.known_math import Int, integers, less, maximum, numbers, where
+from passes.onnx_to_torch.known_math import Int, always, integers, less, maximum, minimum, numbers, where
 from passes.onnx_to_torch.movement import moved
 from passes.onnx_to_torch.registry import known, op
 from passes.onnx_to_torch.values import Known
@@ -60,17 +60,17 @@ def _slice(
 ) -> torch.Tensor:
     """Slice axis by axis.
 
-    For positive steps torch counts negative bounds from the end and clamps as ONNX does, symbols included, so
-    bounds go as they come. A negative step is a positive one over the flipped axis.
+    For positive steps torch counts negative bounds from the end and clamps as ONNX does, so bounds go as they come,
+    but for those that a symbolic size may not reach. A negative step is a positive one over the flipped axis.
     """
     index: list[slice] = [slice(None)] * data.dim()
     flipped = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = data.shape[axis]
         if step > 0:
-            index[axis] = slice(_in_reach(start), _in_reach(end), step)
+            index[axis] = slice(*_bounds(start, end, size), step)
         elif step < 0:
             flipped.append(axis)
-            size = data.shape[axis]
             index[axis] = slice(_from_end(start, size), _from_end(end, size), -step)
         else:
             raise ValueError("a step of 0")
@@ -82,6 +82,30 @@ def _from_end(position: Int, size: Int) -> Int:
     return where(less(position, 0), -1 - position, maximum(size - 1 - position, 0))
 
 
-def _in_reach(bound: Int) -> Int:
-    # No axis is that long, and torch warns of truncation near the least int64.
-    return max(bound, -(2**62)) if isinstance(bound, int) else bound
+def _bounds(start: Int, end: Int, size: Int) -> tuple[Int, Int]:
+    """Bounds as torch takes them.
+
+    Numbers that go beyond some sizes and not beyond the sample's would hold all sizes to what the sample's is, so they
+    become the positions that they stand for.
+    """
+    if isinstance(size, int) or (_in_reach(start, size) and _in_reach(end, size)):
+        # No axis is that long, and torch warns of truncation near the least int64.
+        first, last = (max(bound, -(2**62)) if isinstance(bound, int) else bound for bound in (start, end))
+        return first, last
+    first, last = _position(start, size), _position(end, size)
+    return first, maximum(first, last)
+
+
+def _in_reach(bound: Int, size: Int) -> bool:
+    """True if no size is too small for a bound, as far as it is a number."""
+    return isinstance(bound, torch.SymInt) or abs(bound) >= _END or always(abs(bound) <= size)
+
+
+def _position(bound: Int, size: Int) -> Int:
+    if isinstance(bound, int) and abs(bound) >= _END:
+        return size if bound > 0 else 0
+    return where(less(bound, 0), maximum(size + bound, 0), minimum(bound, size))
+
+
+_END = (1 << 31) - 1
+"""Exporters write the greatest integer of 32 or 64 bits for the end of an axis."""

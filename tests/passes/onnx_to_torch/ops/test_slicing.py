@@ -5,11 +5,14 @@ from typing import Any
 import numpy as np
 import onnx.parser
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from artifacts.errors import SourceError
-from tests.support.onnx_ops import FEW, Array, check_model, check_op, run_op, sample
+from passes.interpreter import run_function
+from tests.support.onnx_ops import FEW, Array, check_model, check_op, compare, run_op, sample
+from tests.support.programs import converted
 
 FAR = 2**63 - 1
 BOUNDS = st.integers(-9, 9) | st.sampled_from([FAR, -FAR - 1])
@@ -68,6 +71,30 @@ def test_follows_the_size(start: int, end: int, step: int) -> None:
     bounds = [ints(start), ints(end), ints(0), ints(step)]
     inputs: list[Array | None] = [sample((8, 2)), *bounds]
     check_op("Slice", inputs, 13, constants={1, 2, 3, 4}, symbolic=[sample((11, 2)), *bounds])
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(1, 3), (0, 5), (3, FAR), (4, 2**31 - 1), (-3, FAR), (-5, -1), (1, -3), (-4, 6), (-FAR, 5), (5, 3)],
+)
+def test_sizes_that_bounds_do_not_reach(start: int, end: int) -> None:
+    """What is made of the slice's shape is right for sizes that the bounds go beyond, though the sample's was not."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        graph (float[n, 2] x) => (float[p, q] y)
+        <int64[1] start = {{{start}}}, int64[1] end = {{{end}}}>
+        {{
+            rows = Slice(x, start, end)
+            shape = Shape(rows)
+            zeros = ConstantOfShape(shape)
+            y = Add(rows, zeros)
+        }}
+    """)
+    found = converted(model, {"x": sample((8, 2))})
+    for size in (1, 2, 3, 5, 8, 13):
+        array = sample((size, 2))
+        (result,) = run_function(found.function, found.weights, [torch.tensor(array)])
+        compare([result.numpy()], [array[start:end]])
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,9 @@ def _first_that_runs(
     number: int,
     batch: int,
 ) -> Sample:
+    """The first sizes that the source can run on. Those that it fails on take no longer together than an answer may."""
     failure: RunError | None = None
+    began = time.monotonic()
     for sizes in _size_choices(signature, given, number, batch):
         shapes = {spec.name: _shape(spec, sizes, given) for spec in signature.inputs}
         try:
@@ -128,6 +131,8 @@ def _first_that_runs(
             return Sample(inputs, runner.run(inputs))
         except RunError as error:
             failure = failure or error
+            if time.monotonic() - began > runner.seconds:
+                break
     assert failure is not None
     problem = failure.problems[0]
     hint = "give sizes that the model accepts with --opt-shapes, or inputs with --samples"

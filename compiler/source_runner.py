@@ -41,7 +41,7 @@ class SourceRunner:
         """
         require_onnxruntime()
         self.path = path
-        self._seconds = ANSWER_SECONDS if seconds is None else seconds
+        self.seconds = ANSWER_SECONDS if seconds is None else seconds
         folder = data_folder or path.parent.resolve()
         self._process = subprocess.Popen(
             command_of("compiler.source_child", str(os.getpid()), str(path), str(folder)),
@@ -80,7 +80,7 @@ class SourceRunner:
     def _receive(self, fault: str) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.generic]]]:
         """The next answer. Raises the error that it is; RunError if there is none within the time."""
         assert self._process.stdout is not None
-        watch = threading.Timer(self._seconds, self._process.kill)
+        watch = threading.Timer(self.seconds, self._process.kill)
         watch.start()
         try:
             frame = read_frame(self._process.stdout)
@@ -100,7 +100,7 @@ class SourceRunner:
     def _reason(self, late: bool) -> str:
         """Why there was no answer."""
         if late:
-            return f"no answer within {self._seconds:g} seconds; does it have a loop without end?"
+            return f"no answer within {self.seconds:g} seconds; does it have a loop without end?"
         status = self._process.returncode
         if status == -signal.SIGKILL:
             return "ONNX Runtime was killed; was it out of memory?"

@@ -12,7 +12,7 @@ from onnx import ModelProto, helper
 from artifacts.carriers import widened
 from artifacts.dtype import DType
 from artifacts.errors import BundleError, RunError, UsageError
-from artifacts.samples import Sample
+from artifacts.samples import Arrays, Sample
 from artifacts.spec import Signature
 from compiler.samples import ShapeRanges, draw_samples, read_samples
 from compiler.source_runner import SourceRunner
@@ -170,6 +170,28 @@ def test_a_source_that_runs_on_no_size_tried_says_what_to_do(tmp_path: Path) -> 
     (problem,) = caught.value.problems
     assert "the source fails on x:2x512" in problem.message
     assert "--opt-shapes" in problem.hint
+
+
+def test_failing_on_one_size_after_another_takes_no_longer_than_an_answer(tmp_path: Path) -> None:
+    class Counted(SourceRunner):
+        tried = 0
+
+        def run(self, inputs: Arrays) -> dict[str, Array]:
+            self.tried += 1
+            return super().run(inputs)
+
+    nodes = [helper.make_node("MatMul", ["weights", "x"], ["y"])]
+    model = graph_model(nodes, [floats("x", "batch", "seq")], [floats("y", 3, "seq")], {"weights": normal(3, 17)})
+    source = load_source(saved(model, tmp_path / "model.onnx"))
+    tried = []
+    for seconds in (900, 0):
+        runner = Counted(source.path)
+        runner.seconds = seconds
+        with pytest.raises(RunError):
+            draw_samples(source_signature(source), {}, runner, ShapeRanges())
+        tried.append(runner.tried)
+    assert tried[0] > 1
+    assert tried[1] == 1
 
 
 def test_given_shapes_are_taken(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from onnx import helper
 from artifacts.errors import UsageError
 from compiler.build_log import BuildLog
 from compiler.coverage_document import models_markdown
-from compiler.coverage_models import Comparison, Conversion, compare_models, read_comparison
+from compiler.coverage_models import OUTCOMES, Comparison, Conversion, compare_models, read_comparison
 from tests.support.cli import unspool
-from tests.support.models import floats, graph_model, perceptron, saved
+from tests.support.models import PROJECT, floats, graph_model, perceptron, saved
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +86,10 @@ def test_what_is_no_record_is_told(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(UsageError, match="is not what `unspool ops --compare"):
         read_comparison(path)
+
+
+def test_the_document_holds_the_record() -> None:
+    docs = PROJECT / "docs"
+    recorded = read_comparison(docs / "coverage_models.json")
+    assert (docs / "coverage.md").read_text().endswith(models_markdown(recorded))
+    assert all(recorded.count("unspool", outcome) == 0 for outcome in OUTCOMES if outcome != "converted")

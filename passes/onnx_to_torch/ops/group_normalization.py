@@ -55,5 +55,6 @@ def instance_normalization(call: Call, data: torch.Tensor, scale: torch.Tensor, 
 @op("MeanVarianceNormalization", 9, 13)
 def mean_variance_normalization(call: Call, data: torch.Tensor) -> torch.Tensor:
     """(x - mean) / (deviation + 1e-9), the constant being that of the function body in ONNX's schema."""
-    variance, mean = torch.var_mean(data, call.attr_ints("axes"), correction=0, keepdim=True)
-    return (data - mean) / (torch.sqrt(variance) + 1e-9)
+    wide = data.to(computed(data.dtype))
+    variance, mean = torch.var_mean(wide, call.attr_ints("axes"), correction=0, keepdim=True)
+    return ((wide - mean) / (torch.sqrt(variance) + 1e-9)).to(data.dtype)

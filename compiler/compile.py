@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +72,7 @@ def compile_bundle(
     from compiler.parts.opening import loaded_sources
 
     with loaded_sources(read) as sources, write_bundle(destination, force=force) as writer:
-        with log.stage("start", "PyTorch"), _uncollected():
+        with log.stage("start", "PyTorch"):
             from compiler import backend, frontend
         program = frontend.make_program(models, sources, options, target, converter, log)
         sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
@@ -109,18 +107,3 @@ def _generation_files(models: Sequence[ModelFile]) -> dict[str, Path]:
 def _kept(present: Present, files: Sequence[Path]) -> Compiled:
     (present.bundle.root / MANIFEST_FILE).touch()  # make compares times
     return Compiled(present.bundle, True, present.report, tuple(files))
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave what is imported meanwhile to the end of the process.
-
-    A million objects of torch live as long as it does; looking through them again and again for garbage takes a tenth
-    of a compilation.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()

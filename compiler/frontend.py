@@ -41,6 +41,7 @@ from passes.onnx_to_torch.source import Source
 from passes.pipeline import run_passes
 from passes.program import Model, Program
 from passes.split_encoder_decoder import SplitEncoderDecoder
+from passes.tabulate_positions import TabulatePositions
 from passes.verification import check_program
 
 CLEANUP: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), EliminateDeadCode())
@@ -55,7 +56,8 @@ def passes_for(plans: Sequence[DecodePlan]) -> tuple[tuple[Pass, ...], ...]:
     if not plans:
         return (CLEANUP,)
     cached = [plan for plan in plans if plan.state == "cached"]
-    derive = (DeriveKvCache(required=not all(plan.may_fall_back for plan in cached)),) if cached else ()
+    required = not all(plan.may_fall_back for plan in cached)
+    derive = (DeriveKvCache(required=required), TabulatePositions()) if cached else ()
     return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP))
 
 

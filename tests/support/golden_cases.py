@@ -16,6 +16,7 @@ from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
 from passes.program import Program
 from passes.split_encoder_decoder import SplitEncoderDecoder
+from passes.tabulate_positions import TabulatePositions
 from tests.support.decoder_modules import converted_decoder
 from tests.support.decoder_programs import decoder_program
 from tests.support.programs import Array, bare, normal, parsed, traced, without_output
@@ -201,6 +202,13 @@ _CACHE = {
     "later_tokens_are_seen": lambda: converted_decoder("mean of all"),
 }
 
+_TABLES = {
+    "nothing_to_do": _PRODUCT,
+    "causal_mask_and_position": lambda: DeriveKvCache()(decoder_program("recompute")).program,
+    "bias_by_distance": lambda: DeriveKvCache()(converted_decoder("relative")).program,
+    "step_that_recomputes_stays": lambda: decoder_program("recompute"),
+}
+
 CASES: Mapping[str, Case] = {
     f"{step.name}/{name}": Case(step, program)
     for step, programs in (
@@ -209,6 +217,7 @@ CASES: Mapping[str, Case] = {
         (EliminateCommonSubexpressions(), _COMMON),
         (SplitEncoderDecoder(), _SPLIT),
         (DeriveKvCache(), _CACHE),
+        (TabulatePositions(), _TABLES),
     )
     for name, program in programs.items()
 }

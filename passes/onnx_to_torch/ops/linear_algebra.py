@@ -50,8 +50,14 @@ def _gemm(
 
 @op("Einsum", 12, 28)
 def einsum(call: Call, *operands: torch.Tensor) -> torch.Tensor:
+    """One operand of integers alone is what torch sums in int64."""
     equation = call.attr_text("equation")
-    return modular(lambda *tensors: torch.einsum(equation, *tensors), *operands)
+
+    def summed(*tensors: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = torch.einsum(equation, *tensors)
+        return result if result.dtype is tensors[0].dtype else result.to(tensors[0].dtype)
+
+    return modular(summed, *operands)
 
 
 @op("Det", 11, 22)

@@ -180,7 +180,7 @@ def max_unpool(node: Node) -> Sequence[Array | None]:
 def col2im(node: Node) -> Sequence[Array | None]:
     rank = node.size(1, 3)
     area = area_of(node, rank)
-    image = spatial(node, rank)
+    image = [(k - 1) * d + node.size(1, 4) for k, d in zip(area.kernel, area.dilations, strict=True)]
     columns = int(np.prod(area.counts(image)))
     channels = node.size(1, 2) * int(np.prod(area.kernel))
     return [node.tensor(0, (node.size(1, 2), channels, columns)), node.ints(*image), node.ints(*area.kernel)]

@@ -40,6 +40,7 @@ from passes.onnx_to_torch.input_hints import InputHint, input_hint
 from passes.onnx_to_torch.source import Source
 from passes.pipeline import run_passes
 from passes.program import Model, Program
+from passes.registry import all_passes
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
 from passes.verification import check_program
@@ -48,17 +49,18 @@ CLEANUP: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), E
 """The passes of every compilation, in order."""
 
 
-def passes_for(plans: Sequence[DecodePlan]) -> tuple[tuple[Pass, ...], ...]:
+def passes_for(plans: Sequence[DecodePlan], target: Target) -> tuple[tuple[Pass, ...], ...]:
     """The passes of a compilation whose models decode as planned, in order, in groups.
 
     What a decode costs is counted after each group: as the source has it, with the encoder apart, as it will be.
     """
+    fusions = tuple(all_passes()[name]() for name in target.fusions)
     if not plans:
-        return (CLEANUP,)
+        return ((*CLEANUP, *fusions),)
     cached = [plan for plan in plans if plan.state == "cached"]
     required = not all(plan.may_fall_back for plan in cached)
     derive = (DeriveKvCache(required=required), TabulatePositions()) if cached else ()
-    return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP))
+    return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions))
 
 
 def make_program(
@@ -76,7 +78,7 @@ def make_program(
     tolerances = Tolerances.of(options.atol, options.rtol)
     parts = [_convert_one(model, sources[model.name], options, target, converter, log) for model in models]
     program = functools.reduce(Program.merged, (part for part, _ in parts))
-    groups = passes_for([plan for _, plan in parts if plan is not None])
+    groups = passes_for([plan for _, plan in parts if plan is not None], target)
     stages: list[Program] = []
     with log.stage("passes", ", ".join(dict.fromkeys(step.name for group in groups for step in group))):
         for group in groups:

@@ -164,6 +164,13 @@ def _attention(node: Node) -> sympy.Expr:
     return _numel(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
+def _cached_attention(node: Node) -> sympy.Expr:
+    """The same for the keys and values [batch, heads, S, size] that it gives, which are the kept and the new ones."""
+    _, keys, values = (_sizes(tensor) for tensor in _tensors(node.meta["val"]))
+    rows = _shape(node.args[0])[1]
+    return keys[0] * keys[1] * rows * keys[2] * (keys[3] + values[3])
+
+
 def _einsum(node: Node) -> sympy.Expr:
     """Every combination of indices is one multiplication. Two operands, or one, in which nothing is multiplied."""
     equation, operands = node.args[0], node.args[1]
@@ -201,6 +208,7 @@ _FORMULAS: Mapping[str, Callable[[Node], sympy.Expr]] = {
     ),
     "aten.scaled_dot_product_attention": _attention,
     "aten.einsum": _einsum,
+    "unspool.cached_attention": _cached_attention,
     **dict.fromkeys(("unspool.gru", "unspool.lstm", "unspool.rnn"), _recurrence),
 }
 """Multiplications of the operators that multiply and add up."""

@@ -59,6 +59,7 @@ class OnnxRuntimeTarget:
         ("padded", ScheduleName.PARTITIONED),
     )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
+    fusions: ClassVar[tuple[str, ...]] = ("fuse-attention",)
 
     def availability(self) -> Availability:
         """Usable where the onnxruntime package is installed."""

@@ -84,6 +84,8 @@ class Target(Protocol):
     decodes: ClassVar[tuple[Pair, ...]]
     """Pairs of state and control that it can do, its default first."""
     precisions: ClassVar[tuple[Precision, ...]]
+    fusions: ClassVar[tuple[str, ...]]
+    """Names of the passes that make operations which its engines run as one; they come last."""
 
     def availability(self) -> Availability:
         """Whether the target's tools are on this machine. Cheap: nothing heavy is imported."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 import torch
 from torch._ops import OpOverload
 
-from passes.dialect import gru, loop, lstm, non_max_suppression, require, rnn
+from passes.dialect import attention, gru, loop, lstm, non_max_suppression, require, rnn
 
 __all__ = [
+    "CACHED_ATTENTION",
     "GRU",
     "LOOP",
     "LSTM",
     "NON_MAX_SUPPRESSION",
     "REQUIRE",
     "RNN",
+    "attention",
     "gru",
     "loop",
     "lstm",
@@ -26,6 +28,9 @@ __all__ = [
     "rnn",
 ]
 
+CACHED_ATTENTION: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = (
+    torch.ops.unspool.cached_attention.default
+)
 GRU: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.gru.default
 LOOP = loop.LOOP
 LSTM: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = torch.ops.unspool.lstm.default

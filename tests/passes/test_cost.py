@@ -14,13 +14,17 @@ from artifacts.report import Work
 from artifacts.samples import read_arrays
 from artifacts.weights import WeightStore
 from passes.cost import bound_sizes, function_cost, is_instruction
+from passes.derive_kv_cache import DeriveKvCache
 from passes.dialect import GRU, LSTM, RNN, gru, lstm, rnn
+from passes.fuse_attention import FuseAttention
 from passes.interpreter import run_function
 from passes.onnx_to_torch.convert import convert
 from passes.onnx_to_torch.source import load_source
 from passes.program import Function
 from passes.subgraphs import is_branching
+from passes.tabulate_positions import TabulatePositions
 from passes.torch_dtypes import from_numpy
+from tests.support.decoder_modules import converted_decoder
 from tests.support.looping import LOOPS
 from tests.support.models import DATA, EXPORTS
 from tests.support.programs import PROGRAMS, Array, converted, normal, parsed
@@ -123,6 +127,13 @@ def test_products_by_hand(nodes: str, shape: tuple[int, ...], weight: tuple[int,
     inputs = {"x": normal(*shape)}
     found = converted(model, inputs)
     assert work(found.function, inputs).flops == flops
+
+
+def test_attention_over_a_cache_costs_both_products_with_every_key() -> None:
+    derived = TabulatePositions()(DeriveKvCache()(converted_decoder("attention")).program).program
+    apart, fused = (function_cost(p.functions["decoder"]) for p in (derived, FuseAttention()(derived).program))
+    assert fused.flops == apart.flops
+    assert fused.instructions < apart.instructions
 
 
 def test_a_loop_costs_its_body_as_often_as_it_runs() -> None:

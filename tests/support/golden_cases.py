@@ -14,6 +14,7 @@ from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
+from passes.fuse_attention import FuseAttention
 from passes.program import Program
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
@@ -209,6 +210,12 @@ _TABLES = {
     "step_that_recomputes_stays": lambda: decoder_program("recompute"),
 }
 
+_ATTENTION = {
+    "nothing_to_do": _PRODUCT,
+    "heads_that_are_kept": lambda: TabulatePositions()(DeriveKvCache()(converted_decoder("attention")).program).program,
+    "keys_without_heads_stay": lambda: DeriveKvCache()(decoder_program("recompute")).program,
+}
+
 CASES: Mapping[str, Case] = {
     f"{step.name}/{name}": Case(step, program)
     for step, programs in (
@@ -218,6 +225,7 @@ CASES: Mapping[str, Case] = {
         (SplitEncoderDecoder(), _SPLIT),
         (DeriveKvCache(), _CACHE),
         (TabulatePositions(), _TABLES),
+        (FuseAttention(), _ATTENTION),
     )
     for name, program in programs.items()
 }

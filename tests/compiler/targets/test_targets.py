@@ -28,6 +28,7 @@ class Paper(OnnxRuntimeTarget):
     name: ClassVar[str] = "paper"
     summary: ClassVar[str] = "pencil and paper"
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP16, Precision.INT8)
+    fusions: ClassVar[tuple[str, ...]] = ()
 
     def availability(self) -> Availability:
         return Availability(False, hint="buy a pencil")

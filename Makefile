@@ -30,7 +30,7 @@ test: check ## check, then the test suite (the gate: what CI runs)
 
 .PHONY: test-full
 test-full: check models ## check, then the test suite with the tests that take minutes
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: models
 models: $(MODELS)/ready ## fetch the models of the long tests and of the bench, 110 MB

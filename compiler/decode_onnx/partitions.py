@@ -37,7 +37,7 @@ def _partition(functions: DecodeFunctions, begin: int, end: int) -> tuple[OnnxBo
     given = {spec.name: typed(spec) for spec in signature.inputs}
     inputs = list(given.values())
     ended = inputs[[spec.name for spec in signature.inputs].index(schedule.tokens) + 1]
-    slots = {slot.input: given[slot.input] for slot in schedule.slots if slot.input in given}
+    slots = {slot.input: _open(given[slot.input], slot.axis) for slot in schedule.slots if slot.input in given}
     carried, made = Carried(given[schedule.tokens], ended, slots), list[ir.Value]()
     positions = Positions(functions, given)
     for number in range(begin, end):
@@ -49,6 +49,13 @@ def _partition(functions: DecodeFunctions, begin: int, end: int) -> tuple[OnnxBo
         like = typed(spec)
         value.name, value.type, value.shape = like.name, like.type, like.shape
     return scope.finish(inputs, outputs), signature
+
+
+def _open(slot: ir.Value, axis: int | None) -> ir.Value:
+    """The slot with its time axis open: ONNX Runtime infers no type for what its own attention gives if it knows it."""
+    if axis is not None and slot.shape is not None:
+        slot.shape = ir.Shape([None if number == axis else dim for number, dim in enumerate(slot.shape)])
+    return slot
 
 
 def partition_signature(given: DecodeInputs, begin: int, end: int) -> Signature:

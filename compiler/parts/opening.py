@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from artifacts.errors import ModelFormatError
 from artifacts.spec import Signature
+from compiler.freed_memory import give_back
 from compiler.options import ModelFile
 from compiler.parts.compose import compose, refer_to_files, without_cache
 from compiler.parts.folder import Role
@@ -29,7 +30,9 @@ def loaded_sources(read: MutableMapping[str, ReadModel]) -> Iterator[dict[str, S
     The files of composed models are there while the block lasts. Raises ModelFormatError or SourceError.
     """
     with tempfile.TemporaryDirectory(prefix="unspool-") as scratch:
-        yield {name: _loaded(read.pop(name), Path(scratch) / str(number)) for number, name in enumerate([*read])}
+        sources = {name: _loaded(read.pop(name), Path(scratch) / str(number)) for number, name in enumerate([*read])}
+        give_back()
+        yield sources
 
 
 @contextlib.contextmanager
@@ -56,7 +59,8 @@ def _plan(encoder: Source, decoder: Source) -> Joins:
 
 def _loaded(read: ReadModel, folder: Path) -> Source:
     if read.model.parts is None:
-        return load_message(read.messages[Role.DECODER])
+        message = read.messages[Role.DECODER]
+        return _by_reference(message, message.data_folder)
     messages = [read.messages[role] for role in (Role.ENCODER, Role.DECODER)]
     files = [file.resolve() for message in messages for file in message.files.values()]
     base = Path(os.path.commonpath([file.parent for file in files]))
@@ -69,7 +73,7 @@ def _loaded(read: ReadModel, folder: Path) -> Source:
 
 
 def _by_reference(message: SourceMessage, base: Path) -> Source:
-    """A part whose weights are in memory no longer than it takes to find their places."""
+    """A file whose weights are in memory no longer than it takes to find their places."""
     source = load_message(message)
     refer_to_files(source.model, source.path, base)
     return source

@@ -81,28 +81,36 @@ def refer_to_files(model: ir.Model, path: Path, base: Path) -> None:
 
     `base` is a folder above all of these files, links followed; locations are given from there.
     """
-    places = raw_data_places(path)
-    own = path.resolve().relative_to(base)
+    refer_to_own_file(model, path)
     for graph in _graphs(model.graph):
-        for name, value in graph.initializers.items():
-            tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor):
-                value.const_value = _moved(tensor, base)
-            elif graph is model.graph and name in places and tensor is not None and tensor.nbytes >= SMALL_BYTES:
-                place = places[name]
-                value.const_value = ir.ExternalTensor(
-                    own,
-                    place.offset,
-                    place.length,
-                    tensor.dtype,
-                    shape=ir.Shape(tensor.shape.numpy()),
-                    name=name,
-                    base_dir=base,
-                )
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = _moved(value.const_value, base)
     for node in _nodes(model):
         for name, attribute in node.attributes.items():
             if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
                 node.attributes[name] = ir.AttrTensor(name, _moved(attribute.value, base))
+
+
+def refer_to_own_file(model: ir.Model, path: Path) -> None:
+    """Take the large weights of the main graph by reference to their place in the model's file, links followed.
+
+    They stay in memory if the file has fields that protobuf skips and that no place can be told behind.
+    """
+    file = path.resolve()
+    try:
+        places = raw_data_places(path)
+    except (ValueError, IndexError):
+        return
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or isinstance(tensor, ir.ExternalTensor):
+            continue
+        if name in places and tensor.nbytes >= SMALL_BYTES:
+            place, shape = places[name], ir.Shape(tensor.shape.numpy())
+            value.const_value = ir.ExternalTensor(
+                file.name, place.offset, place.length, tensor.dtype, shape=shape, name=name, base_dir=file.parent
+            )
 
 
 def _moved(tensor: ir.ExternalTensor, base: Path) -> ir.ExternalTensor:

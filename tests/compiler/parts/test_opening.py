@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import pytest
@@ -89,6 +90,46 @@ def test_large_weights_are_referred_to_where_they_are(external: tuple[str, ...],
         assert set(files.values()) < {*source_files(source)} if external else set(files.values())
     inputs = parts.requests()
     np.testing.assert_allclose(answers(model, inputs)[0]["logits"], parts.scores(inputs), rtol=1e-5, atol=1e-5)
+
+
+def _with_a_weight() -> tuple[ModelProto, npt.NDArray[np.float32]]:
+    weight = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [floats("x", "n", 32)],
+        [floats("y", "n", 32)],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), weight
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_large_weights_of_one_file_are_read_from_it(linked: bool, tmp_path: Path) -> None:
+    """From where a link leads, too: caches of models keep the files elsewhere."""
+    proto, weight = _with_a_weight()
+    file = saved(proto, tmp_path / "blobs" / "0123")
+    model = tmp_path / "model.onnx"
+    if linked:
+        model.symlink_to(file)
+    with opened_source(ModelFile("m", model if linked else file)) as source:
+        held = source.model.graph.initializers["w"].const_value
+        assert isinstance(held, ir.ExternalTensor)
+        assert (Path(held.base_dir), held.location) == (file.parent, file.name)
+        np.testing.assert_array_equal(held.numpy(), weight)
+
+
+def test_behind_fields_that_protobuf_skips_weights_stay_in_memory(tmp_path: Path) -> None:
+    """A group, which no version of the format has had for long, is skipped by every reader."""
+    proto, weight = _with_a_weight()
+    file = tmp_path / "model.onnx"
+    start_of_group, end_of_group = b"\xcb\x3e", b"\xcc\x3e"
+    file.write_bytes(start_of_group + end_of_group + proto.SerializeToString())
+    with opened_source(ModelFile("m", file)) as source:
+        held = source.model.graph.initializers["w"].const_value
+        assert held is not None
+        assert not isinstance(held, ir.ExternalTensor)
+        np.testing.assert_array_equal(held.numpy(), weight)
 
 
 def test_external_data_outside_a_parts_own_folder_is_refused(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def _scaled(node: Node, scalars: Mapping[str, float]) -> tuple[Node, float] | No
     """What a node multiplies with a number, and the number."""
     for scaled, by in (node.args[::order] for order in _SCALES.get(node.target, ())):
         number = scalars.get(by.name) if isinstance(by, Node) else by
-        if isinstance(scaled, Node) and isinstance(number, (int, float)):
+        if isinstance(scaled, Node) and isinstance(number, (int, float)) and number:
             return scaled, number if node.target is _aten.mul.Tensor else 1 / number
     return None
 
@@ -175,6 +175,7 @@ def _fits(match: _Match) -> bool:
     if not all(isinstance(number, int) for number in (heads, rows, size)):
         return False
     alike = all((value.shape[1], value.shape[3]) == (heads, size) for value in operands)
+    alike = alike and len({str(value.shape[0]) for value in (*operands, match.result.meta["val"])}) == 1
     scores = [str(rows), str(operands[1].shape[2])]
     return alike and (bias is None or (2 <= bias.dim() <= 4 and [str(s) for s in bias.shape[-2:]] == scores))
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 
 from artifacts.checks import Tolerances
+from passes.bodies import copied_graph, edited
 from passes.contract import PassResult
 from passes.dialect import CACHED_ATTENTION
 from passes.fuse_attention import FuseAttention
@@ -64,6 +66,21 @@ def scale_of(function: Function) -> set[object]:
 
 def test_a_scale_of_the_scores_is_the_operation_s() -> None:
     assert scale_of(step_of(fused("attention").program)) == {0.5}
+
+
+def _divided_by_nothing() -> Program:
+    """The decoder whose scores are divided by 0."""
+    program = tabulated("attention").program
+    step = step_of(program)
+    graph, _ = copied_graph(step.body)
+    for node in graph.nodes:
+        if node.target is aten.div.Tensor:
+            node.args = (node.args[0], 0.0)
+    return program.with_functions({step.name: replace(step, body=edited(step.body, graph))})
+
+
+def test_a_division_by_zero_is_no_scale() -> None:
+    assert attentions(FuseAttention()(_divided_by_nothing()).program) == []
 
 
 def test_it_leaves_no_weight_that_nobody_uses() -> None:

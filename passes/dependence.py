@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 
 import sympy
@@ -98,6 +98,18 @@ def result_of(function: Function, output: str) -> Node:
     node = next(node for node, spec in found if spec.name == output)
     assert isinstance(node, Node)
     return node
+
+
+def needed(results: Iterable[Node], operands: Callable[[Node], Iterable[Node]]) -> set[Node]:
+    """The nodes that results are made of, themselves included, where `operands` gives what a node is made of."""
+    found: set[Node] = set()
+    waiting = list(results)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += operands(node)
+    return found
 
 
 def views_of(node: Node, allowed: Collection[Node]) -> Iterator[Node]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch.fx import Node
 
 from artifacts.weights import WeightRef, WeightStore
+from passes.dependence import needed
 from passes.graph_builder import GraphBuilder
 from passes.program import Function
 from passes.torch_dtypes import logical_dtype, to_numpy
@@ -95,15 +96,7 @@ def _rows(table: npt.NDArray[Any], ref: WeightRef, store: WeightStore) -> Weight
     return None
 
 
-def weights_under(node: Node, function: Function) -> Iterator[WeightRef]:
-    """The weights that a node is computed from."""
-    seen: set[Node] = set()
-    waiting = [node]
-    while waiting:
-        found = waiting.pop()
-        if found in seen:
-            continue
-        seen.add(found)
-        if found.name in function.weights:
-            yield function.weights[found.name]
-        waiting += found.all_input_nodes
+def weights_under(node: Node, function: Function) -> tuple[WeightRef, ...]:
+    """The weights that a node is computed from, in the function's order."""
+    under = needed([node], lambda found: found.all_input_nodes)
+    return tuple(function.weights[weight.name] for weight in function.weight_nodes if weight in under)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from artifacts.schedule import Decode
 from artifacts.spec import Signature, TensorSpec
 from passes.bodies import dims
 from passes.contract import Pass, Rewrite
-from passes.dependence import Dependence, result_of, smallest_form
+from passes.dependence import Dependence, needed, result_of, smallest_form
 from passes.graph_builder import GraphBuilder, NoSizeError, values_of
 from passes.program import Function, Model, Program
 from passes.torch_dtypes import logical_dtype
@@ -103,31 +103,23 @@ def _part(
     outputs: tuple[TensorSpec, ...],
 ) -> Function:
     """A function that computes `results` and what they need, where `given` come in under their names."""
-    needed = _needed(results, given)
+
+    def operands(node: Node) -> list[Node]:
+        return [] if node in given else [n for n in node.all_input_nodes if values_of(n)]
+
+    wanted = needed(results, operands)
     builder = GraphBuilder(function)
-    new = {n: builder.placeholder(n.name, n.meta["val"], weight=True) for n in function.weight_nodes if n in needed}
+    new = {n: builder.placeholder(n.name, n.meta["val"], weight=True) for n in function.weight_nodes if n in wanted}
     inputs = []
     for node, spec in zip(function.input_nodes, function.signature.inputs, strict=True):
-        if node in needed:
+        if node in wanted:
             new[node] = builder.placeholder(node.name, node.meta["val"])
             inputs.append(spec)
     for node, memory in given.items():
         new[node] = builder.placeholder(memory, node.meta["val"])
         inputs.append(_spec(memory, node, function))
     for node in function.computations:
-        if node in needed and node not in new:
+        if node in wanted and node not in new:
             new[node] = builder.copy(node, new)
     signature = Signature(inputs=tuple(inputs), outputs=outputs)
     return builder.function(function, name, signature, [new[node] for node in results])
-
-
-def _needed(results: Iterable[Node], given: Collection[Node]) -> set[Node]:
-    needed: set[Node] = set()
-    waiting = list(results)
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            if node not in given:
-                waiting += [n for n in node.all_input_nodes if values_of(n)]
-    return needed

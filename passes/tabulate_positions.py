@@ -14,6 +14,7 @@ from artifacts.schedule import Decode
 from artifacts.weights import WeightRef, WeightStore
 from passes.axis_maps import argument_of
 from passes.contract import Pass, Rewrite
+from passes.dependence import needed
 from passes.graph_builder import GraphBuilder, expression_of, values_of
 from passes.position_tables import PositionTable, stored, table_of, weights_under
 from passes.position_values import Table, Uniform, is_pointwise, position_values
@@ -160,7 +161,7 @@ class _Plan:
         shape = self._row_shape(node, value)
         if table is None or not self._may_be(node, shape):
             return
-        found = stored(table, tuple(weights_under(node, self.step)), self.store, self.limit)
+        found = stored(table, weights_under(node, self.step), self.store, self.limit)
         if found is not None:
             self.store, ref = found
             self.tables[node] = (table, ref)
@@ -201,13 +202,13 @@ class _Plan:
     def rewritten(self) -> Function:
         """The step with what is needed of it."""
         step, builder = self.step, GraphBuilder(self.step)
-        needed = self._needed()
+        wanted = needed((node for node in step.results if isinstance(node, Node)), self._operands)
         new = {
             node: builder.placeholder(node.name, node.meta["val"], weight=True)
             for node in step.weight_nodes
-            if node in needed
+            if node in wanted
         }
-        lookups = {node: f"{node.name}_by_position" for node in self.tables if node in needed}
+        lookups = {node: f"{node.name}_by_position" for node in self.tables if node in wanted}
         tables = {
             node: builder.placeholder(name, builder.empty(self.tables[node][1].shape, node.meta["val"].dtype), True)
             for node, name in lookups.items()
@@ -215,7 +216,7 @@ class _Plan:
         for node in step.input_nodes:
             new[node] = builder.placeholder(node.name, node.meta["val"])
         for node in step.computations:
-            if node in needed:
+            if node in wanted:
                 builder.source = step.sources.get(node.name)
                 new[node] = self._made(node, builder, new, tables)
         results = [new[node] for node in step.results if isinstance(node, Node)]
@@ -232,17 +233,6 @@ class _Plan:
             shape = [builder.size(expression_of(size)) for size in self._shape(node)]
             return builder.call(_aten.full.default, shape, self.fills[node], dtype=node.meta["val"].dtype)
         return builder.copy(node, new)
-
-    def _needed(self) -> set[Node]:
-        """What the results are made of."""
-        needed: set[Node] = set()
-        waiting = [node for node in self.step.results if isinstance(node, Node)]
-        while waiting:
-            node = waiting.pop()
-            if node not in needed:
-                needed.add(node)
-                waiting += self._operands(node)
-        return needed
 
     def _operands(self, node: Node) -> Sequence[Node]:
         if node in self.kept:

@@ -56,7 +56,8 @@ class _Interpreter(torch.fx.Interpreter):
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             reason = str(error).strip().split("\n")[0]
             subject = f"node {n.name!r} ({n.target})"
-            raise PassError.of("interpret", subject, reason, "does the graph allow the sizes of the inputs?") from error
+            hint = "does the graph allow the sizes of the inputs? other ones can be given with --samples"
+            raise PassError.of("interpret", subject, reason, hint) from error
         if self.observe is not None:
             self.observe(n, value)
         return value

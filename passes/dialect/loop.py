@@ -57,6 +57,9 @@ class Loop(HigherOrderOperator):
 
 LOOP = Loop()
 
+LONGEST_RUN = 100_000
+"""Iterations: what torch runs for longer, a dozen times for the checks of a compilation, would be taken for a hang."""
+
 # torch leaves these untyped.
 _check: Callable[[object], None] = torch._check
 _reenter_make_fx: Callable[[Body], Callable[..., GraphModule]] = reenter_make_fx
@@ -73,6 +76,8 @@ def _run(body: Body, count: Count, going: torch.Tensor | None, carried: Tensors,
         more, *results = body(torch.tensor(len(rows)), *state, *operands)
         carried, row = tuple(results[: len(carried)]), results[len(carried) :]
         rows.append(row)
+        if len(rows) == LONGEST_RUN:
+            raise ValueError(f"a loop that goes on for {LONGEST_RUN} iterations is too long to be checked")
         keep = going is None or bool(more)
     collected = map(torch.stack, zip(*rows, strict=True)) if rows else _no_rows(body, len(carried))
     return (*(tensor.contiguous() for tensor in carried), *collected)

@@ -133,3 +133,11 @@ def deeper(_: torch.Tensor, x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Ten
 def test_what_is_carried_keeps_its_type_and_rank(body: Body, found: str) -> None:
     with pytest.raises(ValueError, match=rf"carries float32\[2, 3\] into its body, and {found} out of it"):
         torch.export.export(Looped(body), (torch.tensor(3), torch.ones(2, 3)), strict=False)
+
+
+def test_a_loop_that_is_taken_for_endless_is_not_run_to_its_end() -> None:
+    def on(number: torch.Tensor, x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return number >= 0, x + w
+
+    with pytest.raises(ValueError, match="goes on for 100000 iterations"):
+        LOOP(on, 1 << 20, None, (torch.ones(1, 3),), (torch.ones(1, 3),))

@@ -38,7 +38,7 @@ class DecodeInputs:
     @property
     def steps(self) -> tuple[str, ...]:
         """The functions that make a token, in calling order."""
-        return tuple(name for name in (self.schedule.first, self.schedule.step) if name is not None)
+        return self.schedule.steps
 
     @property
     def carried(self) -> frozenset[str]:

@@ -244,7 +244,7 @@ def _model_faults(manifest: Manifest) -> Iterator[str]:
             if function not in model.functions:
                 yield f"model {name!r}: the schedule calls {function!r}, which no engine holds"
         wanted = _partitions(model.schedule)
-        found = len(model.functions.get(model.schedule.functions[-1], ()))
+        found = len(model.functions.get(model.schedule.main, ()))
         if found not in (0, wanted):
             yield f"model {name!r}: the schedule has {wanted} partitions, {found} engines hold its step"
     for name in manifest.numerics.verdicts:

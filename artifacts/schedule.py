@@ -89,6 +89,11 @@ class Single(Noun):
         """Name of the one function that the schedule calls."""
         return (self.function,)
 
+    @property
+    def main(self) -> str:
+        """The one function."""
+        return self.function
+
 
 class Host(Noun):
     """The loop runs outside the engine and stops as soon as every row has ended."""
@@ -129,13 +134,16 @@ class Decode(Noun):
 
     An encoder output feeds the step input of the same name. `first`, where set, replaces `step` at position
     0. `tokens` int64 [batch, t] and `logits` [batch, t, vocabulary] name the step's token input and its
-    scores; `position`, where set, names an int64 scalar input that counts steps from 0.
+    scores; `position`, where set, names an int64 scalar input that counts steps from 0. `choice`, where set, names
+    the function by which a loop inside an engine chooses: it takes an output of the step, and which rows have ended,
+    bool [batch, 1]; it gives the tokens, int64 [batch, 1], and whether it had to compute all scores, int64 [].
     """
 
     kind: Literal["decode"] = "decode"
     encoder: str | None
     first: str | None = None
     step: str
+    choice: str | None = None
     tokens: str
     logits: str
     position: str | None = None
@@ -148,6 +156,8 @@ class Decode(Noun):
     def _parts_agree(self) -> Decode:
         if (self.state == "cached") != bool(self.slots):
             raise ValueError(f"state {self.state!r} does not go with {len(self.slots)} cache slots")
+        if self.choice is not None and (self.state != "cached" or isinstance(self.control, Host)):
+            raise ValueError(f"no engine chooses tokens by {self.choice!r}")
         names = [self.tokens, *(slot.input for slot in self.slots), *filter(None, [self.position])]
         if len(set(names)) != len(names):
             raise ValueError(f"one input has two roles among {names}")
@@ -175,7 +185,17 @@ class Decode(Noun):
     @property
     def functions(self) -> tuple[str, ...]:
         """Names of the functions that the schedule calls, in calling order."""
-        return tuple(name for name in (self.encoder, self.first, self.step) if name is not None)
+        return tuple(name for name in (self.encoder, self.first, self.step, self.choice) if name is not None)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The functions that make a token, in calling order."""
+        return tuple(name for name in (self.first, self.step) if name is not None)
+
+    @property
+    def main(self) -> str:
+        """The function that is called for every token."""
+        return self.step
 
 
 Schedule = Annotated[Single | Decode, Field(discriminator="kind")]

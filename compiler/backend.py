@@ -117,7 +117,7 @@ def _where_moved(
     if moved is None:
         return ""
     model = program.models[moved.model]
-    engine = manifest.engines[manifest.models[moved.model].functions[model.schedule.functions[-1]][0]]
+    engine = manifest.engines[manifest.models[moved.model].functions[model.schedule.main][0]]
     sample = model.samples[moved.sample]
     if any(spec.name not in sample.inputs for spec in engine.signature.inputs):
         return ""

@@ -71,7 +71,7 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
     from passes.verification import check_program
 
     entry = bundle.manifest.models[name]
-    engine = bundle.manifest.engines[entry.functions[entry.schedule.functions[-1]][0]]
+    engine = bundle.manifest.engines[entry.functions[entry.schedule.main][0]]
     callable_alone = all(spec.name in sample.inputs for spec in engine.signature.inputs)
     if not made_by_own_converters(bundle.manifest.tools):
         found = locate_in_engine(source, bundle.root, engine, sample, tolerances) if callable_alone else None

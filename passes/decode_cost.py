@@ -50,7 +50,7 @@ def decode_cost(program: Program, model: str, schedule: Decode, request: Arrays)
         callers = bound_sizes(function, known)
         encoder = function_cost(function).at(callers).work()
         known |= {name: array.shape for name, array in call(program, schedule.encoder, request).items()}
-    costs = {name: function_cost(program.functions[name]) for name in schedule.functions}
+    costs = {name: function_cost(program.functions[name]) for name in schedule.steps}
     worked: dict[tuple[str, frozenset[tuple[sympy.Symbol, int]]], Work] = {}  # padded steps are all alike
     steps = Work()
     for position in range(schedule.generation.max_new_tokens):

@@ -21,7 +21,7 @@ class EngineDecoder:
     """Runs a `Decode` whose control is `engine` or `unrolled`.
 
     The engine takes the caller's inputs and gives tokens int64 [batch, n] and lengths int64 [batch], in this order
-    and under names of its own.
+    and under names of its own, and after them, if a function chooses, how often that computed all scores, int64 [].
     """
 
     def __init__(self, schedule: Decode, runner: EngineRunner) -> None:
@@ -29,16 +29,18 @@ class EngineDecoder:
         self._runner = runner
         self._step = schedule.step
         given = runner.signature.outputs
-        if [(spec.dtype, spec.rank) for spec in given] != [(DType.INT64, 2), (DType.INT64, 1)]:
+        ranks = [2, 1] if schedule.choice is None else [2, 1, 0]
+        if [(spec.dtype, spec.rank) for spec in given] != [(DType.INT64, rank) for rank in ranks]:
             found = ", ".join(map(str, given))
             raise BundleError.of("decode", schedule.step, f"its engine gives {found}, not tokens and lengths")
         tokens, lengths = (
-            spec.model_copy(update={"name": name}) for spec, name in zip(given, ("tokens", "lengths"), strict=True)
+            spec.model_copy(update={"name": name}) for spec, name in zip(given, ("tokens", "lengths"), strict=False)
         )
         self.signature = Signature(inputs=runner.signature.inputs, outputs=(tokens, lengths))
 
     def run(self, arrays: Mapping[str, Array]) -> Answer:
         """Decode from checked inputs. Tokens end with the longest row, as when the host loops."""
-        tokens, lengths = self._runner.call(arrays).values()
+        tokens, lengths, *counted = self._runner.call(arrays).values()
         longest = int(lengths.max(initial=0))
-        return Answer({"tokens": tokens[:, :longest], "lengths": lengths}, {self._step: 1})
+        full_products = int(counted[0]) if counted else None
+        return Answer({"tokens": tokens[:, :longest], "lengths": lengths}, {self._step: 1}, full_products)

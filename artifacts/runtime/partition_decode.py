@@ -24,8 +24,9 @@ class PartitionDecoder:
     """Runs a `Decode(control=partitioned)` schedule.
 
     A partition takes the fixed inputs that its steps take, then the state: the step's tokens, which rows have
-    ended (bool [batch, 1]), and the slots. It gives the tokens that it generated, int64 [batch, n], and then the
-    state that the next one takes, in the same order.
+    ended (bool [batch, 1]), and the slots. It gives the tokens that it generated, int64 [batch, n], then the state
+    that the next one takes, in the same order, and last, if a function chooses, how often that computed all scores,
+    int64 [].
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PartitionDecoder:
         request = self._feed.request(arrays)
         state: list[Held] = []
         made: list[Array] = []
+        full_products = None if self._schedule.choice is None else 0
         for runner in self._partitions:
             inputs = self._feed.fixed(runner, request)
             state = state or self._start(runner, inputs, request)
@@ -58,6 +60,8 @@ class PartitionDecoder:
                 inputs[name] = held.on(runner, runner.signature.input(name))
             generated, *handed = runner.run(inputs).values()
             made.append(runner.download(generated))
+            if full_products is not None:
+                full_products += int(runner.download(handed.pop()))
             state = [Held(runner, buffer) for buffer in handed]
             if runner.download(handed[1]).all():
                 break
@@ -65,7 +69,7 @@ class PartitionDecoder:
         lengths = self._lengths(tokens)
         encoder = {} if self._schedule.encoder is None else {self._schedule.encoder: 1}
         outputs = {"tokens": tokens[:, : lengths.max(initial=0)], "lengths": lengths}
-        return Answer(outputs, {**encoder, self._schedule.step: len(made)})
+        return Answer(outputs, {**encoder, self._schedule.step: len(made)}, full_products)
 
     def _carried(self, signature: Signature) -> list[str]:
         """Names of the inputs that are the state: tokens, ended, slots."""
@@ -97,6 +101,7 @@ class PartitionDecoder:
     def _problems(self) -> Iterator[Problem]:
         """Each partition must take what the one before gives."""
         slots = len(self._schedule.slots)
+        counted = 0 if self._schedule.choice is None else 1
         for number, runner in enumerate(self._partitions):
             signature = runner.signature
             subject = f"partition {number}"
@@ -107,7 +112,7 @@ class PartitionDecoder:
             fewest = 2 if number == 0 and self._schedule.first is not None else 2 + slots
             if len(carried) < fewest or carried[1].dtype != DType.BOOL or _length(carried[0]) < 1:
                 yield Problem(STAGE, subject, f"takes {signature}, not tokens of a fixed length, ended and slots")
-            if len(signature.outputs) != 3 + slots or signature.outputs[2].dtype != DType.BOOL:
+            if len(signature.outputs) != 3 + slots + counted or signature.outputs[2].dtype != DType.BOOL:
                 yield Problem(STAGE, subject, f"gives {signature}, not generated tokens, tokens, ended and slots")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.weights import WeightRef
@@ -39,32 +40,45 @@ class DecodeFunctions:
 
     @classmethod
     def of(cls, inputs: DecodeInputs, bodies: Mapping[str, OnnxBody]) -> DecodeFunctions:
-        """Make local functions of the emitted bodies, which are used up. Equal weights become one."""
+        """Make local functions of the emitted bodies, which are used up. Equal weights become one.
+
+        Where a function chooses tokens, the steps do without their scores, which nothing else needs.
+        """
         numbers: dict[tuple[WeightRef, ir.DataType], int] = {}
         callees: dict[str, Callee] = {}
+        roles = {inputs.schedule.encoder: "encoder", inputs.schedule.choice: "choice"}
         for function, body in bodies.items():
+            if inputs.schedule.choice is not None and function in inputs.steps:
+                _remove_output(body.model, inputs.schedule.logits)
+            held = {name: ref for name, ref in body.weights.items() if name in body.model.graph.initializers}
             arguments = []
-            for name, ref in body.weights.items():
+            for name, ref in held.items():
                 dtype = body.model.graph.initializers[name].dtype
                 assert dtype is not None
                 arguments.append(numbers.setdefault((ref, dtype), len(numbers)))
             graph = body.model.graph
             given = tuple(value.name or "" for value in graph.inputs)
             made = tuple(value.name or "" for value in graph.outputs)
-            role = "encoder" if function == inputs.schedule.encoder else f"step{len(callees)}"
-            callees[function] = Callee(_local_function(body, role), given, made, tuple(arguments))
+            role = roles.get(function, f"step{len(callees)}")
+            callees[function] = Callee(_local_function(body.model.graph, held, role), given, made, tuple(arguments))
         return cls(inputs, callees, tuple(numbers))
 
 
-def _local_function(body: OnnxBody, name: str) -> ir.Function:
-    """The body as a function: weights become inputs after its own, small constants become nodes."""
-    graph = body.model.graph
-    for constant_name in [n for n in graph.initializers if n not in body.weights]:
+def _remove_output(model: ir.Model, name: str) -> None:
+    """Take away an output and what led to that alone: ONNX Runtime computes what a function computes, used or not."""
+    outputs = model.graph.outputs
+    outputs.remove(next(value for value in outputs if value.name == name))
+    RemoveUnusedNodesPass()(model)
+
+
+def _local_function(graph: ir.Graph, weights: Collection[str], name: str) -> ir.Function:
+    """The graph as a function: weights become inputs after its own, small constants become nodes."""
+    for constant_name in [n for n in graph.initializers if n not in weights]:
         value = graph.initializers.pop(constant_name)
         node = ir.node("Constant", [], {"value": value.const_value})
         node.outputs[0].name, node.outputs[0].type = value.name, value.type
         graph.insert_before(graph[0], node) if len(graph) else graph.append(node)
         value.replace_all_uses_with(node.outputs[0], replace_graph_outputs=True)
-    for weight_name in body.weights:
+    for weight_name in weights:
         graph.inputs.append(graph.initializers.pop(weight_name))
     return ir.Function(DOMAIN, name, graph=graph, attributes=[])

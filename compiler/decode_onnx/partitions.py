@@ -22,7 +22,8 @@ def emit_partitions(functions: DecodeFunctions) -> Iterator[tuple[OnnxBody, Sign
 
     A partition takes the caller's inputs and the encoder's outputs that its steps take, and then the state: what
     the step takes as tokens, `ended` bool [batch, 1], and the slots. It gives, in this order, the tokens that it
-    generated, int64 [batch, n], and the state that the next one takes.
+    generated, int64 [batch, n], the state that the next one takes, and if a function chooses, int64 [], at how many
+    of its positions that computed all scores.
     """
     control = functions.inputs.schedule.control
     assert isinstance(control, Partitioned)
@@ -38,13 +39,14 @@ def _partition(functions: DecodeFunctions, begin: int, end: int) -> tuple[OnnxBo
     inputs = list(given.values())
     ended = inputs[[spec.name for spec in signature.inputs].index(schedule.tokens) + 1]
     slots = {slot.input: _open(given[slot.input], slot.axis) for slot in schedule.slots if slot.input in given}
-    carried, made = Carried(given[schedule.tokens], ended, slots), list[ir.Value]()
     positions = Positions(functions, given)
+    carried, made = Carried(given[schedule.tokens], ended, slots, positions.none_yet(scope)), list[ir.Value]()
     for number in range(begin, end):
         carried, token = positions.advance(scope, carried, Position(scope.constant(number), number))
         made.append(token)
     tokens = scope.op("Cast", scope.op("Concat", *made, axis=1), to=ir.DataType.INT64)
     outputs = [tokens, carried.tokens, carried.ended, *(carried.slots[slot.input] for slot in schedule.slots)]
+    outputs += [] if carried.full_products is None else [carried.full_products]
     for value, spec in zip(outputs, signature.outputs, strict=True):
         like = typed(spec)
         value.name, value.type, value.shape = like.name, like.type, like.shape
@@ -73,6 +75,7 @@ def partition_signature(given: DecodeInputs, begin: int, end: int) -> Signature:
         if slot.input in taken
     ]
     names = {spec.name for spec in (*inputs, *slots)} | {slot.output for slot in schedule.slots}
+    full_products = [] if schedule.choice is None else [free_name("full_products", names)]
     generated, fed = free_name("generated", names), free_name(f"{schedule.tokens}_next", names)
     inputs.append(TensorSpec(name=free_name("ended", names), dtype=DType.BOOL, shape=(rows, 1)))
     outputs = [
@@ -83,6 +86,7 @@ def partition_signature(given: DecodeInputs, begin: int, end: int) -> Signature:
             _slot(step.output(slot.output), slot.axis if slot.init == "empty" else None, end, slot.output)
             for slot in schedule.slots
         ),
+        *(TensorSpec(name=name, dtype=DType.INT64, shape=()) for name in full_products),
     ]
     return Signature(inputs=(*inputs, *slots), outputs=tuple(outputs))
 

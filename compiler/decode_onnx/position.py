@@ -22,12 +22,14 @@ class Carried:
     """What goes from position to position.
 
     `tokens` is what the step is given: [batch, 1], all so far, or all at the padded length; `ended` bool [batch, 1]
-    says which rows have; `slots` are by the name of the step's input.
+    says which rows have; `slots` are by the name of the step's input; `full_products` int64 [] counts the positions
+    at which the schedule's choice computed all scores, and is None without one.
     """
 
     tokens: ir.Value
     ended: ir.Value
     slots: Mapping[str, ir.Value]
+    full_products: ir.Value | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,12 @@ class Positions:
             scope.op("Expand", self._tokens(scope, [tokens]), column),
             scope.op("Expand", scope.constant([[False]], np.bool_), column),
             {slot.input: self._empty(scope, first, slot, rows) for slot in self._schedule.slots if slot.input in taken},
+            self.none_yet(scope),
         )
+
+    def none_yet(self, scope: Scope) -> ir.Value | None:
+        """The count of full products before the first position, if they are counted."""
+        return None if self._schedule.choice is None else scope.constant(0)
 
     def advance(self, scope: Scope, carried: Carried, position: Position) -> tuple[Carried, ir.Value]:
         """What the next position finds, and the token [batch, 1] of this one; rows that have ended get pad."""
@@ -78,21 +85,41 @@ class Positions:
             if spec.name == self._schedule.position:
                 given[spec.name] = _as_input(scope, position, spec, carried.tokens)
         made = scope.call(function, given)
-        chosen = self._choose(scope, made[self._schedule.logits], position)
+        chosen, full_products = self._choose(scope, made, carried, position)
         token = scope.op("Where", carried.ended, self._tokens(scope, [[self._rules.pad]]), chosen)
         ended = carried.ended
         for end in self._rules.eos:
             ended = scope.op("Or", ended, scope.op("Equal", chosen, self._tokens(scope, [[end]])))
         slots = {slot.input: made[slot.output] for slot in self._schedule.slots}
-        return Carried(self._fed(scope, carried.tokens, token, position), ended, slots), token
+        return Carried(self._fed(scope, carried.tokens, token, position), ended, slots, full_products), token
 
-    def _choose(self, scope: Scope, logits: ir.Value, position: Position) -> ir.Value:
-        """The token [batch, 1] with the highest score, or the one that is forced here."""
-        rules = self._rules
+    def _choose(
+        self, scope: Scope, made: Mapping[str, ir.Value], carried: Carried, position: Position
+    ) -> tuple[ir.Value, ir.Value | None]:
+        """The token [batch, 1] with the highest score, or the one that is forced here; the full products by now."""
+        rules, full_products = self._rules, carried.full_products
         last = rules.max_new_tokens - 1
         forced = {p: t for p, t in ((0, rules.forced_first), (last, rules.forced_last)) if t is not None}
         if position.known in forced:
-            return self._tokens(scope, [[forced[position.known]]])
+            return self._tokens(scope, [[forced[position.known]]]), full_products
+        if self._schedule.choice is None or full_products is None:
+            chosen = self._likeliest(scope, made[self._schedule.logits], position)
+        else:
+            callee = self._functions.callees[self._schedule.choice]
+            hidden, ended = callee.inputs
+            results = scope.call(self._schedule.choice, {hidden: made[hidden], ended: carried.ended})
+            chosen, full = (results[name] for name in callee.outputs)
+            full_products = scope.op("Add", full_products, full)
+        if self._token != DType.INT64:
+            chosen = scope.op("Cast", chosen, to=onnx_type(self._token))
+        if position.known is None:
+            for place, token in forced.items():
+                here = scope.op("Equal", position.value, scope.constant(place))
+                chosen = scope.op("Where", here, self._tokens(scope, [[token]]), chosen)
+        return chosen, full_products
+
+    def _likeliest(self, scope: Scope, logits: ir.Value, position: Position) -> ir.Value:
+        """The place of the highest score [batch, 1], among tokens that are not suppressed."""
         if self._schedule.state != "cached":
             row = scope.constant([-1])
             if self._schedule.state == "padded":
@@ -100,17 +127,10 @@ class Positions:
             logits = scope.op("Gather", logits, row, axis=1)
         if self._scores.dtype not in (DType.FLOAT32, DType.FLOAT64):
             logits = scope.op("Cast", logits, to=ir.DataType.FLOAT)
-        if rules.suppressed:
+        if self._rules.suppressed:
             wide = np.float64 if self._scores.dtype == DType.FLOAT64 else np.float32
             logits = scope.op("Where", self._suppressed(scope), scope.constant(-np.inf, wide), logits)
-        chosen = scope.op("ArgMax", logits, axis=2, keepdims=0)
-        if self._token != DType.INT64:
-            chosen = scope.op("Cast", chosen, to=onnx_type(self._token))
-        if position.known is None:
-            for place, token in forced.items():
-                here = scope.op("Equal", position.value, scope.constant(place))
-                chosen = scope.op("Where", here, self._tokens(scope, [[token]]), chosen)
-        return chosen
+        return scope.op("ArgMax", logits, axis=2, keepdims=0)
 
     def _fed(self, scope: Scope, tokens: ir.Value, token: ir.Value, position: Position) -> ir.Value:
         """What the next step is given."""

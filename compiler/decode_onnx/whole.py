@@ -10,7 +10,7 @@ import onnx_ir as ir
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.dtype import DType
 from artifacts.schedule import Unrolled
-from artifacts.spec import Signature, TensorSpec
+from artifacts.spec import Dim, Signature, TensorSpec
 from compiler.decode_onnx.functions import DecodeFunctions
 from compiler.decode_onnx.position import Carried, Position, Positions
 from compiler.decode_onnx.scope import Scope, free_name, onnx_type, typed
@@ -20,9 +20,9 @@ from compiler.emit_onnx import OnnxBody
 def emit_whole(functions: DecodeFunctions) -> tuple[OnnxBody, Signature]:
     """Compose the decode, with the loop that the schedule's control asks for, and its signature.
 
-    The signature is the caller's inputs, and two outputs in this order: `tokens` int64 [batch, n] (start token left
-    out, end tokens kept, filled with pad) and `lengths` int64 [batch]. Raises TargetError for what a graph cannot
-    say.
+    The signature is the caller's inputs, and outputs in this order: `tokens` int64 [batch, n] (start token left out,
+    end tokens kept, filled with pad), `lengths` int64 [batch], and if a function chooses, `full_products` int64 [],
+    at how many positions it computed all scores. Raises TargetError for what a graph cannot say.
     """
     given = functions.inputs
     scope = Scope(functions)
@@ -32,25 +32,31 @@ def emit_whole(functions: DecodeFunctions) -> tuple[OnnxBody, Signature]:
         fixed |= scope.call(given.schedule.encoder, fixed)
     positions = Positions(functions, fixed)
     write = _unrolled if isinstance(given.schedule.control, Unrolled) else _looped
-    tokens = scope.op("Cast", write(scope, positions, given), to=ir.DataType.INT64)
+    generated, full_products = write(scope, positions, given)
+    tokens = scope.op("Cast", generated, to=ir.DataType.INT64)
     lengths = _lengths(scope, tokens, given.schedule.generation.eos)
     signature = _signature(given)
-    for value, spec in zip((tokens, lengths), signature.outputs, strict=True):
+    outputs = [tokens, lengths, *(() if full_products is None else (full_products,))]
+    for value, spec in zip(outputs, signature.outputs, strict=True):
         value.name, value.type, value.shape = spec.name, ir.TensorType(ir.DataType.INT64), ir.Shape(spec.shape)
-    return scope.finish(inputs, [tokens, lengths]), signature
+    return scope.finish(inputs, outputs), signature
 
 
-def _unrolled(scope: Scope, positions: Positions, given: DecodeInputs) -> ir.Value:
-    """The generated tokens [batch, max_new_tokens], one call a position."""
+Written = tuple[ir.Value, ir.Value | None]
+"""The generated tokens, and the count of full products if there is one."""
+
+
+def _unrolled(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
+    """The tokens [batch, max_new_tokens], one call a position."""
     carried, made = positions.start(scope), list[ir.Value]()
     for number in range(given.schedule.generation.max_new_tokens):
         carried, token = positions.advance(scope, carried, Position(scope.constant(number), number))
         made.append(token)
-    return scope.op("Concat", *made, axis=1)
+    return scope.op("Concat", *made, axis=1), carried.full_products
 
 
-def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> ir.Value:
-    """The generated tokens [batch, n], n where the last row has ended: a Loop around one call.
+def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
+    """The tokens [batch, n], n where the last row has ended: a Loop around one call.
 
     A function of its own for position 0 is called before the Loop.
     """
@@ -66,7 +72,8 @@ def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> ir.Value
     iteration, going = _inner((), DType.INT64), _inner((), DType.BOOL)
     position = body.op("Add", iteration, body.constant(done)) if done else iteration
     slots = {name: ir.Value(type=ir.TensorType(onnx_type(dtype))) for name, dtype in _slot_types(given).items()}
-    inner = Carried(ir.Value(type=ir.TensorType(token_type)), _inner(("batch", 1), DType.BOOL), slots)
+    counted = None if carried.full_products is None else _inner((), DType.INT64)
+    inner = Carried(ir.Value(type=ir.TensorType(token_type)), _inner(("batch", 1), DType.BOOL), slots, counted)
     before = ir.Value(type=ir.TensorType(token_type))
     after, token = positions.advance(body, inner, Position(position, None))
     so_far = body.op("Concat", before, token, axis=1)
@@ -74,14 +81,16 @@ def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> ir.Value
     results = [so_far, after.tokens, after.ended, *(after.slots[name] for name in slots)]
     begins = [generated, carried.tokens, carried.ended, *(carried.slots[name] for name in slots)]
     carries = [before, inner.tokens, inner.ended, *slots.values()]
+    for values, last in ((results, after), (begins, carried), (carries, inner)):
+        values.extend(() if last.full_products is None else (last.full_products,))
     for result, carry in zip(results, carries, strict=True):
         result.type = carry.type
     goes_on.type = ir.TensorType(ir.DataType.BOOL)
     trips = scope.constant(schedule.generation.max_new_tokens - done)
     begin = _some_go_on(scope, carried.ended) if done else scope.constant(True, np.bool_)
     graph = body.body([iteration, going, *carries], [goes_on, *results])
-    final, *_ = scope.tape.op_multi_out("Loop", [trips, begin, *begins], {"body": graph}, num_outputs=len(begins))
-    return final
+    final = scope.tape.op_multi_out("Loop", [trips, begin, *begins], {"body": graph}, num_outputs=len(begins))
+    return final[0], None if counted is None else final[-1]
 
 
 def _some_go_on(scope: Scope, ended: ir.Value) -> ir.Value:
@@ -110,12 +119,10 @@ def _lengths(scope: Scope, tokens: ir.Value, ends: tuple[int, ...]) -> ir.Value:
 def _signature(given: DecodeInputs) -> Signature:
     rows = given.signatures[given.schedule.step].input(given.schedule.tokens).shape[0]
     taken = {spec.name for spec in given.callers}
-    tokens = free_name("tokens", taken)
-    lengths = free_name("lengths", taken)
-    return Signature(
-        inputs=given.callers,
-        outputs=(
-            TensorSpec(name=tokens, dtype=DType.INT64, shape=(rows, "generated")),
-            TensorSpec(name=lengths, dtype=DType.INT64, shape=(rows,)),
-        ),
+    shapes: dict[str, tuple[Dim, ...]] = {"tokens": (rows, "generated"), "lengths": (rows,)}
+    if given.schedule.choice is not None:
+        shapes["full_products"] = ()
+    outputs = (
+        TensorSpec(name=free_name(name, taken), dtype=DType.INT64, shape=shape) for name, shape in shapes.items()
     )
+    return Signature(inputs=given.callers, outputs=tuple(outputs))

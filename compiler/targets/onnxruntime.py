@@ -59,7 +59,7 @@ class OnnxRuntimeTarget:
         ("padded", ScheduleName.PARTITIONED),
     )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
-    fusions: ClassVar[tuple[str, ...]] = ("fuse-attention",)
+    fusions: ClassVar[tuple[str, ...]] = ("fuse-attention", "two-stage-head")
 
     def availability(self) -> Availability:
         """Usable where the onnxruntime package is installed."""
@@ -104,7 +104,8 @@ class OnnxRuntimeTarget:
         partitions = tuple(name for name in engines if name not in holders)
         if schedule.first is not None:
             holders[schedule.first] = partitions[:1]
-        return ModelEngines(engines, {**holders, schedule.step: partitions})
+        choice = {} if schedule.choice is None else {schedule.choice: partitions}
+        return ModelEngines(engines, {**holders, **choice, schedule.step: partitions})
 
 
 def _engine(

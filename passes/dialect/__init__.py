@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch._ops import OpOverload
 
-from passes.dialect import attention, gru, loop, lstm, non_max_suppression, require, rnn
+from passes.dialect import attention, choice, gru, loop, lstm, non_max_suppression, require, rnn
 
 __all__ = [
     "CACHED_ATTENTION",
@@ -19,7 +19,9 @@ __all__ = [
     "NON_MAX_SUPPRESSION",
     "REQUIRE",
     "RNN",
+    "TWO_STAGE_CHOICE",
     "attention",
+    "choice",
     "gru",
     "loop",
     "lstm",
@@ -37,3 +39,4 @@ LSTM: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = torch.o
 NON_MAX_SUPPRESSION: OpOverload[..., torch.Tensor] = torch.ops.unspool.non_max_suppression.default
 RNN: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.rnn.default
 REQUIRE: OpOverload[..., torch.Tensor] = torch.ops.unspool.require.default
+TWO_STAGE_CHOICE: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.two_stage_choice.default

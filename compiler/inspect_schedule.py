@@ -16,6 +16,8 @@ def schedule_rows(model: ModelEntry) -> Iterator[list[str]]:
         ports = f"{schedule.tokens} -> {schedule.logits}"
         yield ["decode", f"{schedule.state}, loop by {_control(schedule.control)}", ports]
         yield from _generation_rows(schedule.generation)
+        if schedule.choice is not None:
+            yield ["choice", "in two stages, or by the full product where no bound proves it", ""]
         for slot in schedule.slots:
             yield ["slot", f"{slot.output} -> {slot.input}", f"{slot.init}, axis {slot.axis}"]
     for function, engines in model.functions.items():

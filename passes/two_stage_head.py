@@ -73,7 +73,11 @@ class TwoStageHead(Pass):
             if None in heads or len({head.weights for head in heads if head}) > 1:
                 notes.append(f"{name}: its scores are no product with one matrix of weights")
             elif heads[-1] is not None and heads[-1].matrix.nbytes >= self.least_bytes:
-                program = _with_choice(program, name, schedule, [head for head in heads if head])
+                try:
+                    program = _with_choice(program, name, schedule, [head for head in heads if head])
+                except ValueError as error:
+                    notes.append(f"{name}: its head stays whole: {error}")
+                    continue
                 notes.append(f"{name}: its head of {heads[-1].matrix.nbytes} bytes chooses in two stages")
         return Rewrite(program, tuple(notes))
 
@@ -144,7 +148,10 @@ def _is_row(hidden: Node) -> bool:
 
 
 def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[_Head]) -> Program:
-    """The program with the hidden state among the results of the model's steps, and the function that chooses."""
+    """The program with the hidden state among the results of the model's steps, and the function that chooses.
+
+    Raises ValueError for weights that have no bound.
+    """
     head, store = heads[-1], program.weights
     matrix = store.array(head.matrix)
     tokens = matrix.shape[0 if head.is_turned else 1]

@@ -46,20 +46,25 @@ def run_command(
     arrays = read_arrays(inputs)
     with Session.open(bundle, model, threads=threads, beams=beams) as session:
         started = time.perf_counter()
-        results = session.run(arrays)
+        answer = session.answer(arrays)
         seconds = time.perf_counter() - started
+    results = answer.outputs
     if output is not None:
         _write(output, archive_bytes(results))
     shapes = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in results.items()}
     if json:
         values = {name: array.tolist() for name, array in results.items() if array.size <= _SHOWN}
-        print_json({"outputs": shapes, "values": values, "seconds": seconds, "output": str(output) if output else None})
+        written = str(output) if output else None
+        took = {"calls": dict(answer.calls), "full_products": answer.full_products}
+        print_json({"outputs": shapes, "values": values, "seconds": seconds, "output": written, **took})
         return
     for name, array in results.items():
         print(f"{name}: {array.dtype}[{', '.join(map(str, array.shape))}]")
         if output is None:
             print(array)
     print(f"{seconds * 1000:.1f} ms", file=sys.stderr)
+    if answer.full_products is not None:
+        print(f"tokens chosen by the full product: at {answer.full_products} positions", file=sys.stderr)
 
 
 _SHOWN = 4096

@@ -46,7 +46,8 @@ def _partition(functions: DecodeFunctions, begin: int, end: int) -> tuple[OnnxBo
         made.append(token)
     tokens = scope.op("Cast", scope.op("Concat", *made, axis=1), to=ir.DataType.INT64)
     outputs = [tokens, carried.tokens, carried.ended, *(carried.slots[slot.input] for slot in schedule.slots)]
-    outputs += [] if carried.full_products is None else [carried.full_products]
+    # Of positions whose tokens are all forced it is a constant, which has a name of its own.
+    outputs += [] if carried.full_products is None else [scope.op("Identity", carried.full_products)]
     for value, spec in zip(outputs, signature.outputs, strict=True):
         like = typed(spec)
         value.name, value.type, value.shape = like.name, like.type, like.shape

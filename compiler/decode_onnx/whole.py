@@ -36,7 +36,7 @@ def emit_whole(functions: DecodeFunctions) -> tuple[OnnxBody, Signature]:
     tokens = scope.op("Cast", generated, to=ir.DataType.INT64)
     lengths = _lengths(scope, tokens, given.schedule.generation.eos)
     signature = _signature(given)
-    outputs = [tokens, lengths, *(() if full_products is None else (full_products,))]
+    outputs = [tokens, lengths, *(() if full_products is None else (scope.op("Identity", full_products),))]
     for value, spec in zip(outputs, signature.outputs, strict=True):
         value.name, value.type, value.shape = spec.name, ir.TensorType(ir.DataType.INT64), ir.Shape(spec.shape)
     return scope.finish(inputs, outputs), signature

@@ -18,6 +18,7 @@ from artifacts.weights import WeightStore
 from compiler.decode_onnx import DecodeFunctions, emit_partitions, emit_whole
 from compiler.emit_onnx import OnnxBody, attach_weights, emit_onnx, serialized
 from compiler.targets.target import Placement
+from passes.program import Program
 from tests.support.decoder_programs import Form, decoder_program
 
 EVERYTHING = 1 << 40
@@ -49,7 +50,7 @@ class Composed:
             parts = {f"part-{n}": part for n, part in enumerate(steps)}
             engines = {**self.encoder, **parts}
             holders = {name: (name,) for name in self.encoder} | dict.fromkeys(
-                self.functions.inputs.steps, tuple(parts)
+                [name for name in schedule.functions if name not in self.encoder], tuple(parts)
             )
         else:
             engines = {"decode": emit_whole(self.functions)}
@@ -70,7 +71,11 @@ class Composed:
 @cache
 def composed(form: Form) -> Composed:
     """The decoder of `decoder_programs` in one form."""
-    program = decoder_program(form)
+    return composed_of(decoder_program(form))
+
+
+def composed_of(program: Program) -> Composed:
+    """A program of one decoder called `decoder`."""
     model = program.models["decoder"]
     assert isinstance(model.schedule, Decode)
     signatures = {name: function.signature for name, function in program.functions.items()}

@@ -211,3 +211,12 @@ def _scores(tokens: npt.ArrayLike, memory: Array) -> Array:
     weights = np.exp(h @ h.T) * np.tri(len(h))
     scores: Array = (weights / weights.sum(axis=1, keepdims=True)) @ h @ HEAD + memory
     return scores.astype(np.float32)
+
+
+def controlled(program: Program, control: Control, **rules: object) -> Program:
+    """The program of one decoder with another control and other rules of generation."""
+    model = program.models["decoder"]
+    assert isinstance(model.schedule, Decode)
+    generation = model.schedule.generation.model_copy(update=rules)
+    schedule = model.schedule.model_copy(update={"control": control, "generation": generation})
+    return replace(program, models={"decoder": replace(model, schedule=schedule)})

@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
+from artifacts.schedule import Engine, Unrolled
 from passes.contract import Pass
 from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
@@ -18,8 +19,9 @@ from passes.fuse_attention import FuseAttention
 from passes.program import Program
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
+from passes.two_stage_head import TwoStageHead
 from tests.support.decoder_modules import converted_decoder
-from tests.support.decoder_programs import decoder_program
+from tests.support.decoder_programs import controlled, decoder_program
 from tests.support.programs import Array, bare, normal, parsed, traced, without_output
 
 FOLD = FoldConstants(limit=16)
@@ -216,6 +218,22 @@ _ATTENTION = {
     "keys_without_heads_stay": lambda: DeriveKvCache()(decoder_program("recompute")).program,
 }
 
+
+def _in_an_engine() -> Program:
+    return controlled(_of_a_recurrence(), Engine())
+
+
+def _of_a_recurrence() -> Program:
+    return DeriveKvCache()(SplitEncoderDecoder()(converted_decoder("gru")).program).program
+
+
+_HEAD = {
+    "nothing_to_do": _PRODUCT,
+    "hidden_state_and_choice": _in_an_engine,
+    "suppressed_tokens_have_a_bias": lambda: controlled(_in_an_engine(), Unrolled(), suppressed=(3, 4)),
+    "host_that_chooses_stays": _of_a_recurrence,
+}
+
 CASES: Mapping[str, Case] = {
     f"{step.name}/{name}": Case(step, program)
     for step, programs in (
@@ -226,6 +244,7 @@ CASES: Mapping[str, Case] = {
         (DeriveKvCache(), _CACHE),
         (TabulatePositions(), _TABLES),
         (FuseAttention(), _ATTENTION),
+        (TwoStageHead(least_bytes=0), _HEAD),
     )
     for name, program in programs.items()
 }

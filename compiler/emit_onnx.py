@@ -44,6 +44,10 @@ class OnnxBody:
     model: ir.Model
     weights: Mapping[str, WeightRef]
 
+    def copy(self) -> OnnxBody:
+        """The same with a model of its own, to be changed."""
+        return OnnxBody(self.model.clone(), self.weights)
+
 
 def emit_onnx(function: Function, translations: Translations = MappingProxyType({})) -> OnnxBody:
     """Translate a function; `translations` says how operators are written that torch.onnx does not know.

@@ -22,7 +22,7 @@ from compiler.targets.target import Availability, BuiltEngine, ModelEngines, Pai
 if TYPE_CHECKING:
     from artifacts.weights import WeightRef
     from compiler.emit_onnx import OnnxBody
-    from passes.program import Program
+    from passes.program import Function, Program
 
 
 INLINE_BYTES = 256
@@ -79,10 +79,9 @@ class OnnxRuntimeTarget:
     def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
         """Emit functions as ONNX, or the decode that they make if engines loop. Raises TargetError."""
         from compiler.decode_onnx import DecodeFunctions, emit_partitions, emit_whole
-        from compiler.emit_onnx import emit_onnx
 
         schedule = program.models[model].schedule
-        bodies = {name: emit_onnx(program.functions[name], placement.translations) for name in schedule.functions}
+        bodies = {name: _body(program.functions[name], placement) for name in schedule.functions}
         signatures = {name: program.functions[name].signature for name in bodies}
         if isinstance(schedule, Single) or isinstance(schedule.control, Host):
             engines = {name: _engine(body, signatures[name], placement) for name, body in bodies.items()}
@@ -106,6 +105,16 @@ class OnnxRuntimeTarget:
             holders[schedule.first] = partitions[:1]
         choice = {} if schedule.choice is None else {schedule.choice: partitions}
         return ModelEngines(engines, {**holders, **choice, schedule.step: partitions})
+
+
+def _body(function: Function, placement: Placement) -> OnnxBody:
+    """The function in ONNX. Translating takes seconds, and it is the same under every schedule."""
+    from compiler.emit_onnx import emit_onnx
+
+    if function not in placement.lowered:
+        placement.lowered[function] = emit_onnx(function, placement.translations)
+    kept: OnnxBody = placement.lowered[function]
+    return kept.copy()
 
 
 def _engine(

@@ -7,7 +7,7 @@ torch: `unspool targets` must answer at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from compiler.options import Precision, ScheduleName
 if TYPE_CHECKING:
     from artifacts.shards import ShardIndex
     from artifacts.weights import WeightStore
-    from passes.program import Program
+    from passes.program import Function, Program
 
 Translations = Mapping[Callable[..., Any], Callable[..., Any]]
 """How operators of torch are written in ONNX: a function of onnxscript by overload."""
@@ -45,12 +45,14 @@ class Placement:
     """Where an engine is put: the bundle's folder, the weights, and where each of them lies in the shards.
 
     `translations` says how operators of the user's own are written in ONNX, for targets whose engines begin as that.
+    `lowered` is where a target keeps what it made of a function, for a further build of the same functions.
     """
 
     root: Path
     weights: WeightStore
     shards: ShardIndex
     translations: Translations = field(default_factory=lambda: MappingProxyType({}))
+    lowered: MutableMapping[Function, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

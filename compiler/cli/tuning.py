@@ -1,0 +1,169 @@
+"""`unspool tune`: choose how a model decodes, by its lengths and by measurement."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from compiler.cli.compiling import model_file
+from compiler.cli.output import JsonFlag, print_json, print_table
+
+if TYPE_CHECKING:
+    from compiler.tuning.tune import Tuned
+
+ObjectiveFlag = Literal["mean", "p95"]
+
+_BARS = 12
+_WIDTH = 40
+
+
+def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
+    model: Annotated[str, typer.Argument(metavar="[NAME=]MODEL.onnx|FOLDER", help="The model to tune for.")],
+    lengths: Annotated[
+        Path,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="Lengths of decodes: .csv, .json, .npz of `unspool run -o`, or .txt of token ids.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="BUNDLE", help="Compile the choice into this folder.")
+    ] = None,
+    objective: Annotated[
+        ObjectiveFlag, typer.Option(help="Least mean, or least that 95 % do not exceed and then the mean.")
+    ] = "mean",
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, metavar="COSTS.json", help="Costs of another machine, instead of measuring."
+        ),
+    ] = None,
+    most_partitions: Annotated[int, typer.Option(min=1, help="Most partitions to cut a decoder into.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Rows that are decoded together.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads within an operator.")] = 1,
+    target: Annotated[str, typer.Option(help="What to make engines for: see `unspool targets`.")] = "onnxruntime",
+    max_length: Annotated[int | None, typer.Option(min=1, help="Most tokens to generate.")] = None,
+    bos: Annotated[int | None, typer.Option(min=0, help="The decoder's start token.")] = None,
+    eos: Annotated[list[int] | None, typer.Option(min=0, help="An end token; may be given several times.")] = None,
+    pad: Annotated[int | None, typer.Option(min=0, help="The token that fills ended rows.")] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, metavar="IN.npz", help="Inputs by name to measure and verify with."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With -o: replace the bundle that is there.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Choose a decoder's schedule, and where its partitions end, for the lengths that it is asked for.
+
+    unspool tune ocr.onnx --lengths lengths.csv
+
+    unspool tune ocr.onnx --lengths tokens.npz -o build/ocr
+
+    unspool tune ocr.onnx --lengths lengths.csv --costs accelerator.json --objective p95
+
+    Costs of calls and steps are measured on this machine, or read from a file; the best forms are then measured too.
+    """
+    from compiler.build_log import BuildLog
+    from compiler.generation import TokenFlags
+    from compiler.options import CompileOptions
+    from compiler.tuning.choose import Objective
+    from compiler.tuning.costs import read_costs
+    from compiler.tuning.lengths import read_lengths
+    from compiler.tuning.tune import TuneOptions, tune
+
+    options = CompileOptions(
+        target=target, tokens=TokenFlags(bos, tuple(eos) if eos else None, pad, max_length), samples=samples
+    )
+    asked = TuneOptions(
+        lengths=read_lengths(lengths),
+        objective=Objective(objective),
+        costs=None if costs is None else read_costs(costs),
+        most_partitions=most_partitions,
+        batch=batch,
+        threads=threads,
+    )
+    file = model_file(model)
+    log = BuildLog()
+    with log.interrupts.listening():
+        tuned = tune(file, options, asked, log)
+        bundle = None if output is None else _compiled(file, options, tuned, output, force)
+    if json:
+        print_json({**_document(tuned), "bundle": bundle})
+        return
+    _print(tuned)
+    print(bundle or f"compile with: {_flags(tuned)}")
+
+
+def _compiled(file: Any, options: Any, tuned: Tuned, output: Path, force: bool) -> str:
+    from dataclasses import replace
+
+    from compiler.compile import compile_bundle
+
+    chosen = replace(options, schedule=tuned.best.schedule, partitions=tuned.best.boundaries)
+    return str(compile_bundle([file], output, chosen, force=force).bundle.root)
+
+
+def _flags(tuned: Tuned) -> str:
+    best = tuned.best
+    cuts = f" --partitions {','.join(map(str, best.boundaries))}" if best.boundaries else ""
+    return f"--schedule {best.schedule}{cuts} --max-length {tuned.limit}"
+
+
+def _document(tuned: Tuned) -> dict[str, object]:
+    return {
+        "schedule": str(tuned.best.schedule),
+        "partitions": list(tuned.best.boundaries),
+        "max_length": tuned.limit,
+        "mean_length": tuned.lengths.mean,
+        "costs": tuned.costs.model_dump(mode="json"),
+        "forms": [
+            {
+                "schedule": str(row.choice.form.schedule),
+                "partitions": list(row.choice.form.boundaries),
+                "predicted": {"mean": row.choice.mean, "p95": row.choice.p95},
+                "measured": row.measured,
+            }
+            for row in tuned.rows
+        ],
+        "curve": [{"boundary": boundary, "mean": mean} for boundary, mean in tuned.curve],
+    }
+
+
+def _print(tuned: Tuned) -> None:
+    print(f"lengths: {tuned.lengths.mean:.1f} on average, at most {tuned.lengths.longest}, of {tuned.limit}")
+    rows = [
+        [
+            str(row.choice.form),
+            f"{row.choice.mean:.2f}",
+            f"{row.choice.p95:.2f}",
+            "" if row.measured is None else f"{row.measured:.2f}",
+        ]
+        for row in tuned.rows
+    ]
+    print_table(
+        "ways to decode, in milliseconds or the unit of the costs",
+        ["form", "predicted mean", "predicted p95", "measured mean"],
+        rows,
+    )
+    if tuned.curve:
+        _print_curve(tuned)
+
+
+def _print_curve(tuned: Tuned) -> None:
+    """What two partitions cost, by where the first one ends, as bars."""
+    print("two partitions, by the end of the first:")
+    step = -(-len(tuned.curve) // _BARS)
+    shown = tuned.curve[step - 1 :: step]
+    most = max(mean for _, mean in shown)
+    for boundary, mean in shown:
+        bar = "#" * max(1, round(_WIDTH * mean / most)) if most else ""
+        print(f"{boundary:>6}  {bar} {mean:.2f}")
+    sys.stdout.flush()
+
+
+COMMANDS = (tune_command,)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from artifacts.bundle import Bundle
+from artifacts.schedule import Decode, Partitioned
+from tests.support.cli import unspool
+from tests.support.models import PROJECT
+
+OCR = PROJECT / "examples" / "ocr" / "model.onnx"
+ACCELERATOR = {"encoder": 5, "loop": {"step": 3}, "partition": {"call": 2, "step": 0.5}}
+"""An accelerator whose calls are dear and whose engines cannot loop."""
+
+
+@pytest.fixture
+def lengths(tmp_path: Path) -> Path:
+    path = tmp_path / "lengths.csv"
+    path.write_text("length,count\n6,50\n20,10\n60,2\n")
+    return path
+
+
+@pytest.fixture
+def costs(tmp_path: Path) -> Path:
+    path = tmp_path / "costs.json"
+    path.write_text(json.dumps(ACCELERATOR))
+    return path
+
+
+class TestTune:
+    def test_costs_of_another_machine_choose_without_the_model(
+        self, capsys: pytest.CaptureFixture[str], lengths: Path, costs: Path
+    ) -> None:
+        found = unspool(capsys, "tune", OCR, "--lengths", lengths, "--costs", costs, "--max-length", "75", "--json")
+        document = found.document
+        assert (document["schedule"], document["partitions"]) == ("partitioned", [6, 20, 60, 75])
+        best, *others = document["forms"]
+        assert best["predicted"]["mean"] < min(other["predicted"]["mean"] for other in others)
+        assert {"schedule": "partitioned", "partitions": [25, 50, 75]}.items() <= others[0].items()
+        assert [point["boundary"] for point in document["curve"]] == list(range(1, 76))
+        assert all(form["measured"] is None for form in document["forms"])
+
+    def test_people_read_a_table_bars_and_what_to_type_next(
+        self, capsys: pytest.CaptureFixture[str], lengths: Path, costs: Path
+    ) -> None:
+        found = unspool(
+            capsys, "tune", OCR, "--lengths", lengths, "--costs", costs, "--max-length", "75", "--objective", "p95"
+        )
+        assert "partitioned 20,60,75" in found.stdout
+        assert "####" in found.stdout
+        assert "compile with: --schedule partitioned --partitions 20,60,75 --max-length 75" in found.stdout
+
+    def test_a_file_without_lengths_is_a_wrong_call(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        path = tmp_path / "none.csv"
+        path.write_text("")
+        found = unspool(capsys, "tune", OCR, "--lengths", path, "--json")
+        assert found.status == 2
+        assert found.error["stage"] == "lengths"
+
+    def test_a_model_that_is_called_once_has_nothing_to_choose(
+        self, capsys: pytest.CaptureFixture[str], perceptron_file: Path, lengths: Path
+    ) -> None:
+        found = unspool(capsys, "tune", perceptron_file, "--lengths", lengths, "--json")
+        assert found.status == 2
+        assert found.error["stage"] in {"tune", "options"}
+
+    def test_measured_forms_and_the_bundle_of_the_best(
+        self, capsys: pytest.CaptureFixture[str], toy_file: Path, lengths: Path, tmp_path: Path
+    ) -> None:
+        tokens = ("--bos", "1", "--eos", "2", "--pad", "0", "--max-length", "6")
+        found = unspool(capsys, "tune", toy_file, "--lengths", lengths, *tokens, "-o", tmp_path / "bundle", "--json")
+        document = found.document
+        assert found.status == 0
+        forms = {form["schedule"] for form in document["forms"]}
+        assert forms == {"engine-loop", "loop", "unrolled", "partitioned"}
+        assert all(form["measured"] > 0 for form in document["forms"])
+        assert document["forms"][0]["schedule"] == document["schedule"]
+        assert document["max_length"] == 6
+        schedule = Bundle.open(tmp_path / "bundle").manifest.models["toy"].schedule
+        assert isinstance(schedule, Decode)
+        if isinstance(schedule.control, Partitioned):
+            assert list(schedule.control.boundaries) == document["partitions"]
+        else:
+            assert document["partitions"] == []
+            assert schedule.generation.max_new_tokens == 6

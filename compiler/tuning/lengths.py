@@ -84,10 +84,11 @@ class Lengths:
             if part > 0:
                 groups.setdefault(min(int((before + part / 2) * most), most - 1), []).append((length, part))
             before += part
-        found: Counter[int] = Counter()
+        found: dict[int, float] = {}
         for group in groups.values():
             part = sum(p for _, p in group)
-            found[max(1, round(sum(n * p for n, p in group) / part))] += part  # type: ignore[assignment]  # a part
+            middle = max(1, round(sum(n * p for n, p in group) / part))
+            found[middle] = found.get(middle, 0) + part
         return tuple(sorted(found.items()))
 
 

@@ -68,7 +68,7 @@ class Reader:
         session = bare_session(model.SerializeToString(), 1, folder=root)
 
         def decode(count: int) -> list[int]:
-            tokens, _ = session.run(None, {"image": self.image, "trips": np.array(count)})
+            tokens, *_ = session.run(None, {"image": self.image, "trips": np.array(count)})
             return list(map(int, tokens[0]))
 
         return decode

@@ -19,6 +19,10 @@ FLAGS = {
         *("--min-shapes", "--opt-shapes", "--max-shapes", "--samples", "--json"),
     },
     "convert": {"--output", "-o", "--opt-shapes", "--samples", "--atol", "--rtol", "--force", "--json"},
+    "tune": {
+        *("--lengths", "--objective", "--costs", "--most-partitions", "--batch", "--threads", "--target"),
+        *("--max-length", "--bos", "--eos", "--pad", "--samples", "--output", "-o", "--force", "--json"),
+    },
     "run": {"--inputs", "--output", "-o", "--model", "--threads", "--json"},
     "verify": {"--against", "--inputs", "--model", "--atol", "--rtol", "--json"},
     "inspect": {"--json"},

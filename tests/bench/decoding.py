@@ -147,13 +147,17 @@ def _padded_ratios(what: str, ours: float, seconds: Mapping[str, float], length:
     yield _ratio(f"{what}, over a padded loop that keeps the encoder's answer, {length}", ours, seconds["padded"])
 
 
+_LEAST_SECONDS = 4.0
+"""For one row: decodes of a few milliseconds are many then."""
+
+
 def _timed(decoders: Mapping[str, Callable[[int], list[int]]], count: int, rounds: int) -> dict[str, float]:
     """Median seconds of each. Raises RuntimeError if they do not read the same."""
     read = {name: decode(count) for name, decode in decoders.items()}
     if any(tokens != next(iter(read.values())) or len(tokens) != count for tokens in read.values()):
         raise RuntimeError(f"not the same {count} tokens: {read}")
     calls = {name: partial(decode, count) for name, decode in decoders.items()}
-    return interleaved(calls, rounds, clock=time.process_time)
+    return interleaved(calls, rounds, clock=time.process_time, least_seconds=_LEAST_SECONDS)
 
 
 def _ratio(what: str, ours: float, theirs: float, bound: float | None = None) -> Figure:

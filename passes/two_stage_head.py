@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -129,7 +129,8 @@ def _head(function: Function, logits: str) -> _Head | None:
     if not isinstance(hidden, Node) or refs[0] is None or (summand is not None and refs[1] is None):
         return None
     shape = refs[0].shape[:: 1 if turned else -1]
-    fits = len(shape) == 2 and shape[0] == tokens > 2 and (refs[1] is None or refs[1].size == tokens)
+    fits = len(shape) == 2 and shape[0] == tokens > 2
+    fits = fits and (refs[1] is None or (refs[1].shape[-1:] == (tokens,) and refs[1].size == tokens))
     fits = fits and all(ref.dtype == DType.FLOAT32 for ref in refs if ref is not None)
     return _Head(node, hidden, refs[0], turned, refs[1]) if fits and _is_row(hidden) else None
 
@@ -166,19 +167,25 @@ def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[
     weights = {"rows": rows, **dict(zip(arrays, refs, strict=True))}
     signatures = [program.functions[step].signature for step in schedule.steps]
     taken = {spec.name for signature in signatures for spec in (*signature.inputs, *signature.outputs)}
-    hidden = next(n for n in itertools.chain([HIDDEN], (f"{HIDDEN}_{i}" for i in itertools.count())) if n not in taken)
+    hidden = _free(HIDDEN, taken)
     functions = {
         step: _with_hidden(program.functions[step], found, hidden, rows)
         for step, found in zip(schedule.steps, heads, strict=True)
     }
     candidates = min(max(tokens // _TOKENS_A_CANDIDATE, FEWEST), MOST, tokens - 1)
-    choice = _choice(functions[schedule.step], f"{name}.choice", hidden, weights, candidates)
+    choice = _choice(functions[schedule.step], _free(f"{name}.choice", program.functions), hidden, weights, candidates)
     changed = schedule.model_copy(update={"choice": choice.name})
     return Program(
         {**program.functions, **functions, choice.name: choice},
         {**program.models, name: replace(program.models[name], schedule=changed)},
         store,
     )
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or the first numbered one that is not taken."""
+    numbered = (f"{name}_{number}" for number in itertools.count())
+    return next(found for found in itertools.chain([name], numbered) if found not in taken)
 
 
 def _with_hidden(function: Function, head: _Head, name: str, rows: WeightRef) -> Function:

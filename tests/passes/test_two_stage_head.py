@@ -145,6 +145,14 @@ def test_what_is_not_that_stays_as_it_is(program: Callable[[], Program], told: b
     assert bool(result.notes) is told
 
 
+def test_a_model_of_the_name_of_the_choice_keeps_its_function() -> None:
+    program = looped()
+    other = replace(program.functions[schedule_of(program).step], name="decoder.choice")
+    result = TwoStageHead(least_bytes=0)(program.with_functions({other.name: other}))
+    assert schedule_of(result.program).choice == "decoder.choice_0"
+    assert result.program.functions["decoder.choice"] is other
+
+
 def test_a_small_head_stays_as_it_is() -> None:
     assert not TwoStageHead()(looped()).modified
 

@@ -21,3 +21,12 @@ RelativePath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=1000)]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 digest, lower-case hexadecimal."""
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, or the first numbered one that is not taken; it is taken from then on."""
+    found, number = name, 1
+    while found in taken:
+        found, number = f"{name}_{number}", number + 1
+    taken.add(found)
+    return found

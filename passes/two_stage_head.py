@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import operator
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ import torch
 from torch.fx import Node
 
 from artifacts.dtype import DType
+from artifacts.names import free_name
 from artifacts.schedule import Decode, Host
 from artifacts.spec import Signature, TensorSpec
 from artifacts.weights import WeightRef
@@ -167,25 +167,21 @@ def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[
     weights = {"rows": rows, **dict(zip(arrays, refs, strict=True))}
     signatures = [program.functions[step].signature for step in schedule.steps]
     taken = {spec.name for signature in signatures for spec in (*signature.inputs, *signature.outputs)}
-    hidden = _free(HIDDEN, taken)
+    hidden = free_name(HIDDEN, taken)
     functions = {
         step: _with_hidden(program.functions[step], found, hidden, rows)
         for step, found in zip(schedule.steps, heads, strict=True)
     }
     candidates = min(max(tokens // _TOKENS_A_CANDIDATE, FEWEST), MOST, tokens - 1)
-    choice = _choice(functions[schedule.step], _free(f"{name}.choice", program.functions), hidden, weights, candidates)
+    choice = _choice(
+        functions[schedule.step], free_name(f"{name}.choice", set(program.functions)), hidden, weights, candidates
+    )
     changed = schedule.model_copy(update={"choice": choice.name})
     return Program(
         {**program.functions, **functions, choice.name: choice},
         {**program.models, name: replace(program.models[name], schedule=changed)},
         store,
     )
-
-
-def _free(name: str, taken: Collection[str]) -> str:
-    """The name, or the first numbered one that is not taken."""
-    numbered = (f"{name}_{number}" for number in itertools.count())
-    return next(found for found in itertools.chain([name], numbered) if found not in taken)
 
 
 def _with_hidden(function: Function, head: _Head, name: str, rows: WeightRef) -> Function:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from compiler.cli.compiling import model_file
 from compiler.cli.output import JsonFlag, print_json, print_table
 
 if TYPE_CHECKING:
+    from compiler.options import CompileOptions, ModelFile
     from compiler.tuning.tune import Tuned
 
 ObjectiveFlag = Literal["mean", "p95"]
@@ -99,7 +100,7 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     print(bundle or f"compile with: {_flags(tuned)}")
 
 
-def _compiled(file: Any, options: Any, tuned: Tuned, output: Path, force: bool) -> str:
+def _compiled(file: ModelFile, options: CompileOptions, tuned: Tuned, output: Path, force: bool) -> str:
     from dataclasses import replace
 
     from compiler.compile import compile_bundle

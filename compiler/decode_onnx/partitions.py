@@ -9,11 +9,12 @@ import onnx_ir as ir
 
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.dtype import DType
+from artifacts.names import free_name
 from artifacts.schedule import Decode, Partitioned
 from artifacts.spec import Dim, Signature, TensorSpec
 from compiler.decode_onnx.functions import DecodeFunctions
 from compiler.decode_onnx.position import Carried, Position, Positions
-from compiler.decode_onnx.scope import Scope, free_name, typed
+from compiler.decode_onnx.scope import Scope, typed
 from compiler.emit_onnx import OnnxBody
 
 

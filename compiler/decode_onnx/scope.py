@@ -123,12 +123,3 @@ def typed(spec: TensorSpec, name: str | None = None) -> ir.Value:
 def onnx_type(dtype: DType) -> ir.DataType:
     """The element type in ONNX."""
     return ir.DataType.from_numpy(dtype.numpy)
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """The name, or the first numbered one that is not taken; it is taken from then on."""
-    found, number = name, 1
-    while found in taken:
-        found, number = f"{name}_{number}", number + 1
-    taken.add(found)
-    return found

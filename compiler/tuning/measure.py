@@ -169,13 +169,13 @@ def measured_costs(found: Variants, request: Arrays, limit: int, able: Iterable[
     encoder = _fitted([(1, n, n * (n - 1) / 2) for _, n, _ in loop], [ms for *_, ms in loop])[0] if loop else 0.0
     return Costs(
         encoder=encoder,
-        loop=_step_cost(loop, encoder, False),
-        engine_loop=_step_cost(of.get(ScheduleName.ENGINE_LOOP, []), encoder, True),
-        partition=_step_cost(of.get(ScheduleName.PARTITIONED, []), encoder, True),
+        loop=step_cost(loop, encoder, False),
+        engine_loop=step_cost(of.get(ScheduleName.ENGINE_LOOP, []), encoder, True),
+        partition=step_cost(of.get(ScheduleName.PARTITIONED, []), encoder, True),
     )
 
 
-def _step_cost(points: Sequence[tuple[int, int, float]], encoder: float, calls_cost: bool) -> StepCost | None:
+def step_cost(points: Sequence[tuple[int, int, float]], encoder: float, calls_cost: bool) -> StepCost | None:
     """Costs of calls, steps and growth that explain the times; the host's calls are a part of its steps."""
     if not points:
         return None

@@ -19,6 +19,7 @@ from compiler.tuning.lengths import Lengths
 
 if TYPE_CHECKING:
     from compiler.tuning.measure import Variants
+    from passes.program import Model
 
 STRATA = 5
 """Lengths that stand for all when a form is measured."""
@@ -89,7 +90,7 @@ def tune(file: ModelFile, options: CompileOptions, asked: TuneOptions, log: Buil
             raise UsageError.of(STAGE, file.name, "is called once, so there is nothing to choose", hint)
         limit = schedule.generation.max_new_tokens
         lengths = lengths.limited(limit)
-        request = _rows(program.models[file.name].samples[0].inputs, schedule.tokens, asked.batch)
+        request = _rows(program.models[file.name], schedule.tokens, asked.batch)
         with measure.variants(program, file.name, target, converter.translations(), asked.threads) as found:
             with log.stage(STAGE, "costs of calls and steps"):
                 costs = measure.measured_costs(found, request, limit, able)
@@ -117,13 +118,15 @@ def _tuned(costs: Costs, lengths: Lengths, limit: int, asked: TuneOptions) -> Tu
     return Tuned(lengths, limit, costs, tuple(map(Row, found)), curve)
 
 
-def _rows(inputs: Arrays, tokens: str, batch: int) -> Arrays:
-    """The inputs with so many rows, of which each is one of the sample's."""
-    rows = inputs[tokens].shape[0]
+def _rows(model: Model, tokens: str, batch: int) -> Arrays:
+    """A request of so many rows, of which each is one of the first sample's."""
+    inputs, rows = model.samples[0].inputs, model.signature.input(tokens).shape[0]
     return {
-        name: np.resize(array, (batch, *array.shape[1:])) if array.ndim and array.shape[0] == rows else array
-        for name, array in inputs.items()
-        if name != tokens
+        spec.name: np.resize(inputs[spec.name], (batch, *inputs[spec.name].shape[1:]))
+        if spec.rank and spec.shape[0] == rows
+        else inputs[spec.name]
+        for spec in model.signature.inputs
+        if spec.name != tokens
     }
 
 

@@ -149,7 +149,7 @@ def test_a_model_of_the_name_of_the_choice_keeps_its_function() -> None:
     program = looped()
     other = replace(program.functions[schedule_of(program).step], name="decoder.choice")
     result = TwoStageHead(least_bytes=0)(program.with_functions({other.name: other}))
-    assert schedule_of(result.program).choice == "decoder.choice_0"
+    assert schedule_of(result.program).choice == "decoder.choice_1"
     assert result.program.functions["decoder.choice"] is other
 
 

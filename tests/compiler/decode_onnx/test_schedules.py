@@ -52,7 +52,8 @@ def test_the_cases_end_early_late_and_never() -> None:
     assert len(lengths) > 4
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Without a deadline: the first example of a form translates it, unless a test before has.
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     form=st.sampled_from(FORMS),
     cuts=st.sets(st.integers(1, LENGTH - 1)),

@@ -24,7 +24,7 @@ from artifacts.spec import Signature
 from artifacts.tolerances import Tolerance
 from artifacts.weights import Size, WeightRef
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "build.json"
 UNLISTED_FILES = (MANIFEST_FILE, REPORT_FILE)
@@ -138,7 +138,7 @@ class Manifest(Noun):
     itself and build.json.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     unspool: Text
     models: Annotated[dict[Name, ModelEntry], Field(min_length=1)]
     engines: Annotated[dict[Name, EngineEntry], Field(min_length=1)]
@@ -159,11 +159,11 @@ class Manifest(Noun):
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical document without its own digest: the identity of the bundle's contents."""
-        return sha256_bytes(canonical_json(self.model_dump(mode="json"), indent=2))
+        return sha256_bytes(canonical_json(self.model_dump(mode="json")))
 
     def to_bytes(self) -> bytes:
         """The bytes of manifest.json: the canonical document with its digest."""
-        return canonical_json({**self.model_dump(mode="json"), "digest": self.digest}, indent=2)
+        return canonical_json({**self.model_dump(mode="json"), "digest": self.digest})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
@@ -207,7 +207,7 @@ def manifest_schema() -> dict[str, Any]:
 
 
 _DIGEST_TEXT = (
-    "SHA-256 of this document without this member, as UTF-8 JSON with sorted keys, an indent of two spaces, "
+    "SHA-256 of this document without this member, as UTF-8 JSON with sorted keys, no spaces between tokens, "
     "non-ASCII characters unescaped and a final newline."
 )
 

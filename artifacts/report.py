@@ -141,7 +141,7 @@ class BuildReport(Noun):
 
     def to_bytes(self) -> bytes:
         """The bytes of build.json."""
-        return canonical_json(self.model_dump(mode="json"), indent=2)
+        return canonical_json(self.model_dump(mode="json"))
 
 
 def _finite(value: float) -> Measure:

@@ -85,15 +85,18 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def archive_bytes(arrays: Arrays) -> bytes:
-    """An uncompressed .npz, the same bytes for the same arrays.
+    """A compressed .npz, the same bytes for the same arrays.
 
-    Unlike `numpy.savez` it takes any name: there, arrays called `file` or `allow_pickle` are taken for options.
+    Unlike `numpy.savez` it takes any name: there, arrays called `file` or `allow_pickle` are taken for options. It is
+    compressed by bzip2, whose output, unlike deflate's, is the same whichever build of its library made it.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():
-            # A ZipInfo of its own has a fixed date. Sizes are not known to zipfile before they are written.
-            with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=True) as member:
+            entry = zipfile.ZipInfo(name + _SUFFIX)  # unlike a name, it has a fixed date
+            entry.compress_type = zipfile.ZIP_BZIP2
+            # Sizes are not known to zipfile before they are written.
+            with archive.open(entry, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
     return buffer.getvalue()
 

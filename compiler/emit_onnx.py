@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import itertools
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import onnx
 import onnx_ir as ir
 import onnxscript.optimizer
 import torch
@@ -249,6 +251,23 @@ def _strip(model: ir.Model) -> None:
 
 
 def serialized(model: ir.Model) -> bytes:
-    """The model as bytes, the same on every call and machine."""
-    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    """The model as bytes, the same on every call and machine.
+
+    The types of values inside are left out: a runtime infers them, and an initializer's are its tensor's.
+    """
+    proto = ir.to_proto(model)
+    for function in proto.functions:
+        function.ClearField("value_info")
+        _leave_out_types(function.node)
+    proto.graph.ClearField("value_info")
+    _leave_out_types(proto.graph.node)
+    data: bytes = proto.SerializeToString(deterministic=True)
     return data
+
+
+def _leave_out_types(nodes: Iterable[onnx.NodeProto]) -> None:
+    """Leave them out of the bodies of loops and branches too."""
+    for attribute in itertools.chain.from_iterable(node.attribute for node in nodes):
+        if attribute.HasField("g"):
+            attribute.g.ClearField("value_info")
+            _leave_out_types(attribute.g.node)

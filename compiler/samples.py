@@ -219,6 +219,9 @@ def _check_size(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> 
 _ITERATIONS = (3, 5, 1)
 """How often a loop runs in each sample: a loop that does not run at all says nothing about its body."""
 
+_LEVELS = 8
+"""Levels between 0 and 1 of a drawn image. None of them is 0, which a model may divide by."""
+
 LARGEST_INPUT = 1 << 28
 """Elements of one drawn input: 2 GiB while it is drawn."""
 
@@ -228,6 +231,8 @@ def _draw(spec: TensorSpec, shape: tuple[int, ...], hint: InputHint, number: int
     random = np.random.default_rng(seed)
     if spec.dtype.is_float:
         values = random.standard_normal(shape)
+        if spec.rank >= 4:  # An image has levels, as one of real pixels does, and is several times smaller on disk.
+            values = (np.floor(values * _LEVELS) + 0.5) / _LEVELS
         if spec.dtype.is_native:
             return values.astype(spec.dtype.numpy)
         return in_carrier(np.asarray(values, getattr(ml_dtypes, spec.dtype.value)), spec.dtype)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.dtype import DType
 from artifacts.names import free_name
-from artifacts.schedule import Decode, Partitioned
+from artifacts.schedule import CacheSlot, Decode, Partitioned
 from artifacts.spec import Dim, Signature, TensorSpec
 from compiler.decode_onnx.functions import DecodeFunctions
 from compiler.decode_onnx.position import Carried, Position, Positions
@@ -39,7 +39,7 @@ def _partition(functions: DecodeFunctions, begin: int, end: int) -> tuple[OnnxBo
     given = {spec.name: typed(spec) for spec in signature.inputs}
     inputs = list(given.values())
     ended = inputs[[spec.name for spec in signature.inputs].index(schedule.tokens) + 1]
-    slots = {slot.input: _open(given[slot.input], slot.axis) for slot in schedule.slots if slot.input in given}
+    slots = {slot.input: given[slot.input] for slot in schedule.slots if slot.input in given}
     positions = Positions(functions, given)
     carried, made = Carried(given[schedule.tokens], ended, slots, positions.none_yet(scope)), list[ir.Value]()
     for number in range(begin, end):
@@ -55,15 +55,11 @@ def _partition(functions: DecodeFunctions, begin: int, end: int) -> tuple[OnnxBo
     return scope.finish(inputs, outputs), signature
 
 
-def _open(slot: ir.Value, axis: int | None) -> ir.Value:
-    """The slot with its time axis open: ONNX Runtime infers no type for what its own attention gives if it knows it."""
-    if axis is not None and slot.shape is not None:
-        slot.shape = ir.Shape([None if number == axis else dim for number, dim in enumerate(slot.shape)])
-    return slot
-
-
 def partition_signature(given: DecodeInputs, begin: int, end: int) -> Signature:
-    """What the engine of positions `begin` to `end` takes and gives."""
+    """What the engine of positions `begin` to `end` takes and gives.
+
+    How many rows a cache has by then is left open: partitions of equal length that compute the same are one engine.
+    """
     schedule = given.schedule
     called = given.steps if begin == 0 < end - 1 else given.steps[:1] if begin == 0 else given.steps[-1:]
     fixed = {spec.name: spec for step in called for spec in given.fixed(step)}
@@ -71,11 +67,7 @@ def partition_signature(given: DecodeInputs, begin: int, end: int) -> Signature:
     rows = step.input(schedule.tokens).shape[0]
     taken = {spec.name for spec in first.inputs}
     inputs = [*fixed.values(), _tokens(schedule, step, begin, schedule.tokens)]
-    slots = [
-        _slot(first.input(slot.input), slot.axis if slot.init == "empty" else None, begin, slot.input)
-        for slot in schedule.slots
-        if slot.input in taken
-    ]
+    slots = [first.input(slot.input) for slot in schedule.slots if slot.input in taken]
     names = {spec.name for spec in (*inputs, *slots)} | {slot.output for slot in schedule.slots}
     full_products = [] if schedule.choice is None else [free_name("full_products", names)]
     generated, fed = free_name("generated", names), free_name(f"{schedule.tokens}_next", names)
@@ -84,10 +76,7 @@ def partition_signature(given: DecodeInputs, begin: int, end: int) -> Signature:
         TensorSpec(name=generated, dtype=DType.INT64, shape=(rows, end - begin)),
         _tokens(schedule, step, end, fed),
         TensorSpec(name=free_name("ended_next", names), dtype=DType.BOOL, shape=(rows, 1)),
-        *(
-            _slot(step.output(slot.output), slot.axis if slot.init == "empty" else None, end, slot.output)
-            for slot in schedule.slots
-        ),
+        *(_grown(step, slot, end - begin, slot.input in taken) for slot in schedule.slots),
         *(TensorSpec(name=name, dtype=DType.INT64, shape=()) for name in full_products),
     ]
     return Signature(inputs=(*inputs, *slots), outputs=tuple(outputs))
@@ -101,7 +90,12 @@ def _tokens(schedule: Decode, step: Signature, position: int, name: str) -> Tens
     return TensorSpec(name=name, dtype=spec.dtype, shape=(spec.shape[0], length))
 
 
-def _slot(spec: TensorSpec, axis: int | None, position: int, name: str) -> TensorSpec:
-    """A slot that began empty has a row for every position so far."""
-    shape = tuple(position if number == axis else dim for number, dim in enumerate(spec.shape))
-    return TensorSpec(name=name, dtype=spec.dtype, shape=shape, carrier=spec.carrier)
+def _grown(step: Signature, slot: CacheSlot, steps: int, is_taken: bool) -> TensorSpec:
+    """A slot after a number of steps: one that grows has as many rows more than were taken, if any were."""
+    spec = step.output(slot.output)
+    if slot.axis is None or slot.init != "empty":
+        return spec
+    before = step.input(slot.input).shape[slot.axis]
+    rows: Dim = f"{before} + {steps}" if is_taken else steps
+    shape = tuple(rows if number == slot.axis else dim for number, dim in enumerate(spec.shape))
+    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=shape, carrier=spec.carrier)

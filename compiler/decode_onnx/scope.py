@@ -73,13 +73,15 @@ class Scope:
         named = {*inputs, *outputs}
         names = _Names({value.name for value in named})
         weights = {names.give(value, "w"): self.functions.weights[n][0] for n, value in self._weights.items()}
-        for value in self._constants.values():
+        # The number of a position is one, whether or not its step takes it.
+        constants = [value for value in self._constants.values() if value.uses() or value in named]
+        for value in constants:
             names.give(value, "c")
         graph = ir.Graph(
             inputs,
             outputs,
             nodes=self.tape.nodes,
-            initializers=[*self._weights.values(), *self._constants.values()],
+            initializers=[*self._weights.values(), *constants],
             opset_imports={"": OPSET, DOMAIN: 1},
             name="decode",
         )

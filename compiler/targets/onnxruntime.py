@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from passes.program import Function, Program
 
 
-INLINE_BYTES = 256
-"""Weights up to this size stay inside the graph."""
+INLINE_BYTES = 512
+"""Weights up to this size stay inside the graph: naming one in a graph, a manifest and a shard takes about as much."""
 
 UNROLLED_SESSION: Mapping[str, Scalar] = MappingProxyType({"enable_mem_reuse": False})
 """Planning memory reuse is quadratic in the number of nodes: minutes for an unrolled decoder, for nothing."""
@@ -98,9 +98,14 @@ class OnnxRuntimeTarget:
             engines[schedule.encoder] = _engine(encoder, signatures[schedule.encoder], placement)
         holders: dict[str, tuple[str, ...]] = {name: (name,) for name in engines}
         parts = emit_partitions(DecodeFunctions.of(inputs, bodies))
+        names: dict[bytes, str] = {}
+        partitions: tuple[str, ...] = ()
         for end, (body, signature) in zip(schedule.control.boundaries, parts, strict=True):
-            engines[f"{model}.until-{end}"] = _engine(body, signature, placement, PARTITION_SESSION)
-        partitions = tuple(name for name in engines if name not in holders)
+            engine = _engine(body, signature, placement, PARTITION_SESSION)
+            # Positions that compute the same as earlier ones are that engine, called again.
+            name = names.setdefault(engine.source, f"{model}.until-{end}")
+            engines.setdefault(name, engine)
+            partitions += (name,)
         if schedule.first is not None:
             holders[schedule.first] = partitions[:1]
         choice = {} if schedule.choice is None else {schedule.choice: partitions}

@@ -133,8 +133,8 @@ def _write(bundle: Path, document: dict[str, Any], sealed: bool) -> None:
         return
     document.pop("digest", None)
     try:
-        digest = sha256_bytes(canonical_json(document, indent=2))
-        data = canonical_json({**document, "digest": digest}, indent=2)
+        digest = sha256_bytes(canonical_json(document))
+        data = canonical_json({**document, "digest": digest})
     except (ValueError, UnicodeEncodeError):  # a lone surrogate: no canonical form
         data = json.dumps(document).encode()
     (bundle / MANIFEST_FILE).write_bytes(data)

@@ -2,7 +2,7 @@
 
 manifest.json          canonical, digests of everything below
 engines/NAME...        engine sources or plans, with weights by offset into
-weights/DIGEST.safetensors
+weights/NAME.safetensors
 samples/               small inputs and the source's outputs
 build.json             times, host, measured numerics, log: the one file outside the digests
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from artifacts.errors import BundleError, Problem
 from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, UNLISTED_FILES, FileEntry, Manifest
 from artifacts.noun import fault_problems
 from artifacts.report import BuildReport
-from artifacts.shards import read_shard
+from artifacts.shards import ShardIndex, read_shard
 from artifacts.weights import WeightStore
 
 _STAGE = "bundle"
@@ -40,7 +41,7 @@ class Bundle:
         """Open the bundle at `path` and check it.
 
         Always: the manifest; that its files and no others are there, as regular files of the right size;
-        that shards hold the tensors that the manifest says. With `verify` also the digest of every file,
+        that shards are whole and hold the weights of the engines. With `verify` also the digest of every file,
         which reads them all. Raises BundleError with everything that is wrong at once.
         """
         root = Path(path)
@@ -65,28 +66,43 @@ class Bundle:
                 yield Problem(_STAGE, path, kind)
             elif stat.S_ISREG(status.st_mode):
                 found[path] = status
-        sound = []
+        sound = set()
         for path, entry in self.manifest.files.items():
             fault = self._fault_of_content(path, entry, found.get(path), digests)
             if fault:
                 yield Problem(_STAGE, path, fault)
             else:
-                sound.append(path)
-        for shard in self.manifest.weights.shards:
-            if shard.path in sound:
+                sound.add(path)
+        if all(shard.path in sound for shard in self.manifest.weights.shards):
+            try:
+                yield from self._faults_of_weights(self.index())
+            except BundleError as error:
+                yield from error.problems
+
+    def _faults_of_weights(self, index: ShardIndex) -> Iterator[Problem]:
+        """Every content is there once, and every engine's weights are there."""
+        counts = Counter(tensor.digest for tensor in index.tensors)
+        for digest, count in counts.items():
+            if count > 1:
+                yield Problem(_STAGE, digest, "a weight is stored twice")
+        for name, engine in self.manifest.engines.items():
+            for tensor, ref in engine.bindings.items():
                 try:
-                    tensors, _ = read_shard(self.root, shard.path, verify=False)
-                except BundleError as error:
-                    yield from error.problems
-                    continue
-                if tensors != shard.tensors:
-                    yield Problem(_STAGE, shard.path, "does not hold the tensors that the manifest says")
+                    index.locate(ref)
+                except KeyError:
+                    yield Problem(_STAGE, f"engine {name!r}", f"no shard holds the weight {ref.digest} of {tensor!r}")
+                except ValueError as error:
+                    yield Problem(_STAGE, f"engine {name!r}", f"{tensor!r}: {error}")
 
     def path_of(self, path: str) -> Path:
         """The absolute path of a file of the bundle. Raises KeyError if the manifest does not list it."""
         if path not in self.manifest.files:
             raise KeyError(path)
         return self.root / path
+
+    def index(self) -> ShardIndex:
+        """What the shards hold, from their headers. Raises BundleError."""
+        return ShardIndex.read(self.root, self.manifest.weights.shards)
 
     def weights(self) -> WeightStore:
         """Every stored weight, as views on mapped files. Raises BundleError."""

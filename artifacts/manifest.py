@@ -19,7 +19,7 @@ from artifacts.errors import BundleError, Problem
 from artifacts.names import Name, RelativePath, Sha256
 from artifacts.noun import Noun, fault_problems
 from artifacts.schedule import Decode, Partitioned, Schedule
-from artifacts.shards import Shard, ShardIndex
+from artifacts.shards import Shard
 from artifacts.spec import Signature
 from artifacts.tolerances import Tolerance
 from artifacts.weights import Size, WeightRef
@@ -151,7 +151,7 @@ class Manifest(Noun):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Manifest:
-        found = (*_file_faults(self), *_model_faults(self), *_binding_faults(self))
+        found = (*_file_faults(self), *_model_faults(self))
         if found:
             raise ValueError("; ".join(found))
         return self
@@ -229,9 +229,6 @@ def _file_faults(manifest: Manifest) -> Iterator[str]:
     for shard in manifest.weights.shards:
         if manifest.files.get(shard.path) != FileEntry(sha256=shard.sha256, bytes=shard.bytes):
             yield f"shard {shard.path} is not in files with this digest and size"
-    digests = [tensor.digest for shard in manifest.weights.shards for tensor in shard.tensors]
-    if len(set(digests)) != len(digests):
-        yield "a weight is stored twice"
 
 
 def _model_faults(manifest: Manifest) -> Iterator[str]:
@@ -256,19 +253,6 @@ def _partitions(schedule: Schedule) -> int:
     """Number of engines that hold the step of a schedule."""
     control = schedule.control if isinstance(schedule, Decode) else None
     return len(control.boundaries) if isinstance(control, Partitioned) else 1
-
-
-def _binding_faults(manifest: Manifest) -> Iterator[str]:
-    index = ShardIndex(manifest.weights.shards)
-    for name, engine in manifest.engines.items():
-        for tensor, ref in engine.bindings.items():
-            try:
-                if manifest.weights.layout == "store":
-                    index.locate(ref)
-            except KeyError:
-                yield f"engine {name!r}: no shard holds the weight {ref.digest} of {tensor!r}"
-            except ValueError as error:
-                yield f"engine {name!r}: {tensor!r}: {error}"
 
 
 def _missing(manifest: Manifest, subject: str, paths: Iterable[str | None]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"
 PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=200)]
 """Name of a model, function or engine; it may become a file name."""
@@ -19,7 +20,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=200)]
 RelativePath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=1000)]
 """POSIX path of a file, relative to the bundle's folder."""
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 """SHA-256 digest, lower-case hexadecimal."""
 
 

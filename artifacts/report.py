@@ -35,7 +35,10 @@ class Machine(Noun):
 
 
 class OutputNumerics(Noun):
-    """How far one output was from the source model's after a pass or stage. See `tolerances.Comparison`."""
+    """How far one output was from the source model's after a pass or stage, at most, over the samples.
+
+    See `tolerances.Comparison`.
+    """
 
     model: str
     after: str
@@ -46,16 +49,16 @@ class OutputNumerics(Noun):
     passed: bool
 
     @classmethod
-    def of(cls, model: str, after: str, output: str, comparison: Comparison) -> OutputNumerics:
-        """The entry for a comparison."""
+    def of(cls, model: str, after: str, output: str, *comparisons: Comparison) -> OutputNumerics:
+        """The entry for the comparisons of one output, at least one."""
         return cls(
             model=model,
             after=after,
             output=output,
-            max_abs=_finite(comparison.max_abs),
-            max_rel=_finite(comparison.max_rel),
-            required=_finite(comparison.required),
-            passed=comparison.passed,
+            max_abs=_finite(max(found.max_abs for found in comparisons)),
+            max_rel=_finite(max(found.max_rel for found in comparisons)),
+            required=_finite(max(found.required for found in comparisons)),
+            passed=all(found.passed for found in comparisons),
         )
 
 

@@ -2,7 +2,7 @@
 
 The format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length n, n bytes of JSON
 `{name: {"dtype", "shape", "data_offsets": [begin, end]}}`, then the data. Here a tensor's name is its blob's
-digest, and a file's name the digest of the file. Engines map tensors by byte offset into these files.
+digest, and a file's name the beginning of the file's own. Engines map tensors by byte offset into these files.
 
 The reader is our own and needs numpy alone. It accepts less than the format allows: every byte of the data
 belongs to exactly one tensor, and every tensor is aligned to its element size.
@@ -18,15 +18,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from artifacts.canonical import sha256_bytes, sha256_file
 from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
-from artifacts.names import RelativePath, Sha256
+from artifacts.names import SHA256_PATTERN, RelativePath, Sha256
 from artifacts.noun import Noun
 from artifacts.weights import Bytes, Size, WeightRef, WeightStore
 
@@ -38,23 +37,23 @@ MAX_HEADER_BYTES = 100_000_000
 _STAGE = "weights"
 
 
-class ShardTensor(Noun):
+@dataclass(frozen=True)
+class ShardTensor:
     """One blob in a shard: `nbytes` at byte `offset` of the file, shown as `shape` elements of `dtype`."""
 
-    digest: Sha256
+    digest: str
     dtype: DType
-    shape: tuple[Size, ...]
-    offset: Annotated[int, Field(ge=8)]
-    nbytes: Size
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
 
 
 class Shard(Noun):
-    """One safetensors file: where it is in the bundle, its digest and size, what it holds in file order."""
+    """One safetensors file: where it is in the bundle, its digest and its size. What it holds is in its header."""
 
     path: RelativePath
     sha256: Sha256
     bytes: Size
-    tensors: tuple[ShardTensor, ...]
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,17 @@ class Location:
 
 
 class ShardIndex:
-    """Finds tensors in shards by digest."""
+    """What shards hold, and where a tensor is by its digest. `tensors` are in file order, shard by shard."""
 
-    def __init__(self, shards: Iterable[Shard]) -> None:
-        self._tensors = {tensor.digest: (shard.path, tensor) for shard in shards for tensor in shard.tensors}
+    def __init__(self, held: Mapping[Shard, Sequence[ShardTensor]]) -> None:
+        self.shards = tuple(held)
+        self.tensors = tuple(tensor for tensors in held.values() for tensor in tensors)
+        self._tensors = {tensor.digest: (shard.path, tensor) for shard, tensors in held.items() for tensor in tensors}
+
+    @classmethod
+    def read(cls, root: Path, shards: Iterable[Shard]) -> ShardIndex:
+        """From the headers of the shards in the bundle at `root`. Raises BundleError."""
+        return cls({shard: read_shard(root, shard.path, verify=False)[0] for shard in shards})
 
     def locate(self, ref: WeightRef) -> Location:
         """The place of a view. Raises KeyError if no shard has the blob, ValueError if it is too small."""
@@ -82,8 +88,8 @@ class ShardIndex:
 
 def write_shards(
     store: WeightStore, refs: Iterable[WeightRef], root: Path, limit: int = DEFAULT_SHARD_BYTES
-) -> tuple[Shard, ...]:
-    """Write every blob that the references reach to `root/weights/DIGEST.safetensors`.
+) -> ShardIndex:
+    """Write every blob that the references reach to `root/weights/NAME.safetensors`.
 
     Blobs go widest element first and then by digest, so that each is aligned to its element size, and that
     the same references give the same files in whatever order. A shard holds at most `limit` bytes of data
@@ -102,7 +108,7 @@ def write_shards(
             room = limit
         groups[-1].append(tensor)
         room -= tensor.data.nbytes
-    return tuple(_write_shard(group, root) for group in groups)
+    return ShardIndex(dict(_write_shard(group, root) for group in groups))
 
 
 def read_shard(root: Path, path: str, *, verify: bool = True) -> tuple[tuple[ShardTensor, ...], WeightStore]:
@@ -184,6 +190,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensor(name: str, entry: object, base: int) -> ShardTensor:
     """One header entry, checked as far as it can be on its own. Raises ValueError."""
+    if not re.fullmatch(SHA256_PATTERN, name):
+        raise ValueError(f"{name!r} is not a digest")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the entry of {name!r} is not dtype, shape and data_offsets")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -235,10 +243,13 @@ def _stored_as(dtype: DType) -> DType:
     return dtype if dtype in _DTYPE_OF_CODE.values() else DType.of(dtype.numpy)
 
 
+_NAME_DIGITS = 16
+"""Of a shard's digest, in the name of its file, which an engine repeats for each of its weights."""
+
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
-def _write_shard(tensors: Sequence[_Shown], root: Path) -> Shard:
+def _write_shard(tensors: Sequence[_Shown], root: Path) -> tuple[Shard, tuple[ShardTensor, ...]]:
     from safetensors import SafetensorError, TensorSpec, serialize_file
 
     folder = root / WEIGHTS_FOLDER
@@ -262,10 +273,10 @@ def _write_shard(tensors: Sequence[_Shown], root: Path) -> Shard:
     # The library makes its files private; a bundle is as readable as the folder it is in.
     draft.chmod(folder.stat().st_mode & 0o666)
     digest = sha256_file(draft)
-    path = f"{WEIGHTS_FOLDER}/{digest}.safetensors"
+    path = f"{WEIGHTS_FOLDER}/{digest[:_NAME_DIGITS]}.safetensors"
     draft.replace(root / path)
     entries, _ = read_shard(root, path, verify=False)
-    return Shard(path=path, sha256=digest, bytes=(root / path).stat().st_size, tensors=entries)
+    return Shard(path=path, sha256=digest, bytes=(root / path).stat().st_size), entries
 
 
 _DTYPE_OF_CODE: Mapping[str, DType] = {

@@ -24,7 +24,7 @@ from artifacts.manifest import (
 )
 from artifacts.report import EngineSize, WeightsReport
 from artifacts.samples import Sample, archive_bytes
-from artifacts.shards import Shard, ShardIndex, mapped, write_shards
+from artifacts.shards import ShardIndex, mapped, write_shards
 from artifacts.tolerances import TOLERANCES
 from artifacts.verification import check_bundle
 from artifacts.weights import WeightRef
@@ -54,19 +54,17 @@ class Making:
     tolerances: Tolerances
 
 
-def write_weights(
-    program: Program, target: Target, writer: BundleWriter, log: BuildLog
-) -> tuple[Program, tuple[Shard, ...]]:
+def write_weights(program: Program, target: Target, writer: BundleWriter, log: BuildLog) -> tuple[Program, ShardIndex]:
     """Write the weights. The program that is returned has them from the bundle, so that the one given can go."""
     refs = used_weights(program)
     with log.stage("weights", f"{len(refs)} tensors"):
         shards = write_shards(program.weights, target.stored(refs), writer.root)
-    return replace(program, weights=mapped(program.weights, shards, writer.root)), shards
+    return replace(program, weights=mapped(program.weights, shards.shards, writer.root)), shards
 
 
 def write_program(
     program: Program,
-    shards: tuple[Shard, ...],
+    shards: ShardIndex,
     files: Sequence[ModelFile],
     making: Making,
     writer: BundleWriter,
@@ -78,7 +76,7 @@ def write_program(
     answers differently from the source.
     """
     target, tolerances = making.target, making.tolerances
-    placement = Placement(writer.root, program.weights, ShardIndex(shards), making.translations)
+    placement = Placement(writer.root, program.weights, shards, making.translations)
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}
     for name in program.models:
@@ -90,7 +88,7 @@ def write_program(
         unspool=version(),
         models=models,
         engines=engines,
-        weights=Weights(layout="store" if shards else "inline", shards=shards),
+        weights=Weights(layout="store" if shards.shards else "inline", shards=shards.shards),
         passes=tuple(PassEntry(name=run.step.name, options=run.step.options) for run in log.passes),
         tools=dict(making.tools),
         numerics=Numerics(tolerances={dtype: tolerances.for_dtype(dtype) for dtype in TOLERANCES}),

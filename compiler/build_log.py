@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.checks import OutputCheck
 from artifacts.report import BuildReport, DecodeCost, EngineSize, Machine, OutputNumerics, StageTime, WeightsReport
+from artifacts.tolerances import Comparison
 from compiler.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ class BuildLog:
 
     def record(self, checks: Sequence[OutputCheck], after: str) -> None:
         """Keep how far outputs were from the source after a step."""
-        self.numerics += [OutputNumerics.of(check.model, after, check.output, check.comparison) for check in checks]
+        found: dict[tuple[str, str], list[Comparison]] = {}
+        for check in checks:
+            found.setdefault((check.model, check.output), []).append(check.comparison)
+        self.numerics += [OutputNumerics.of(model, after, output, *each) for (model, output), each in found.items()]
 
     def record_pass(self, run: PassRun) -> None:
         """Keep what a pass did."""

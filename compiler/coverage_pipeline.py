@@ -25,7 +25,7 @@ from artifacts.engines.onnxruntime import open_engine
 from artifacts.errors import UnspoolError, UnsupportedError
 from artifacts.manifest import EngineEntry
 from artifacts.schedule import Single
-from artifacts.shards import ShardIndex, write_shards
+from artifacts.shards import write_shards
 from artifacts.spec import TensorSpec
 from compiler.coverage import KINDS, CaseResult, Outcome, Score, data_sets, first_line
 from compiler.source_session import SourceSession
@@ -128,7 +128,7 @@ def _compiled(path: Path, inputs: Sequence[Any]) -> list[Any]:
     (root / "engines").mkdir(parents=True, exist_ok=True)
     refs = tuple(program.functions["test"].weights.values())
     shards = write_shards(program.weights, TARGET.stored(refs), root)
-    built = TARGET.build(program, "test", Placement(root, program.weights, ShardIndex(shards))).engines["test"]
+    built = TARGET.build(program, "test", Placement(root, program.weights, shards)).engines["test"]
     (root / "engines/test.onnx").write_bytes(built.source)
     entry = EngineEntry(
         kind="onnxruntime",

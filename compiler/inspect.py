@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,8 @@ def _bundle(path: Path) -> Inspection:
         for name, engine in manifest.engines.items()
     ]
     sections.append(Section("Engines", ["engine", "kind", "status", "size", "runs on"], engines))
-    weights = [[s.path, str(len(s.tensors)), _megabytes(s.bytes)] for s in manifest.weights.shards]
+    held = {shard: len(read_shard(bundle.root, shard.path, verify=False)[0]) for shard in manifest.weights.shards}
+    weights = [[shard.path, str(count), _megabytes(shard.bytes)] for shard, count in held.items()]
     sections.append(Section("Weights", ["shard", "tensors", "size"], weights))
     made = [[name, version] for name, version in manifest.tools.items()]
     made += [["pass", f"{step.name} {step.options or ''}".strip()] for step in manifest.passes]
@@ -122,7 +123,7 @@ def _shard(path: Path) -> Inspection:
     tensors, store = read_shard(path.parent, path.name, verify=False)
     rows = [[t.digest[:16], str(t.dtype), "x".join(map(str, t.shape)), str(t.offset), str(t.nbytes)] for t in tensors]
     title = f"{path.name}: {len(tensors)} tensors, {_megabytes(store.nbytes)}"
-    document = {"kind": "weights", "tensors": [tensor.model_dump(mode="json") for tensor in tensors]}
+    document = {"kind": "weights", "tensors": [asdict(tensor) for tensor in tensors]}
     return document, [Section(title, ["digest", "dtype", "shape", "offset", "bytes"], rows)]
 
 

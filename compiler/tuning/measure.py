@@ -23,7 +23,7 @@ from artifacts.manifest import EngineEntry, ModelEntry
 from artifacts.runtime import Session
 from artifacts.samples import Arrays
 from artifacts.schedule import Control, Decode, Engine, Host, Partitioned, Unrolled
-from artifacts.shards import ShardIndex, write_shards
+from artifacts.shards import write_shards
 from compiler.options import ScheduleName
 from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
@@ -124,7 +124,7 @@ def variants(
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unspool-tune-")))
         refs = tuple(dict.fromkeys(ref for f in program.functions.values() for ref in f.weights.values()))
         shards = write_shards(program.weights, target.stored(refs), root)
-        placement = Placement(root, program.weights, ShardIndex(shards), translations)
+        placement = Placement(root, program.weights, shards, translations)
         yield Variants(program, model, target, placement, threads, stack)
 
 

@@ -32,7 +32,7 @@ from artifacts.schedule import (
     Single,
     Unrolled,
 )
-from artifacts.shards import Shard, ShardTensor
+from artifacts.shards import Shard
 from artifacts.spec import Signature, TensorSpec
 from artifacts.tolerances import Tolerance
 from artifacts.weights import WeightRef
@@ -82,14 +82,9 @@ def schedules(draw: st.DrawFn) -> Schedule:
     )
 
 
-@st.composite
-def shards(draw: st.DrawFn) -> tuple[Shard, ...]:
-    digests = draw(st.lists(DIGESTS, max_size=3, unique=True))
-    found = []
-    for name, digest in zip(digests, draw(st.lists(DIGESTS, min_size=3, max_size=3, unique=True)), strict=False):
-        tensor = ShardTensor(digest=digest, dtype=DType.FLOAT32, shape=(2, 3), offset=8, nbytes=24)
-        found.append(Shard(path=f"weights/{name}.safetensors", sha256=name, bytes=32, tensors=(tensor,)))
-    return tuple(found)
+SHARDS = st.lists(DIGESTS, max_size=3, unique=True).map(
+    lambda digests: tuple(Shard(path=f"weights/{d[:16]}.safetensors", sha256=d, bytes=32) for d in digests)
+)
 
 
 @st.composite
@@ -99,11 +94,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
         for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
     }
     paths = st.sampled_from(sorted(files))
-    stored = draw(shards())
-    digests = [tensor.digest for shard in stored for tensor in shard.tensors]
+    stored = draw(SHARDS)
     refs = st.builds(
         WeightRef,
-        digest=st.sampled_from(digests),
+        digest=DIGESTS,
         dtype=st.just(DType.FLOAT16),
         shape=st.just((2,)),
         offset=st.integers(0, 20),

@@ -8,7 +8,6 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from artifacts.bundle import Bundle
 from artifacts.canonical import canonical_json, sha256_bytes
@@ -73,8 +72,8 @@ def test_any_changed_byte_is_noticed(document: bytes, data: st.DataObject) -> No
         b"{}",
         b"\xff",
         b"[" * 100_000,
-        b'{"schema_version": 1}',
-        b'{"schema_version": "1"}',
+        b'{"schema_version": 2}',
+        b'{"schema_version": "2"}',
     ],
 )
 def test_what_is_no_manifest_is_one_bundle_error(data: bytes) -> None:
@@ -83,8 +82,8 @@ def test_what_is_no_manifest_is_one_bundle_error(data: bytes) -> None:
 
 
 def test_a_newer_schema_version_says_what_to_do(document: bytes) -> None:
-    newer = json.loads(document) | {"schema_version": 2}
-    with pytest.raises(BundleError, match="schema version 2, this version reads 1") as caught:
+    newer = json.loads(document) | {"schema_version": 3}
+    with pytest.raises(BundleError, match="schema version 3, this version reads 2") as caught:
         Manifest.from_bytes(json.dumps(newer).encode())
     assert "compile it again" in caught.value.problems[0].hint
 
@@ -125,10 +124,6 @@ DISAGREEMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "unmapped function": (("models", "growing", "functions"), {"step": ["growing-step"]}, "calls 'encoder'"),
     "inline with shards": (("weights", "layout"), "inline", "no shards"),
     "shard of another size": (("weights", "shards", 0, "bytes"), 1, "not in files with this digest"),
-    "weight nowhere": (("weights", "shards", 0, "tensors"), [], "no shard holds the weight"),
-    "view too long": (
-        ("engines", "growing-encoder", "bindings", "w", "offset"), 1, "176 bytes at 1 reach beyond",
-    ),
     "verdict on nothing": (("numerics", "verdicts"), {"x": []}, "unknown model 'x'"),
     "manifest in files": (
         ("files", "manifest.json"), {"sha256": "0" * 64, "bytes": 1}, "files lists manifest.json",
@@ -148,14 +143,6 @@ def test_parts_that_do_not_agree_are_refused(document: bytes, name: str) -> None
     wrong = replaced(json.loads(document), path, value)
     with pytest.raises(BundleError, match=message):
         Manifest.from_bytes(json.dumps(wrong).encode())
-
-
-def test_a_weight_is_stored_once(decoder_bundle: Bundle) -> None:
-    manifest = decoder_bundle.manifest
-    (shard,) = manifest.weights.shards
-    twice = manifest.weights.model_copy(update={"shards": (shard, shard)})
-    with pytest.raises(ValidationError, match="stored twice"):
-        Manifest(**{**dict(manifest), "weights": twice})
 
 
 def test_statuses_ascend() -> None:

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from artifacts.canonical import sha256_file
 from artifacts.dtype import DType
 from artifacts.errors import BundleError
-from artifacts.shards import MAX_HEADER_BYTES, ShardIndex, mapped, parse_header, read_shard, write_shards
+from artifacts.shards import MAX_HEADER_BYTES, ShardIndex, ShardTensor, mapped, parse_header, read_shard, write_shards
 from artifacts.weights import WeightStore
 
 Array = npt.NDArray[Any]
@@ -28,7 +28,7 @@ OTHER = "b" * 64
 def test_contents_in_shards_are_mapped_and_the_others_stay(tmp_path: Path) -> None:
     arrays = [(np.arange(size, dtype=np.float32), None) for size in (100, 3)]
     store, (large, small) = WeightStore().with_tensors(arrays)
-    found = mapped(store, write_shards(store, [large], tmp_path), tmp_path)
+    found = mapped(store, write_shards(store, [large], tmp_path).shards, tmp_path)
     assert set(found) == set(store)
     for ref, (array, _) in zip((large, small), arrays, strict=True):
         np.testing.assert_array_equal(found.array(ref), array)
@@ -49,18 +49,18 @@ def test_what_is_written_is_mapped_back_from_where_the_index_says(
 ) -> None:
     root = tmp_path_factory.mktemp("bundle")
     store, refs = WeightStore().with_tensors(tensors)
-    shards = write_shards(store, refs, root, limit)
-    mapped = WeightStore()
-    for shard in shards:
-        assert shard.path == f"weights/{shard.sha256}.safetensors"
+    index = write_shards(store, refs, root, limit)
+    mapped, held = WeightStore(), list[ShardTensor]()
+    for shard in index.shards:
+        assert shard.path == f"weights/{shard.sha256[:16]}.safetensors"
         assert sha256_file(root / shard.path) == shard.sha256
         assert (root / shard.path).stat().st_size == shard.bytes
-        assert sum(tensor.nbytes for tensor in shard.tensors) <= limit or len(shard.tensors) == 1
         read, contents = read_shard(root, shard.path)
-        assert read == shard.tensors
+        assert sum(tensor.nbytes for tensor in read) <= limit or len(read) == 1
+        held += read
         mapped = mapped.merged(contents)
     assert set(mapped) == set(store)
-    index = ShardIndex(shards)
+    assert index.tensors == ShardIndex.read(root, index.shards).tensors == tuple(held)
     for (array, _), ref in zip(tensors, refs, strict=True):
         assert mapped.array(ref).tobytes() == array.tobytes()
         place = index.locate(ref)
@@ -71,17 +71,17 @@ def test_what_is_written_is_mapped_back_from_where_the_index_says(
     random.shuffle(tensors)
     again, refs = WeightStore().with_tensors(tensors)
     other = write_shards(again, refs, tmp_path_factory.mktemp("other"), limit)
-    assert other == shards
+    assert other.shards == index.shards
 
 
 def test_files_are_real_safetensors_that_show_real_tensors(tmp_path: Path) -> None:
     arrays: list[Array] = [np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(3, dtype=np.int8)]
     store, refs = WeightStore().with_tensors((array, None) for array in arrays)
-    (shard,) = write_shards(store, refs, tmp_path)
+    (shard,) = write_shards(store, refs, tmp_path).shards
     loaded = safetensors.numpy.load_file(tmp_path / shard.path)
     for array, ref in zip(arrays, refs, strict=True):
         np.testing.assert_array_equal(loaded[ref.digest], array)
-    assert [path.name for path in (tmp_path / "weights").iterdir()] == [f"{shard.sha256}.safetensors"]
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == [f"{shard.sha256[:16]}.safetensors"]
     assert (tmp_path / shard.path).stat().st_mode & 0o777 == tmp_path.joinpath("weights").stat().st_mode & 0o666
 
 
@@ -95,32 +95,33 @@ def test_a_content_of_many_types_shows_as_the_widest_on_which_all_are_aligned(tm
     ]
     store, refs = WeightStore().with_tensors((array, None) for array in views)
     for count, dtype, shape in ((1, "uint8", (16,)), (3, "float32", (2, 2)), (4, "float64", (2,))):
-        (shard,) = write_shards(store, refs[:count][::order], tmp_path)
-        assert [(t.dtype, t.shape) for t in shard.tensors] == [(DType(dtype), shape)]
+        index = write_shards(store, refs[:count][::order], tmp_path)
+        assert [(t.dtype, t.shape) for t in index.tensors] == [(DType(dtype), shape)]
 
 
 def test_a_content_that_only_slices_reach_shows_whole_and_flat(tmp_path: Path) -> None:
     store, ref = WeightStore().with_tensor(np.zeros((3, 2), np.float32))
-    (shard,) = write_shards(store, [ref.rows(0, 1), ref.rows(1, 3)], tmp_path)
-    assert [(t.dtype, t.shape) for t in shard.tensors] == [(DType.FLOAT32, (6,))]
+    index = write_shards(store, [ref.rows(0, 1), ref.rows(1, 3)], tmp_path)
+    assert [(t.dtype, t.shape) for t in index.tensors] == [(DType.FLOAT32, (6,))]
 
 
 @pytest.mark.parametrize(("limit", "counts"), [(16, [2, 1]), (15, [1, 1, 1]), (24, [3]), (1, [1, 1, 1])])
 def test_a_shard_is_filled_up_to_its_limit(tmp_path: Path, limit: int, counts: list[int]) -> None:
     store, refs = WeightStore().with_tensors((np.array([n]), None) for n in range(3))
-    assert [len(shard.tensors) for shard in write_shards(store, refs, tmp_path, limit)] == counts
+    shards = write_shards(store, refs, tmp_path, limit).shards
+    assert [len(read_shard(tmp_path, shard.path)[0]) for shard in shards] == counts
 
 
 def test_only_what_is_reached_is_written_and_ties_once(tmp_path: Path) -> None:
     store, (tied, again, _) = WeightStore().with_tensors((np.arange(n), None) for n in (4, 4, 5))
-    (shard,) = write_shards(store, [tied, again.rows(1, 2)], tmp_path)
-    assert [tensor.digest for tensor in shard.tensors] == [tied.digest]
-    assert write_shards(store, [], tmp_path) == ()
+    index = write_shards(store, [tied, again.rows(1, 2)], tmp_path)
+    assert [tensor.digest for tensor in index.tensors] == [tied.digest]
+    assert write_shards(store, [], tmp_path).shards == ()
 
 
 def test_the_index_places_views_and_refuses_what_is_not_there(tmp_path: Path) -> None:
     store, (ref, absent) = WeightStore().with_tensors([(np.arange(8), None), (np.arange(9), None)])
-    index = ShardIndex(write_shards(store, [ref], tmp_path))
+    index = write_shards(store, [ref], tmp_path)
     assert index.locate(ref.rows(3, 5)).offset == index.locate(ref).offset + 24
     with pytest.raises(KeyError):
         index.locate(absent)
@@ -220,7 +221,7 @@ def test_a_header_with_any_changed_byte_is_refused_or_still_covers_the_file(data
 
 def test_a_content_that_is_not_what_its_name_says_is_found(tmp_path: Path) -> None:
     store, (first, second) = WeightStore().with_tensors([(np.arange(4), None), (np.arange(5), None)])
-    (shard,) = write_shards(store, [first, second], tmp_path)
+    (shard,) = write_shards(store, [first, second], tmp_path).shards
     file = tmp_path / shard.path
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
     with pytest.raises(BundleError, match="does not have the digest") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from artifacts.bundle import Bundle
-from artifacts.manifest import MANIFEST_FILE
+from artifacts.bundle import Bundle, walk
 from artifacts.runtime import Session
 from artifacts.samples import read_arrays
 from artifacts.schedule import Decode
@@ -176,10 +176,13 @@ def partitioned_bundles(*, quick: bool) -> Iterator[Figure]:
         seconds = interleaved({"open": partial(_opened, root)}, 1 if quick else 5, warm_up=1, clock=time.process_time)
         what = f"{model.what}, three partitions of 25 tokens"
         yield Figure(f"{what}, to open, for each", seconds["open"] / 3, "s", OPEN_BOUND, "the encoder is counted in")
-        manifest = Bundle.open(root).manifest
-        weights = sum(shard.bytes for shard in manifest.weights.shards)
-        samples = sum(entry.bytes for path, entry in manifest.files.items() if path.startswith("samples/"))
-        whole = sum(entry.bytes for entry in manifest.files.values()) + (root / MANIFEST_FILE).stat().st_size
+        report = Bundle.open(root).report()
+        assert report is not None
+        assert report.weights is not None
+        weights = report.weights.unique_bytes
+        sizes = {path: status.st_size for path, status in walk(root) if stat.S_ISREG(status.st_mode)}
+        samples = sum(size for path, size in sizes.items() if path.startswith("samples/"))
+        whole = sum(sizes.values())
         detail = f"{whole / _MB:.2f} MB, {samples / _MB:.2f} MB of it samples, for {weights / _MB:.2f} MB of weights"
         yield Figure(f"{what}, bytes over those of the weights", whole / weights, "x", SIZE_BOUND, detail)
     if not quick:

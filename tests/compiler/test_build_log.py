@@ -64,7 +64,7 @@ def test_a_stage_that_fails_is_not_told_as_done(capsys: pytest.CaptureFixture[st
 def test_the_report_holds_what_was_recorded() -> None:
     log = BuildLog(quiet=True)
     with log.stage("convert"):
-        log.record([check(0.5)], "convert")
+        log.record([check(0.125), check(0.5), check(0.25)], "convert")
     log.record_pass(PassRun(EliminateDeadCode(), True, ("removed 3 nodes",), (check(0.25),)))
     log.notices.append("the batch is fixed")
     report = log.report("a key", {"model": {"decoder": ["w.bin"]}}, [EngineSize(name="model", source_bytes=7)], WEIGHTS)

@@ -214,8 +214,7 @@ def test_two_models_share_what_they_have_in_common(tmp_path: Path) -> None:
         for name, seed in (("one", 1), ("two", 11))
     ]
     found = compile_bundle(files, tmp_path / "out", DEFAULTS)
-    tensors = [tensor for shard in found.bundle.manifest.weights.shards for tensor in shard.tensors]
-    assert sorted(tensor.nbytes for tensor in tensors) == [1024, 1024, 2048]
+    assert sorted(tensor.nbytes for tensor in found.bundle.index().tensors) == [1024, 1024, 2048]
     one, two = (found.bundle.manifest.engines[name].bindings["first"] for name in ("one", "two"))
     assert one.digest == two.digest
     assert found.report.weights is not None
@@ -290,6 +289,20 @@ class TestDecoding:
             for row, length, wanted in zip(results["tokens"], results["lengths"], expected, strict=True):
                 assert row[:length].tolist() == wanted, control
                 assert not row[length:].any(), control
+
+    def test_partitions_of_equal_length_that_compute_the_same_are_one_engine(
+        self, toy_file: Path, tmp_path: Path
+    ) -> None:
+        options = CompileOptions(partitions=(3, 6, 9), tokens=TokenFlags(start=1, eos=(3, 4), pad=0))
+        bundle = compile_bundle([ModelFile("toy", toy_file)], tmp_path / "out", options).bundle
+        model = bundle.manifest.models["toy"]
+        assert model.functions[model.schedule.functions[-1]] == ("toy.until-3",) * 3
+        assert set(bundle.manifest.engines) == {"toy.until-3", *model.functions[model.schedule.functions[0]]}
+        with Session.open(tmp_path / "out") as session:
+            for row, wanted in enumerate(toy_decoding(self.X, 1, (3, 4), 9)):
+                answer = session.answer({"x": self.X[row : row + 1]})
+                assert answer.outputs["tokens"].tolist() == [wanted]
+                assert answer.calls[model.schedule.main] == -(-len(wanted) // 3)
 
     def test_partitions_are_engines_of_one_step(self, toy_file: Path, tmp_path: Path) -> None:
         tokens = TokenFlags(start=1, eos=(3, 4), pad=0)

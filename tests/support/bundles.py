@@ -19,7 +19,7 @@ from artifacts.dtype import DType
 from artifacts.manifest import EngineEntry, Manifest, ModelEntry, SampleFiles, Scalar, Weights
 from artifacts.report import BuildReport, Machine
 from artifacts.schedule import Schedule, Single
-from artifacts.shards import Shard, ShardIndex, write_shards
+from artifacts.shards import ShardIndex, write_shards
 from artifacts.spec import Dim, Signature, TensorSpec
 from artifacts.weights import WeightRef, WeightStore
 
@@ -58,8 +58,7 @@ class Graph:
     session: Mapping[str, Scalar] = field(default_factory=lambda: {"intra_op_num_threads": 1})
     kind: str = "onnxruntime"
 
-    def to_bytes(self, bindings: Mapping[str, WeightRef], shards: Sequence[Shard]) -> bytes:
-        index = ShardIndex(shards)
+    def to_bytes(self, bindings: Mapping[str, WeightRef], index: ShardIndex) -> bytes:
         initializers = []
         for name, ref in bindings.items():
             place = index.locate(ref)
@@ -103,9 +102,9 @@ def fill(writer: BundleWriter, models: Mapping[str, Model], shard_bytes: int = 1
         store, refs = store.with_tensors((array, None) for array in graph.weights.values())
         bindings[name] = dict(zip(graph.weights, refs, strict=True))
     everything = [ref for refs in bindings.values() for ref in refs.values()]
-    shards = write_shards(store, everything, writer.root, shard_bytes)
+    index = write_shards(store, everything, writer.root, shard_bytes)
     for name, graph in graphs.items():
-        writer.add(f"engines/{name}.onnx", graph.to_bytes(bindings[name], shards))
+        writer.add(f"engines/{name}.onnx", graph.to_bytes(bindings[name], index))
     for path in SAMPLE.paths:
         writer.add(path, path.encode())
     return Manifest(
@@ -133,7 +132,7 @@ def fill(writer: BundleWriter, models: Mapping[str, Model], shard_bytes: int = 1
             )
             for name, graph in graphs.items()
         },
-        weights=Weights(layout="store", shards=shards),
+        weights=Weights(layout="store", shards=index.shards),
         files=writer.inventory(),
     )
 

@@ -60,7 +60,7 @@ class Composed:
         return Session(ModelEntry(source="0" * 64, signature=source, schedule=schedule, functions=holders), runners)
 
     def _runner(self, folder: Path, name: str, body: OnnxBody, signature: Signature) -> EngineRunner:
-        model, _ = attach_weights(body, Placement(folder, self.weights, ShardIndex(())), EVERYTHING)
+        model, _ = attach_weights(body, Placement(folder, self.weights, ShardIndex({})), EVERYTHING)
         (folder / f"{name}.onnx").write_bytes(serialized(model))
         entry = EngineEntry(
             kind="onnxruntime", target="t", signature=signature, source=f"{name}.onnx", status="emitted"

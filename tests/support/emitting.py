@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import ModelProto
 
-from artifacts.shards import ShardIndex, write_shards
+from artifacts.shards import write_shards
 from artifacts.weights import WeightRef
 from compiler.emit_onnx import attach_weights, emit_onnx, serialized
 from compiler.targets.target import Placement
@@ -53,6 +53,6 @@ def emitted(found: Converted, root: Path, inline_bytes: int = 0) -> Emitted:
     root.mkdir(parents=True, exist_ok=True)
     refs = tuple(found.function.weights.values())
     shards = write_shards(found.weights, refs, root)
-    placement = Placement(root, found.weights, ShardIndex(shards))
+    placement = Placement(root, found.weights, shards)
     engine, external = attach_weights(emit_onnx(found.function), placement, inline_bytes)
     return Emitted(root, serialized(engine), external)

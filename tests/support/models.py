@@ -187,7 +187,7 @@ def scale_weights(bundle: Path, factor: float) -> None:
     """Scale every stored weight of a bundle and make its digests agree: not a bad disk, a bad compiler."""
     opened = Bundle.open(bundle)
     (shard,) = opened.manifest.weights.shards
-    path, begin = bundle / shard.path, shard.tensors[0].offset
+    path, begin = bundle / shard.path, opened.index().tensors[0].offset
     content = path.read_bytes()
     path.write_bytes(content[:begin] + (np.frombuffer(content[begin:], "<f4") * np.float32(factor)).tobytes())
     entry = FileEntry(sha256=sha256_file(path), bytes=shard.bytes)

@@ -17,6 +17,7 @@ from artifacts.errors import BundleError
 from artifacts.manifest import EngineEntry
 from artifacts.runtime.partition_decode import PartitionDecoder
 from artifacts.schedule import CacheSlot, Decode, Generation, Partitioned
+from artifacts.shards import ShardIndex
 from artifacts.spec import Signature, TensorSpec
 from tests.support.bundles import Graph, spec
 
@@ -63,7 +64,7 @@ def partition(begin: int, end: int) -> Graph:
 
 
 def runner(folder: Path, name: str, graph: Graph) -> EngineRunner:
-    (folder / name).write_bytes(graph.to_bytes({}, ()))
+    (folder / name).write_bytes(graph.to_bytes({}, ShardIndex({})))
     entry = EngineEntry(kind="onnxruntime", target="t", signature=graph.signature, source=name, status="emitted")
     return open_engine(folder, entry, 1)
 

@@ -89,14 +89,14 @@ class TestCompile:
             saved(perceptron(seed, shared), tmp_path / f"{name}.onnx")
         command = ["compile", f"first.one={tmp_path / 'a.onnx'}", f"2={tmp_path / 'b.onnx'}", "-o", tmp_path / "out"]
         assert unspool(capsys, *command).status == 0
-        manifest = Bundle.open(tmp_path / "out").manifest
-        assert set(manifest.models) == {"first.one", "2"}
-        assert sum(len(shard.tensors) for shard in manifest.weights.shards) == 3, "what both have is stored once"
+        bundle = Bundle.open(tmp_path / "out")
+        assert set(bundle.manifest.models) == {"first.one", "2"}
+        assert len(bundle.index().tensors) == 3, "what both have is stored once"
 
         x = normal(3, 16)
         np.savez(tmp_path / "in.npz", x=x)
         answers = {}
-        for name in manifest.models:
+        for name in bundle.manifest.models:
             run = ["run", tmp_path / "out", "--inputs", tmp_path / "in.npz", "--model", name, "--json"]
             answers[name] = unspool(capsys, *run).document["values"]["y"]
         assert not np.allclose(answers["first.one"], answers["2"])

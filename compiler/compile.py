@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from artifacts.bundle import Bundle
@@ -17,7 +17,7 @@ from compiler.build_log import BuildLog
 from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
-from compiler.options import CompileOptions, ModelFile, Precision
+from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
 from compiler.present import Present, find_present, find_unchanged
 from compiler.targets import Target, find_target
 
@@ -71,6 +71,8 @@ def compile_bundle(
         return _kept(present, files)
     from compiler.parts.opening import loaded_sources
 
+    if options.tune is not None:
+        options = _tuned(models, options, log)
     with loaded_sources(read) as sources, write_bundle(destination, force=force) as writer:
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend
@@ -84,12 +86,36 @@ def compile_bundle(
         return Compiled(writer.commit(manifest, report), False, report, tuple(files))
 
 
+def _tuned(models: Sequence[ModelFile], options: CompileOptions, log: BuildLog) -> CompileOptions:
+    """The same options with the schedule that serves the lengths best, which a notice tells."""
+    from compiler.tuning.lengths import read_lengths
+    from compiler.tuning.tune import TuneOptions, tune
+
+    assert options.tune is not None
+    tuned = tune(models[0], options, TuneOptions(read_lengths(options.tune)), BuildLog(log.quiet))
+    best, measured = tuned.rows[0].choice, tuned.rows[0].measured
+    log.notices.append(
+        f"{models[0].name}: tuned to {best.form}, {best.mean:.2f} ms predicted and {measured or 0:.2f} ms measured "
+        f"for {tuned.lengths.mean:.1f} tokens on average; `unspool tune` shows the alternatives"
+    )
+    return replace(options, schedule=best.form.schedule, partitions=best.form.boundaries)
+
+
 def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Target) -> None:
     names = [model.name for model in models]
     problems = [
         Problem("options", f"model {name!r}", "is given twice", "name them: a=FILE.onnx b=OTHER.onnx")
         for name in sorted({name for name in names if names.count(name) > 1})
     ]
+    if options.tune is not None:
+        flag, hint = f"--tune {options.tune}", "leave out one of the two"
+        if len(models) != 1:
+            one = "tune each with `unspool tune`, and compile those that agree together"
+            problems.append(Problem("options", flag, f"is for one model, and there are {len(models)}", one))
+        if options.schedule != ScheduleName.AUTO:
+            problems.append(Problem("options", flag, f"chooses what --schedule {options.schedule} sets", hint))
+        if options.partitions:
+            problems.append(Problem("options", flag, "chooses what --partitions sets", hint))
     if options.precision not in (Precision.AUTO, *target.precisions):
         can = ", ".join(target.precisions)
         flag = f"--precision {options.precision}"

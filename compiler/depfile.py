@@ -20,9 +20,7 @@ def write_depfile(path: Path, bundle: Path, models: Sequence[Path], options: Com
 
     Raises UsageError if the file cannot be written, or if make has no way to write a name.
     """
-    read = [*models]
-    if options.samples is not None:
-        read.append(options.samples)
+    read = [*models, *(file for file in (options.samples, options.tune) if file is not None)]
     read += [file for code in find_custom_ops(options.custom_ops) for file in code.files]
     files = tuple(dict.fromkeys(read))
     made = bundle / MANIFEST_FILE

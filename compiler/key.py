@@ -28,15 +28,16 @@ def compilation_key(
 
     `digests` are those of the source models by name, `generation` of the configuration files beside them, `tools`
     the versions of what the target and the converter use, the digests of custom operators' code among them. Paths
-    do not count: a moved model is the same model. Raises UsageError if the samples cannot be read.
+    do not count: a moved model is the same model. Raises UsageError if the samples or the lengths cannot be read.
     """
-    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude={"samples", "custom_ops"})
+    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude={"samples", "tune", "custom_ops"})
     return sha256_bytes(
         canonical_json(
             {
                 "models": [[model.name, digests[model.name]] for model in models],
                 "options": settings,
-                "samples": _digest_of(options.samples) if options.samples is not None else None,
+                "samples": _digest_of("--samples", options.samples),
+                "tune": _digest_of("--tune", options.tune),
                 "generation": dict(generation),
                 "tools": dict(tools),
                 "unspool": own_digest(),
@@ -62,8 +63,8 @@ def source_digest(packages: Mapping[str, Path]) -> str:
     return sha256_bytes(canonical_json(dict(files)))
 
 
-def _digest_of(samples: Path) -> str:
+def _digest_of(flag: str, path: Path | None) -> str | None:
     try:
-        return sha256_file(samples)
+        return None if path is None else sha256_file(path)
     except OSError as error:
-        raise UsageError.of("options", f"--samples {samples}", f"cannot be read: {error.strerror}") from error
+        raise UsageError.of("options", f"{flag} {path}", f"cannot be read: {error.strerror}") from error

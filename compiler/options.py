@@ -79,11 +79,15 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """Everything that can change what a compilation makes. Paths of outputs are not among them."""
+    """Everything that can change what a compilation makes. Paths of outputs are not among them.
+
+    `tune` is a file of lengths, by which the schedule and its partitions are chosen.
+    """
 
     target: str = "onnxruntime"
     schedule: ScheduleName = ScheduleName.AUTO
     partitions: tuple[int, ...] = ()
+    tune: Path | None = None
     cache: CacheMode = CacheMode.AUTO
     tokens: TokenFlags = field(default_factory=TokenFlags)
     decoder_input: str | None = None

@@ -67,6 +67,12 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     ] = "auto",
     cache: Annotated[CacheFlag, _decoding(help="Key/value cache; padded steps see all tokens at one length.")] = "auto",
     partitions: Annotated[str | None, _decoding(metavar="25,50,75", help="Positions at which partitions end.")] = None,
+    tune: Annotated[
+        Path | None,
+        _decoding(
+            exists=True, dir_okay=False, metavar="LENGTHS.csv", help="Choose the schedule by lengths: see unspool tune."
+        ),
+    ] = None,
     max_length: Annotated[int | None, _decoding(min=1, help="Most tokens to generate.")] = None,
     bos: Annotated[int | None, _decoding(min=0, help="The decoder's start token.")] = None,
     eos: Annotated[list[int] | None, _decoding(min=0, help="An end token; may be given several times.")] = None,
@@ -103,6 +109,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     unspool compile ocr.onnx --bos 1 --eos 2 --partitions 25,50,75 -o build/ocr
 
+    unspool compile ocr.onnx --bos 1 --eos 2 --tune lengths.csv -o build/ocr
+
     unspool compile summarize.onnx --schedule loop --beams 4 --length-penalty 2 -o build/summarize
 
     Compiling again onto the same bundle does nothing if nothing changed.
@@ -119,6 +127,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         target=target,
         schedule=ScheduleName(schedule),
         partitions=_partitions(partitions),
+        tune=tune,
         cache=CacheMode(cache),
         tokens=TokenFlags(
             bos, tuple(eos) if eos else None, pad, max_length, beams, length_penalty, early_stopping_of(early_stopping)

@@ -60,12 +60,15 @@ TOKENS: Mapping[str, st.SearchStrategy[Any]] = {
 }
 
 
+FILES = ("samples", "tune")
+
+
 def test_every_option_is_drawn_here() -> None:
     """An option that the key forgets gives stale bundles: whoever adds one meets this test.
 
-    Samples count by content, and the code of custom operators is among the tools.
+    Samples and lengths count by content, and the code of custom operators is among the tools.
     """
-    assert set(CHANGES) | {"tokens", "samples", "custom_ops"} == {
+    assert set(CHANGES) | {"tokens", *FILES, "custom_ops"} == {
         field.name for field in dataclasses.fields(CompileOptions)
     }
     assert set(TOKENS) == {field.name for field in dataclasses.fields(TokenFlags)}
@@ -89,21 +92,25 @@ def test_a_token_changes_the_key(name: str, data: st.DataObject) -> None:
     assert key_of(options) != key_of()
 
 
+@pytest.mark.parametrize("option", FILES)
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.binary(max_size=20), second=st.binary(max_size=20))
-def test_samples_count_by_content_and_not_by_path(tmp_path: Path, first: bytes, second: bytes) -> None:
+def test_files_count_by_content_and_not_by_path(tmp_path: Path, option: str, first: bytes, second: bytes) -> None:
     def key_with(name: str, content: bytes) -> str:
         (tmp_path / name).write_bytes(content)
-        return key_of(dataclasses.replace(DEFAULTS, samples=tmp_path / name))
+        given: dict[str, Any] = {option: tmp_path / name}
+        return key_of(dataclasses.replace(DEFAULTS, **given))
 
     assert key_with("a.npz", first) != key_of()
     assert key_with("a.npz", first) == key_with("b.npz", first)
     assert (key_with("a.npz", first) == key_with("a.npz", second)) == (first == second)
 
 
-def test_samples_that_are_not_there_are_a_wrong_call(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", FILES)
+def test_files_that_are_not_there_are_a_wrong_call(tmp_path: Path, option: str) -> None:
+    given: dict[str, Any] = {option: tmp_path / "in.npz"}
     with pytest.raises(UsageError, match=r"in\.npz"):
-        key_of(dataclasses.replace(DEFAULTS, samples=tmp_path / "in.npz"))
+        key_of(dataclasses.replace(DEFAULTS, **given))
 
 
 CHANGED: list[dict[str, Any]] = [

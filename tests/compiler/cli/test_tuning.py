@@ -85,3 +85,29 @@ class TestTune:
         else:
             assert document["partitions"] == []
             assert schedule.generation.max_new_tokens == 6
+
+
+class TestCompileTune:
+    TOKENS = ("--bos", "1", "--eos", "2", "--pad", "0", "--max-length", "6")
+
+    def test_the_choice_is_compiled_in_one_go_and_is_up_to_date_for_the_same_lengths(
+        self, capsys: pytest.CaptureFixture[str], toy_file: Path, lengths: Path, tmp_path: Path
+    ) -> None:
+        rule = tmp_path / "bundle.d"
+        call = ("compile", toy_file, "--tune", lengths, *self.TOKENS, "-o", tmp_path / "bundle", "--depfile", rule)
+        found = unspool(capsys, *call, "--json")
+        assert found.document["result"] == "compiled"
+        (notice,) = found.document["report"]["notices"]
+        assert "tuned to" in notice
+        assert str(lengths) in rule.read_text()
+        assert unspool(capsys, *call, "--json").document["result"] == "up to date"
+        lengths.write_text("length,count\n2,50\n")
+        assert unspool(capsys, *call, "--json").error["stage"] == "bundle", "other lengths are another bundle"
+
+    def test_what_it_would_choose_may_not_be_set(
+        self, capsys: pytest.CaptureFixture[str], toy_file: Path, perceptron_file: Path, lengths: Path, tmp_path: Path
+    ) -> None:
+        call = ("compile", toy_file, perceptron_file, "--tune", lengths, "--schedule", "loop", "--partitions", "2,4")
+        found = unspool(capsys, *call, "-o", tmp_path / "bundle")
+        assert found.status == 2
+        assert found.stderr.count("--tune") == 3

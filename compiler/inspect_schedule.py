@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from artifacts.manifest import ModelEntry
@@ -21,7 +22,8 @@ def schedule_rows(model: ModelEntry) -> Iterator[list[str]]:
         for slot in schedule.slots:
             yield ["slot", f"{slot.output} -> {slot.input}", f"{slot.init}, axis {slot.axis}"]
     for function, engines in model.functions.items():
-        yield ["calls", function, f"in {', '.join(engines)}"]
+        held = (name if count == 1 else f"{name} ({count} times)" for name, count in Counter(engines).items())
+        yield ["calls", function, f"in {', '.join(held)}"]
 
 
 def _control(control: Control) -> str:

@@ -21,19 +21,19 @@ def test_a_decode_in_partitions() -> None:
     )
     growing = decoder("growing", rules).schedule
     assert isinstance(growing, Decode)
-    schedule = growing.model_copy(update={"control": Partitioned(boundaries=(4, 9))})
-    functions = {"encoder": ("enc",), "step": ("until-4", "until-9")}
+    schedule = growing.model_copy(update={"control": Partitioned(boundaries=(3, 6, 9))})
+    functions = {"encoder": ("enc",), "step": ("until-3", "until-6", "until-6")}
     entry = ModelEntry(source="0" * 64, signature=NOTHING, schedule=schedule, functions=functions)
     assert list(schedule_rows(entry)) == [
         ["schedule", "decode", ""],
-        ["decode", "cached, loop by partitioned, ends at 4, 9", "tokens -> logits"],
+        ["decode", "cached, loop by partitioned, ends at 3, 6, 9", "tokens -> logits"],
         ["tokens", "start 1, end [2, 5], pad 0", "at most 9"],
         ["forced", "first token 7", ""],
         ["beams", "4", "length penalty 0.6, early stopping true"],
         ["suppressed", "3, 4", ""],
         ["slot", "present -> past", "empty, axis 1"],
         ["calls", "encoder", "in enc"],
-        ["calls", "step", "in until-4, until-9"],
+        ["calls", "step", "in until-3, until-6 (2 times)"],
     ]
 
 

@@ -25,6 +25,7 @@ import torch.onnx
 from torch.export import ExportedProgram
 
 from artifacts.errors import TargetError
+from artifacts.names import free_name
 from artifacts.weights import WeightRef
 from compiler.onnx_translations import OPSET, TRANSLATIONS
 from compiler.targets.target import Placement, Translations
@@ -71,13 +72,13 @@ def emit_onnx(function: Function, translations: Translations = MappingProxyType(
     constants = list(graph.initializers.values())
     graph.initializers.clear()
     for number, value in enumerate(constants):
-        value.name = _unique(f"constant_{number}", taken)
+        value.name = free_name(f"constant_{number}", taken)
         graph.initializers[value.name] = value
     for name, value in placeholders.items():
         graph.inputs.remove(value)
         if not value.uses() and not value.is_graph_output():
             continue
-        value.name = _unique(function.sources.get(name, name), taken)
+        value.name = free_name(function.sources.get(name, name), taken)
         graph.initializers[value.name] = value
         weights[value.name] = function.weights[name]
     _name(function, graph, taken)
@@ -186,14 +187,14 @@ def _name(function: Function, graph: ir.Graph, taken: set[str]) -> None:
         node.name = f"{node.op_type}_{counts[node.op_type]}"
         counts[node.op_type] += 1
         for position, output in enumerate(node.outputs):
-            output.name = _unique(node.name if position == 0 else f"{node.name}.{position}", taken)
+            output.name = free_name(node.name if position == 0 else f"{node.name}.{position}", taken)
             # Sizes inside the graph are torch's view, where a symbol is at least 2. A runtime that plans memory by
             # them fails where one is 1 and broadcasts, so it has to infer them by itself.
             output.shape = None
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
                 for position, given in enumerate(attribute.as_graph().inputs):
-                    given.name = _unique(f"{node.name}.{attribute.name}.{position}", taken)
+                    given.name = free_name(f"{node.name}.{attribute.name}.{position}", taken)
     for value, spec in zip(graph.outputs, function.signature.outputs, strict=True):
         value.name = spec.name
         value.shape = ir.Shape(spec.shape)
@@ -219,14 +220,6 @@ def _separate_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
             output.type, output.shape = value.type, value.shape
             graph.outputs[position] = output
         seen.add(graph.outputs[position])
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in taken:
-        candidate, count = f"{name}_{count}", count + 1
-    taken.add(candidate)
-    return candidate
 
 
 def _strip(model: ir.Model) -> None:

@@ -35,6 +35,12 @@ class Tolerance(Noun):
     rtol: Bound
     scale: Bound = 0.0
 
+    def or_looser(self, other: Tolerance) -> Tolerance:
+        """The larger of each of the two's terms."""
+        return Tolerance(
+            atol=max(self.atol, other.atol), rtol=max(self.rtol, other.rtol), scale=max(self.scale, other.scale)
+        )
+
 
 EXACT = Tolerance(atol=0.0, rtol=0.0)
 

@@ -32,7 +32,8 @@ def _check_model(bundle: Bundle, name: str, samples: Sequence[Sample], tolerance
         yield from _check_step(bundle, name, entry, entry.schedule, samples, tolerances)
         for number, sample in enumerate(samples):
             if sample.decoded:
-                yield from check_decoded(name, number, sample, _decode(bundle, name, entry.schedule, sample))
+                actual = _decode(bundle, name, entry.schedule, sample)
+                yield from check_decoded(name, number, sample, actual, tolerances)
         return
     with Session.of(bundle, name) as session:
         for number, sample in enumerate(samples):

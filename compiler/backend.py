@@ -111,7 +111,7 @@ def _where_moved(
     files: Sequence[ModelFile],
 ) -> str:
     """Where the engine of the first check that failed left its source; "" if none failed or none can be told."""
-    moved = next((check for check in checks if not check.comparison.passed), None)
+    moved = next((check for check in checks if not check.passed), None)
     if moved is None:
         return ""
     model = program.models[moved.model]

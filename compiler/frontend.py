@@ -115,7 +115,7 @@ def _convert_one(
     notices = (*sampled.notices, *notices, *limited, *(f"decodes without applying {setting}" for setting in idle))
     log.notices += [f"{file.name}: {notice}" for notice in notices]
     log.record(checks, "convert")
-    moved = next((check for check in checks if not check.comparison.passed), None)
+    moved = next((check for check in checks if not check.passed), None)
     if moved is not None:
         function = next(iter(program.functions.values()))
         found = locate_in_function(loaded.source, function, program.weights, model.samples[moved.sample], tolerances)

@@ -52,7 +52,7 @@ def verify(
     with opened_source(model_at(names[0], against)) as source:
         samples = _source_samples(source, inputs, bundle.manifest.models[names[0]])
         checks = check_bundle(bundle, {names[0]: samples}, tolerances)
-        moved = next((check for check in checks if not check.comparison.passed), None)
+        moved = next((check for check in checks if not check.passed), None)
         where = "" if moved is None else _where_moved(bundle, names[0], source, samples[moved.sample], tolerances)
     return Verified(checks, where)
 
@@ -79,7 +79,7 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
     function = convert(source, name, sample.inputs)
     model = Model(source_signature(source), Single(function=name), source.digest, (sample,))
     program = Program({name: function.function}, {name: model}, function.weights)
-    if not all(check.comparison.passed for check in check_program(program, tolerances)):
+    if not all(check.passed for check in check_program(program, tolerances)):
         found = locate_in_function(source, function.function, function.weights, sample, tolerances)
         return f"; the conversion differs{found or ''}"
     try:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import JsonValue, TypeAdapter
 
+from artifacts.checks import Tolerances
 from artifacts.weights import WeightStore
 from passes.program import Function, Program
 from passes.text import fingerprint
@@ -57,6 +58,10 @@ class Pass(ABC):
         before = fingerprint(program)
         rewrite = self.rewrite(program)
         return PassResult(rewrite.program, fingerprint(rewrite.program) != before, rewrite.notes, rewrite.notices)
+
+    def loosened(self, tolerances: Tolerances) -> Tolerances:
+        """What its result is held to: as much as before, unless the pass computes in fewer bits."""
+        return tolerances
 
     @property
     def options(self) -> dict[str, JsonValue]:

@@ -51,7 +51,7 @@ def _check_sample(
     if decodes and sample.decoded and number == 0:
         batch, limit = sample.decoded["tokens"].shape
         decoded = greedy(program, schedule, sample.inputs, batch, limit)
-        yield from check_decoded(name, number, sample, decoded)
+        yield from check_decoded(name, number, sample, decoded, tolerances)
 
 
 def first_moved_node(before: Program, after: Program, model: str, sample: Sample, tolerances: Tolerances) -> str:

@@ -61,7 +61,26 @@ def test_each_output_is_compared_by_its_type() -> None:
 @pytest.mark.parametrize(("tokens", "passed"), [([[4, 2]], True), ([[4, 3]], False), ([[4]], False)])
 def test_decoded_tokens_have_to_be_equal(tokens: list[list[int]], passed: bool) -> None:
     actual = {"tokens": np.array(tokens), "lengths": np.array([2])}
-    assert [check.comparison.passed for check in check_decoded("m", 0, SAMPLE, actual)] == [passed, True]
+    assert [check.comparison.passed for check in check_decoded("m", 0, SAMPLE, actual, Tolerances())] == [passed, True]
+
+
+def test_tokens_that_fewer_bits_chose_are_compared_and_not_required_to_be_equal() -> None:
+    loosened = Tolerances().loosened(Tolerance(atol=0, rtol=0, scale=0.1))
+    actual = {"tokens": np.array([[4, 3]]), "lengths": np.array([2])}
+    checks = list(check_decoded("m", 0, SAMPLE, actual, loosened))
+    assert [(check.comparison.passed, check.passed) for check in checks] == [(False, True), (True, True)]
+    require_equal(checks, "verify", "emission")
+
+
+def test_fewer_bits_loosen_floats_only_and_not_what_the_user_gave() -> None:
+    reduced = Tolerance(atol=0, rtol=0, scale=0.1)
+    loosened = Tolerances().loosened(reduced).loosened(Tolerance(atol=0, rtol=0.2, scale=0.05))
+    assert loosened.for_dtype(DType.FLOAT32) == Tolerance(atol=1e-6, rtol=0.2, scale=0.1)
+    assert loosened.for_dtype(DType.INT64) == EXACT
+    given = Tolerances.of(1e-3, None)
+    assert given.loosened(reduced).for_dtype(DType.FLOAT32) == given.for_dtype(DType.FLOAT32)
+    assert Tolerances().exact_tokens
+    assert not loosened.exact_tokens
 
 
 def test_every_output_that_moved_is_in_the_error_with_what_would_pass() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from artifacts.dtype import DType
 from artifacts.errors import NumericsError, Problem
 from artifacts.samples import Arrays, Sample
 from artifacts.spec import Signature
-from artifacts.tolerances import EXACT, TOLERANCES, Comparison, Tolerance, compare, tolerance_for
+from artifacts.tolerances import EXACT, TOLERANCES, Array, Comparison, Tolerance, compare, tolerance_for
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Tolerances:
                 for dtype, default in TOLERANCES.items()
             )
         )
+
+    @classmethod
+    def recorded(cls, tolerances: Mapping[DType, Tolerance], exact_tokens: bool) -> Tolerances:
+        """What a bundle was held to when it was made."""
+        return cls(tuple(tolerances.items()), None if exact_tokens else EXACT)
 
     def for_dtype(self, dtype: DType) -> Tolerance:
         """The tolerance of one element type."""
@@ -94,8 +101,20 @@ def check_decoded(
 ) -> Iterator[OutputCheck]:
     """Compare decoded tokens and lengths: they must be equal, unless fewer bits than the source's chose them."""
     for output, expected in sample.decoded.items():
-        found = compare(expected, actual[output], EXACT)
-        yield OutputCheck(model, number, output, found, required=tolerances.exact_tokens)
+        both = (expected, actual[output])
+        left, right = both if tolerances.exact_tokens else _of_one_width(*both)
+        yield OutputCheck(model, number, output, compare(left, right, EXACT), required=tolerances.exact_tokens)
+
+
+def _of_one_width(*decodes: Array) -> tuple[Array, ...]:
+    """Tokens [batch, n] padded to the longest, so that those that differ can be counted."""
+    width = max(decode.shape[-1] for decode in decodes)
+    if any(decode.ndim != 2 for decode in decodes):
+        return decodes
+    return tuple(np.pad(d, ((0, 0), (0, width - d.shape[1])), constant_values=_NO_TOKEN) for d in decodes)
+
+
+_NO_TOKEN = -1
 
 
 def require_equal(checks: Sequence[OutputCheck], stage: str, after: str, detail: str = "") -> None:

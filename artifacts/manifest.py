@@ -125,9 +125,13 @@ class Verdict(Noun):
 
 
 class Numerics(Noun):
-    """The tolerances that were used, and each model's comparisons under them, in order."""
+    """The tolerances that were used, and each model's comparisons under them, in order.
+
+    `exact_tokens` is false where fewer bits than the source's choose tokens: they are compared, and may differ.
+    """
 
     tolerances: dict[DType, Tolerance] = Field(default_factory=dict)
+    exact_tokens: bool = True
     verdicts: dict[Name, tuple[Verdict, ...]] = Field(default_factory=dict)
 
 

@@ -108,6 +108,18 @@ class EngineSize(Noun):
     plan_bytes: Size | None = None
 
 
+class LayerSensitivity(Noun):
+    """What it costs to compute one layer in fewer bits, and whether it was kept from that.
+
+    `layer` names its nodes, each as FUNCTION/NODE. `error` is the share of the largest element that an output is off
+    by if this layer alone has fewer bits.
+    """
+
+    layer: str
+    error: Measure
+    kept: bool
+
+
 class WeightsReport(Noun):
     """What the weight store saved.
 
@@ -138,6 +150,7 @@ class BuildReport(Noun):
     numerics: tuple[OutputNumerics, ...] = ()
     engines: tuple[EngineSize, ...] = ()
     weights: WeightsReport | None = None
+    sensitivity: tuple[LayerSensitivity, ...] = ()
     decode_costs: tuple[DecodeCost, ...] = ()
     log: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()

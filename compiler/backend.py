@@ -91,15 +91,25 @@ def write_program(
         weights=Weights(layout="store" if shards.shards else "inline", shards=shards.shards),
         passes=tuple(PassEntry(name=run.step.name, options=run.step.options) for run in log.passes),
         tools=dict(making.tools),
-        numerics=Numerics(tolerances={dtype: tolerances.for_dtype(dtype) for dtype in TOLERANCES}),
+        numerics=Numerics(
+            tolerances={dtype: tolerances.for_dtype(dtype) for dtype in TOLERANCES},
+            exact_tokens=tolerances.exact_tokens,
+        ),
         files=writer.inventory(),
     )
     with log.stage("verify", "engines against the source"):
         samples = {name: model.samples for name, model in program.models.items()}
         checks = check_bundle(Bundle(writer.root, manifest), samples, tolerances)
     log.record(checks, "engine")
+    log.notices += [f"{check.model}: {_what_moved(check)}" for check in checks if not check.comparison.passed]
     require_equal(checks, "verify", "emission", _where_moved(manifest, program, checks, tolerances, writer.root, files))
     return _verified(manifest)
+
+
+def _what_moved(check: OutputCheck) -> str:
+    """What fewer bits made of a sample's tokens."""
+    found = check.comparison
+    return f"sample {check.sample}: {found.mismatched} of {found.size} {check.output} are not the source's"
 
 
 def _where_moved(

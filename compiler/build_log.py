@@ -12,8 +12,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from artifacts.checks import OutputCheck
-from artifacts.report import BuildReport, DecodeCost, EngineSize, Machine, OutputNumerics, StageTime, WeightsReport
+from artifacts.checks import OutputCheck, Tolerances
+from artifacts.report import (
+    BuildReport,
+    DecodeCost,
+    EngineSize,
+    LayerSensitivity,
+    Machine,
+    OutputNumerics,
+    StageTime,
+    WeightsReport,
+)
 from artifacts.tolerances import Comparison
 from compiler.interrupts import Interrupts
 
@@ -35,6 +44,7 @@ class BuildLog:
     numerics: list[OutputNumerics] = field(default_factory=list)
     passes: list[PassRun] = field(default_factory=list)
     decode_costs: list[DecodeCost] = field(default_factory=list)
+    sensitivity: list[LayerSensitivity] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     interrupts: Interrupts = field(default_factory=Interrupts)
 
@@ -64,6 +74,12 @@ class BuildLog:
         self.notices += run.notices
         self.record(run.checks, run.step.name)
 
+    def loosened(self, tolerances: Tolerances) -> Tolerances:
+        """What the outputs are held to after the passes that ran."""
+        for run in self.passes:
+            tolerances = run.step.loosened(tolerances) if run.modified else tolerances
+        return tolerances
+
     def report(
         self,
         key: str,
@@ -87,6 +103,7 @@ class BuildLog:
             numerics=tuple(self.numerics),
             engines=tuple(engines),
             weights=weights,
+            sensitivity=tuple(self.sensitivity),
             decode_costs=tuple(self.decode_costs),
             log=tuple(f"{run.step.name}: {note}" for run in self.passes for note in run.notes),
             notices=tuple(self.notices),

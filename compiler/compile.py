@@ -79,7 +79,8 @@ def compile_bundle(
         program = frontend.make_program(models, sources, options, target, converter, log)
         sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
         program, shards = backend.write_weights(program, target, writer, log)
-        made = backend.Making(target, tools, converter.translations(), Tolerances.of(options.atol, options.rtol))
+        tolerances = log.loosened(Tolerances.of(options.atol, options.rtol))
+        made = backend.Making(target, tools, converter.translations(), tolerances)
         manifest = backend.write_program(program, shards, models, made, writer, log)
         backend.require_status(manifest, options.require)
         report = log.report(key, external, backend.engine_sizes(manifest), backend.weights_report(program))
@@ -120,6 +121,9 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
         can = ", ".join(target.precisions)
         flag = f"--precision {options.precision}"
         problems.append(Problem("options", flag, f"target {target.name} cannot do it", f"it can do: {can}"))
+    if options.tolerance is not None and options.precision is Precision.FP32:
+        flag = f"--tolerance {options.tolerance}"
+        problems.append(Problem("options", flag, "is for fewer bits than float32", "choose another --precision"))
     UsageError.raise_if(problems)
     available = target.availability()
     if not available.usable:

@@ -23,6 +23,7 @@ from compiler.measured_sizes import measured_signature
 from compiler.nan_outputs import nan_notices
 from compiler.options import CompileOptions, ModelFile
 from compiler.parts.with_past import check_with_past
+from compiler.precision import precision_pass
 from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
 from compiler.shapes import check_shapes
 from compiler.source_decode import PROBE_TOKENS, decoded_sample
@@ -54,13 +55,17 @@ def passes_for(plans: Sequence[DecodePlan], target: Target) -> tuple[tuple[Pass,
 
     What a decode costs is counted after each group: as the source has it, with the encoder apart, as it will be.
     """
-    fusions = tuple(all_passes()[name]() for name in target.fusions)
+    fusions = _named(target.fusions)
     if not plans:
         return ((*CLEANUP, *fusions),)
     cached = [plan for plan in plans if plan.state == "cached"]
     required = not all(plan.may_fall_back for plan in cached)
     derive = (DeriveKvCache(required=required), TabulatePositions()) if cached else ()
     return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions))
+
+
+def _named(passes: Sequence[str]) -> tuple[Pass, ...]:
+    return tuple(all_passes()[name]() for name in passes)
 
 
 def make_program(
@@ -79,14 +84,21 @@ def make_program(
     parts = [_convert_one(model, sources[model.name], options, target, converter, log) for model in models]
     program = functools.reduce(Program.merged, (part for part, _ in parts))
     groups = passes_for([plan for _, plan in parts if plan is not None], target)
-    stages: list[Program] = []
-    with log.stage("passes", ", ".join(dict.fromkeys(step.name for group in groups for step in group))):
-        for group in groups:
-            program, runs = run_passes(program, group, tolerances)
-            stages.append(program)
-            for run in runs:
-                log.record_pass(run)
-        log.decode_costs += decode_costs(*stages)
+    stages = [program]
+    for group in groups:
+        stages.append(_passed(stages[-1], group, tolerances, log))
+    reduced = precision_pass(stages[-1], options, log)
+    last = (*([] if reduced is None else [reduced]), *_named(target.late_fusions))
+    stages.append(_passed(stages[-1], last, tolerances, log))
+    log.decode_costs += decode_costs(*stages[1:])
+    return stages[-1]
+
+
+def _passed(program: Program, group: Sequence[Pass], tolerances: Tolerances, log: BuildLog) -> Program:
+    with log.stage("passes", ", ".join(step.name for step in group)):
+        program, runs = run_passes(program, group, tolerances)
+        for run in runs:
+            log.record_pass(run)
     return program
 
 

@@ -81,7 +81,8 @@ class ModelFile:
 class CompileOptions:
     """Everything that can change what a compilation makes. Paths of outputs are not among them.
 
-    `tune` is a file of lengths, by which the schedule and its partitions are chosen.
+    `tune` is a file of lengths, by which the schedule and its partitions are chosen. `tolerance` is the share of an
+    output's largest element that computing in fewer bits may change its elements by.
     """
 
     target: str = "onnxruntime"
@@ -93,6 +94,7 @@ class CompileOptions:
     decoder_input: str | None = None
     logits: str | None = None
     precision: Precision = Precision.AUTO
+    tolerance: float | None = None
     min_shapes: Shapes = ()
     opt_shapes: Shapes = ()
     max_shapes: Shapes = ()

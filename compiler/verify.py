@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,16 +26,17 @@ class Verified:
     where: str = ""
 
 
-def verify(
-    path: Path, against: Path | None, inputs: Path | None, model: str | None, tolerances: Tolerances
-) -> Verified:
+def verify(path: Path, against: Path | None, inputs: Path | None, model: str | None, given: Tolerances) -> Verified:
     """Open a bundle, which checks every digest, and compare its answers with known ones.
 
     Without `against` the answers are the bundle's own samples, and neither torch nor onnx is needed. With it,
     they are the source model's, on `inputs` (an .npz) or on drawn ones; a decoding model is then decoded to its
-    end. Raises UnspoolError.
+    end. `given` bounds that the user gave go before those that the bundle was made with. Raises UnspoolError.
     """
     bundle = Bundle.open(path)
+    numerics = bundle.manifest.numerics
+    made_with = Tolerances.recorded(numerics.tolerances, numerics.exact_tokens)
+    tolerances = replace(made_with, overrides=given.overrides or made_with.overrides)
     names = tuple(bundle.manifest.models) if model is None else (model,)
     unknown = [name for name in names if name not in bundle.manifest.models]
     if unknown:

@@ -135,6 +135,8 @@ def _elements(node: Node) -> sympy.Expr:
 def _weight_bytes(node: Node) -> sympy.Expr:
     """Bytes of a weight that are read. One that is only looked up in is read as far as it is looked up."""
     width = node.meta["val"].element_size()
+    if node.users and all(_name(user) == "unspool.quantized_embedding" for user in node.users):
+        return _sum(_numel(_shape(user.args[2])) for user in node.users) * _numel(_shape(node)[1:]) * width
     lookups = [user for user in node.users if _name(user) in _LOOKUPS and node not in user.all_input_nodes[1:]]
     if node.users and len(lookups) == len(node.users):
         return _sum(_numel(_shape(user)) for user in lookups) * width
@@ -144,6 +146,11 @@ def _weight_bytes(node: Node) -> sympy.Expr:
 def _product(left: int) -> Callable[[Node], sympy.Expr]:
     """Multiplications of a product whose left operand [..., K] is the argument at a position: results times K."""
     return lambda node: _numel(_shape(node)) * _shape(node.args[left])[-1]
+
+
+def _quantized_product(node: Node) -> sympy.Expr:
+    """Results times terms of each, whatever their bits."""
+    return _numel(_shape(node)) * _shape(node.args[0])[-1]
 
 
 def _convolution(node: Node) -> sympy.Expr:
@@ -209,6 +216,7 @@ _FORMULAS: Mapping[str, Callable[[Node], sympy.Expr]] = {
     "aten.scaled_dot_product_attention": _attention,
     "aten.einsum": _einsum,
     "unspool.cached_attention": _cached_attention,
+    "unspool.quantized_linear": _quantized_product,
     **dict.fromkeys(("unspool.gru", "unspool.lstm", "unspool.rnn"), _recurrence),
 }
 """Multiplications of the operators that multiply and add up."""

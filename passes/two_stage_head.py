@@ -25,18 +25,11 @@ from passes.graph_builder import GraphBuilder
 from passes.program import Function, Program
 from passes.quantized_rows import quantized_rows
 from passes.torch_dtypes import torch_dtype_of
+from passes.weight_products import WeightProduct, weight_product
 
 _aten = torch.ops.aten
 
 _VIEWS = (_aten.view.default, _aten.reshape.default, _aten.unsqueeze.default, _aten.squeeze.dim)
-_TURNS = (_aten.permute.default, _aten.transpose.int, _aten.t.default)
-_PRODUCTS: Mapping[Any, tuple[int, ...]] = {
-    _aten.matmul.default: (0, 1),
-    _aten.mm.default: (0, 1),
-    _aten.linear.default: (0, 1, 2),
-    _aten.addmm.default: (1, 2, 0),
-}
-"""Operators that multiply with a matrix, and where among their operands the hidden state, the matrix, the bias are."""
 
 HIDDEN, ENDED, TOKEN, FULL = "hidden", "ended", "token", "full_products"
 """What a step gives besides, and what the function that chooses takes and gives."""
@@ -72,33 +65,27 @@ class TwoStageHead(Pass):
             heads = [_head(program.functions[step], schedule.logits) for step in schedule.steps]
             if None in heads or len({head.weights for head in heads if head}) > 1:
                 notes.append(f"{name}: its scores are no product with one matrix of weights")
-            elif heads[-1] is not None and heads[-1].matrix.nbytes >= self.least_bytes:
+            elif heads[-1] is not None and heads[-1].product.matrix.nbytes >= self.least_bytes:
                 try:
                     program = _with_choice(program, name, schedule, [head for head in heads if head])
                 except ValueError as error:
                     notes.append(f"{name}: its head stays whole: {error}")
                     continue
-                notes.append(f"{name}: its head of {heads[-1].matrix.nbytes} bytes chooses in two stages")
+                notes.append(f"{name}: its head of {heads[-1].product.matrix.nbytes} bytes chooses in two stages")
         return Rewrite(program, tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """The product that gives the scores of a step: `hidden` [batch, size] or [batch, 1, size], times a matrix.
+    """The product that gives the scores of a step, of a hidden state [batch, size] or [batch, 1, size]."""
 
-    The matrix is [tokens, size] if it is turned for the product, else [size, tokens].
-    """
-
-    product: Node
-    hidden: Node
-    matrix: WeightRef
-    is_turned: bool
+    product: WeightProduct
     bias: WeightRef | None
 
     @property
     def weights(self) -> tuple[WeightRef, bool, WeightRef | None]:
         """What the scores of every position have to be made with."""
-        return self.matrix, self.is_turned, self.bias
+        return self.product.matrix, self.product.is_turned, self.bias
 
 
 def _head(function: Function, logits: str) -> _Head | None:
@@ -115,24 +102,16 @@ def _head(function: Function, logits: str) -> _Head | None:
             node, bias = found
         if not node.meta["val"].dim() or node.meta["val"].shape[-1] != tokens:
             return None
-    product = _PRODUCTS.get(node.target)
-    if product is None or node.kwargs:
+    product = weight_product(node, function)
+    if product is None or (product.bias is not None and bias is not None):
         return None
-    hidden, matrix, *others = (node.args[place] for place in product if place < len(node.args))
-    if others and bias is not None:
+    summand = product.bias or bias
+    ref = None if summand is None else function.weights.get(summand.name)
+    if summand is not None and ref is None:
         return None
-    summand = others[0] if others else bias
-    turned = node.target is _aten.linear.default
-    while isinstance(matrix, Node) and matrix.target in _TURNS and matrix.meta["val"].dim() == 2:
-        turned, matrix = not turned, matrix.all_input_nodes[0]
-    refs = [function.weights.get(str(n)) if isinstance(n, Node) else None for n in (matrix, summand)]
-    if not isinstance(hidden, Node) or refs[0] is None or (summand is not None and refs[1] is None):
-        return None
-    shape = refs[0].shape[:: 1 if turned else -1]
-    fits = len(shape) == 2 and shape[0] == tokens > 2
-    fits = fits and (refs[1] is None or (refs[1].shape[-1:] == (tokens,) and refs[1].size == tokens))
-    fits = fits and all(ref.dtype == DType.FLOAT32 for ref in refs if ref is not None)
-    return _Head(node, hidden, refs[0], turned, refs[1]) if fits and _is_row(hidden) else None
+    fits = product.rows == tokens > 2 and product.matrix.dtype == DType.FLOAT32
+    fits = fits and (ref is None or (ref.shape[-1:] == (tokens,) and ref.size == tokens and ref.dtype == DType.FLOAT32))
+    return _Head(product, ref) if fits and _is_row(product.operand) else None
 
 
 def _biased(node: Node, function: Function) -> tuple[Node, Node] | None:
@@ -154,10 +133,9 @@ def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[
     Raises ValueError for weights that have no bound.
     """
     head, store = heads[-1], program.weights
-    matrix = store.array(head.matrix)
-    tokens = matrix.shape[0 if head.is_turned else 1]
-    rows = head.matrix
-    if not head.is_turned:
+    rows, tokens = head.product.matrix, head.product.rows
+    matrix = store.array(rows)
+    if not head.product.is_turned:
         store, rows = store.with_tensor(np.ascontiguousarray(matrix.T), DType.FLOAT32)
     bias = np.zeros(tokens, np.float32) if head.bias is None else store.array(head.bias).reshape(-1).copy()
     bias[[token for token in schedule.generation.suppressed if token < tokens]] = -np.inf
@@ -187,7 +165,7 @@ def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[
 def _with_hidden(function: Function, head: _Head, name: str, rows: WeightRef) -> Function:
     """The step with its hidden state [batch, 1, size] as one more result, and its scores made with `rows`."""
     graph, new = copied_graph(function.body)
-    product, hidden = new[head.product], new[head.hidden]
+    product, hidden = new[head.product.node], new[head.product.operand]
     weights = dict(function.weights)
 
     def call(target: Any, *args: Any) -> Node:
@@ -196,7 +174,7 @@ def _with_hidden(function: Function, head: _Head, name: str, rows: WeightRef) ->
             node.meta["val"] = target(*torch.fx.map_arg(args, lambda n: n.meta["val"]))
         return node
 
-    if not head.is_turned:
+    if not head.product.is_turned:
         with graph.inserting_before(next(iter(graph.nodes))):
             stored = graph.placeholder("head_rows")
         with product.meta["val"].fake_mode:
@@ -206,7 +184,7 @@ def _with_hidden(function: Function, head: _Head, name: str, rows: WeightRef) ->
         if product.target is not _aten.linear.default:
             with graph.inserting_before(product):
                 matrix = call(_aten.permute.default, stored, [1, 0])
-        product.update_arg(_PRODUCTS[product.target][1], matrix)
+        product.update_arg(head.product.matrix_place, matrix)
         graph.eliminate_dead_code()
     output = next(iter(reversed(graph.nodes)))
     if hidden.meta["val"].dim() == 2:

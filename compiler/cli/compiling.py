@@ -56,6 +56,15 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     ] = None,
     target: Annotated[str, typer.Option(help="What to make engines for: see `unspool targets`.")] = "onnxruntime",
     precision: Annotated[PrecisionFlag, typer.Option(help="Element type to compute in.")] = "auto",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SHARE",
+            help="Of fewer bits: how far an output may move, as a share of its largest element. With --precision auto,"
+            " layers keep float32 where 8 bits would move it further.",
+        ),
+    ] = None,
     require: Annotated[StatusFlag | None, typer.Option(help="Fail if an engine reaches less than this.")] = None,
     atol: AtolFlag = None,
     rtol: RtolFlag = None,
@@ -111,6 +120,10 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     unspool compile ocr.onnx --bos 1 --eos 2 --tune lengths.csv -o build/ocr
 
+    unspool compile translate.onnx --bos 1 --eos 2 --precision int8 -o build/translate-int8
+
+    unspool compile classify.onnx --precision auto --tolerance 0.01 -o build/classify
+
     unspool compile summarize.onnx --schedule loop --beams 4 --length-penalty 2 -o build/summarize
 
     Compiling again onto the same bundle does nothing if nothing changed.
@@ -135,6 +148,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         decoder_input=decoder_input,
         logits=logits,
         precision=Precision(precision),
+        tolerance=tolerance,
         min_shapes=parse_shapes(min_shapes, "--min-shapes"),
         opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"),
         max_shapes=parse_shapes(max_shapes, "--max-shapes"),

@@ -58,8 +58,14 @@ class OnnxRuntimeTarget:
         ("padded", ScheduleName.UNROLLED),
         ("padded", ScheduleName.PARTITIONED),
     )
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
-    fusions: ClassVar[tuple[str, ...]] = ("fuse-attention", "two-stage-head")
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        Precision.FP32,
+        Precision.INT8,
+        Precision.INT8_WEIGHT,
+        Precision.INT4_WEIGHT,
+    )
+    fusions: ClassVar[tuple[str, ...]] = ("fuse-attention",)
+    late_fusions: ClassVar[tuple[str, ...]] = ("two-stage-head",)
 
     def availability(self) -> Availability:
         """Usable where the onnxruntime package is installed."""

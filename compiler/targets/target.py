@@ -87,7 +87,10 @@ class Target(Protocol):
     """Pairs of state and control that it can do, its default first."""
     precisions: ClassVar[tuple[Precision, ...]]
     fusions: ClassVar[tuple[str, ...]]
-    """Names of the passes that make operations which its engines run as one; they come last."""
+    """Names of the passes that make operations which its engines run as one; they come after all that are for any
+    target."""
+    late_fusions: ClassVar[tuple[str, ...]]
+    """The same, of those that want to know which products are still in float32: they come last."""
 
     def availability(self) -> Availability:
         """Whether the target's tools are on this machine. Cheap: nothing heavy is imported."""

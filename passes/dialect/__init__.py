@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch._ops import OpOverload
 
-from passes.dialect import attention, choice, gru, loop, lstm, non_max_suppression, require, rnn
+from passes.dialect import attention, choice, gru, loop, lstm, non_max_suppression, quantized, require, rnn
 
 __all__ = [
     "CACHED_ATTENTION",
@@ -17,6 +17,8 @@ __all__ = [
     "LOOP",
     "LSTM",
     "NON_MAX_SUPPRESSION",
+    "QUANTIZED_EMBEDDING",
+    "QUANTIZED_LINEAR",
     "REQUIRE",
     "RNN",
     "TWO_STAGE_CHOICE",
@@ -26,6 +28,7 @@ __all__ = [
     "loop",
     "lstm",
     "non_max_suppression",
+    "quantized",
     "require",
     "rnn",
 ]
@@ -37,6 +40,8 @@ GRU: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.gru.
 LOOP = loop.LOOP
 LSTM: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = torch.ops.unspool.lstm.default
 NON_MAX_SUPPRESSION: OpOverload[..., torch.Tensor] = torch.ops.unspool.non_max_suppression.default
+QUANTIZED_EMBEDDING: OpOverload[..., torch.Tensor] = torch.ops.unspool.quantized_embedding.default
+QUANTIZED_LINEAR: OpOverload[..., torch.Tensor] = torch.ops.unspool.quantized_linear.default
 RNN: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.rnn.default
 REQUIRE: OpOverload[..., torch.Tensor] = torch.ops.unspool.require.default
 TWO_STAGE_CHOICE: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.two_stage_choice.default

@@ -52,10 +52,13 @@ def block_for(size: int, most: int) -> int | None:
 
 
 def quantized_blocks(matrix: Floats, bits: int, block: int) -> QuantizedBlocks:
-    """Quantise `matrix` float32 [rows, size] in 8 or 4 bits. Raises ValueError if a weight is not finite."""
+    """Quantise `matrix` float32 [rows, size], one row or more, in 8 or 4 bits.
+
+    Raises ValueError if a weight is not finite.
+    """
     if not np.isfinite(matrix).all():
         raise ValueError("its weights are not all finite")
-    parts = [_quantized(matrix[i : i + _ROWS], bits, block) for i in range(0, max(len(matrix), 1), _ROWS)]
+    parts = [_quantized(matrix[i : i + _ROWS], bits, block) for i in range(0, len(matrix), _ROWS)]
     return QuantizedBlocks(np.concatenate([p.codes for p in parts]), np.concatenate([p.scales for p in parts]))
 
 

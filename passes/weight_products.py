@@ -59,7 +59,7 @@ class WeightProduct:
 def weight_product(node: Node, function: Function) -> WeightProduct | None:
     """The node as a product with a weight of rank 2; None if it is none."""
     places = _PRODUCTS.get(node.target)
-    if places is None or node.kwargs:
+    if places is None or any(factor != 1 for factor in node.kwargs.values()):
         return None
     operand, matrix, *others = (node.args[place] for place in places if place < len(node.args))
     turned = node.target is _aten.linear.default

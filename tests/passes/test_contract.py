@@ -23,8 +23,8 @@ from tests.support.programs import PROGRAMS
 
 PASSES = all_passes()
 
-REQUIRED: Mapping[str, Mapping[str, Any]] = {}
-"""Options to try a pass with, by its name, where its fields have no defaults."""
+OPTIONS: Mapping[str, Mapping[str, Any]] = {"quantize-weights": {"block": 16, "least": 16}}
+"""Options to try a pass with, by its name, where its fields have no defaults or defaults for larger programs."""
 
 each_pass = pytest.mark.parametrize("name", PASSES)
 DECODERS: Mapping[str, Form] = {"decoder": "cached", "recomputing decoder": "recompute", "whole decoder": "whole"}
@@ -37,7 +37,7 @@ def program_called(name: str) -> Program:
 
 
 def made(name: str) -> Pass:
-    return PASSES[name](**REQUIRED.get(name, {}))
+    return PASSES[name](**OPTIONS.get(name, {}))
 
 
 @cache

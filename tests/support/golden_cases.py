@@ -17,6 +17,7 @@ from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
 from passes.fuse_attention import FuseAttention
 from passes.program import Program
+from passes.quantize_weights import QuantizeWeights
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
 from passes.two_stage_head import TwoStageHead
@@ -234,6 +235,26 @@ _HEAD = {
     "host_that_chooses_stays": _of_a_recurrence,
 }
 
+WIDE = normal(16, 4)
+
+
+_TIED = """
+g (float[n, 16] x) => (float[n, 4] y, float[3, 16] rows) {
+    ids = Constant <value_ints = [1, 0, 1]> ()
+    rows = Gather (w, ids)
+    wt = Transpose <perm = [1, 0]> (w)
+    y = MatMul (x, wt)
+}
+"""
+
+_WEIGHTS = {
+    "nothing_to_do": _PRODUCT,
+    "matrix_of_a_product": lambda: bare(
+        parsed("g (float[n, 16] x) => (float[n, 4] y) { y = MatMul (x, w) }", w=WIDE), {"x": normal(3, 16)}
+    ),
+    "matrix_of_a_product_and_a_look_up": lambda: bare(parsed(_TIED, w=normal(4, 16)), {"x": normal(3, 16)}),
+}
+
 CASES: Mapping[str, Case] = {
     f"{step.name}/{name}": Case(step, program)
     for step, programs in (
@@ -245,6 +266,7 @@ CASES: Mapping[str, Case] = {
         (TabulatePositions(), _TABLES),
         (FuseAttention(), _ATTENTION),
         (TwoStageHead(least_bytes=0), _HEAD),
+        (QuantizeWeights(block=16, least=32), _WEIGHTS),
     )
     for name, program in programs.items()
 }

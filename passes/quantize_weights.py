@@ -26,9 +26,9 @@ _aten = torch.ops.aten
 
 _LOOK_UPS = (_aten.embedding.default, _aten.index.Tensor)
 
-_TOLERANCES: Mapping[tuple[int, bool], float] = {(8, False): 0.02, (8, True): 0.05, (4, False): 0.5, (4, True): 0.5}
-"""By bits, and whether operands are rounded: the share of the largest score that a score may be off by. Deep networks
-of random weights, whose errors nothing evens out, were seen to need a third of it."""
+_TOLERANCES: Mapping[tuple[int, bool], float] = {(8, False): 0.05, (8, True): 0.1, (4, False): 0.5, (4, True): 0.5}
+"""By bits, and whether operands are rounded: the share of the largest score that a score may be off by. Untrained
+networks, and noise in place of an image, were seen to need two thirds of it."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def test_the_manifest_tells_what_was_done(perceptron_bundle: Path, perceptron_fi
     assert str(model.signature) == "(x: float32[batch, 16]) -> (y: float32[batch, 8])"
     assert (engine.kind, engine.target, engine.status) == ("onnxruntime", "onnxruntime", "verified")
     assert set(engine.bindings) == {"first", "second"}, "the bias is small and lies inside"
-    expected = [*(step.name for step in frontend.CLEANUP), *find_target("onnxruntime").fusions]
+    target = find_target("onnxruntime")
+    expected = [*(step.name for step in frontend.CLEANUP), *target.fusions, *target.late_fusions]
     assert [step.name for step in manifest.passes] == expected
     assert manifest.tools == dict(find_target("onnxruntime").tools())
     assert all(verdict.passed for verdict in manifest.numerics.verdicts["perceptron"])

@@ -29,6 +29,7 @@ class Paper(OnnxRuntimeTarget):
     summary: ClassVar[str] = "pencil and paper"
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP16, Precision.INT8)
     fusions: ClassVar[tuple[str, ...]] = ()
+    late_fusions: ClassVar[tuple[str, ...]] = ()
 
     def availability(self) -> Availability:
         return Availability(False, hint="buy a pencil")

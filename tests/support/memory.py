@@ -44,7 +44,7 @@ class MemoryWatch:
     def _watch(self) -> None:
         while not self._over.wait(INTERVAL):
             family = sum(map(_share, _family(self._process)))
-            self.peak_bytes = max(self.peak_bytes, family, _high_water(self._process))
+            self.peak_bytes = max(self.peak_bytes, family, high_water(self._process))
 
 
 def _family(process: int) -> list[int]:
@@ -70,7 +70,7 @@ def _share(process: int) -> int:
     return min(int(found[1]) * 1024, most) if found else 0
 
 
-def _high_water(process: int) -> int:
+def high_water(process: int) -> int:
     """The most bytes that a process had by itself, 0 if it has ended.
 
     Not what `wait4` tells: that begins with the memory of the process that started it.

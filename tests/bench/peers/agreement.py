@@ -47,7 +47,7 @@ def require_agreement(model: PeerModel, file: Path, written: Mapping[str, Rows])
                     f"of token {position} are {gap:.1e} of the largest apart"
                 )
             yield (
-                f"{name} and {reference} part at token {position} of text {row}, where the two best scores are "
+                f"{name} and {reference} part at token {position} of text {row}, where the two scores are "
                 f"{gap:.1e} of the largest apart"
             )
 

@@ -22,8 +22,7 @@ def folder_name(form: str, count: int) -> str:
 def opened(folder: Path, model: PeerModel, form: str) -> Decode:
     @cache
     def session(count: int) -> Session:
-        # The digests are those of the bundle that this one was derived from.
-        return Session.open(folder / folder_name(form, count), threads=1, verify=False)
+        return Session.open(folder / folder_name(form, count), threads=1)
 
     def decode(given: npt.NDArray[Any], count: int) -> list[list[int]]:
         inputs = {"input_ids": given, "attention_mask": np.ones_like(given)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import resource
 import sys
 import time
 from importlib import metadata
@@ -33,13 +32,8 @@ def main(name: str, model_name: str, folder: str) -> int:
             began = time.process_time()
             tokens = decode(given, order.tokens)
             seconds = time.process_time() - began
-            print(Answer(seconds, tuple(map(tuple, tokens)), _peak_bytes()).line(), file=answers, flush=True)
+            print(Answer(seconds, tuple(map(tuple, tokens))).line(), file=answers, flush=True)
     return 0
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Contest:
     """All cells of a model, and what else was seen of the contestants.
 
     `agreeing` is the share of tokens, in the largest cell, that are those of the exact contestants; `peak_bytes` the
-    most memory that a process had before a second decode of another size; `versions` those of the peers' packages.
+    most memory that a process had when it had decoded that cell only; `versions` those of the peers' packages.
     """
 
     model: str

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from tests.bench.peers.models import PeerModel, model_named
+from tests.bench.peers.models import MODEL_FILE, PeerModel, model_named
 from tests.bench.peers.vocabulary import END, PAD, UNKNOWN, token_texts
 
 _OPSET = 17
@@ -189,7 +189,7 @@ def _export(network: Any, model: PeerModel, folder: Path) -> None:
     grown = {slot: {0: "batch", 2: "grown"} for slot in written}
     _write(
         _Whole(network),
-        folder / "model.onnx",
+        folder / MODEL_FILE,
         {"input_ids": (ids, read), "attention_mask": (mask, read), "decoder_input_ids": (tokens, text)},
         {"logits": text},
     )

@@ -14,7 +14,12 @@ SOURCE = 32
 LENGTHS = (16, 48, 75)
 BATCHES = (1, 8)
 
+MODEL_FILE = "model.onnx"
+"""One graph of encoder and decoder: what Unspool compiles."""
+
 FLOAT = 4
+
+_LARGE_CACHE = 1 << 26
 
 Reads: TypeAlias = Literal["float32", "bfloat16", "int8", "two-stage"]
 """In what form a contestant reads the weights; `two-stage`: float32 but for the head, of which the rows of candidates
@@ -38,6 +43,11 @@ class PeerModel:
     inner: int
     start: int
     end: int
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether a step's weights are too many for a processor's cache, so that memory sets how fast it can be."""
+        return self.step_bytes("float32") > _LARGE_CACHE
 
     @property
     def pad(self) -> int:

@@ -10,13 +10,14 @@ from pathlib import Path
 import onnx
 
 from artifacts.bundle import Bundle
+from artifacts.manifest import MANIFEST_FILE, FileEntry
 from compiler.generation import TokenFlags
 from compiler.options import CompileOptions, Precision
 from compiler.targets import find_target
 from tests.bench.cases import bundle_of
 from tests.bench.peers.bundle import folder_name
 from tests.bench.peers.contestants import OURS, OURS_INT8, Contestant
-from tests.bench.peers.models import LENGTHS, PeerModel
+from tests.bench.peers.models import LENGTHS, MODEL_FILE, PeerModel
 from tests.bench.peers.process import FOLDER, run_in_peers
 
 _MADE_FROM = ("export.py", "models.py", "vocabulary.py", "requirements.txt")
@@ -48,22 +49,27 @@ def _export(model: PeerModel, folder: Path) -> None:
 
 def _compile(model: PeerModel, contestant: Contestant, folder: Path) -> None:
     options = CompileOptions(precision=Precision(contestant.form), tokens=TokenFlags(max_new_tokens=LENGTHS[-1]))
-    bundle = bundle_of(f"peers-{model.name}-{contestant.form}", folder / "model.onnx", options)
+    bundle = bundle_of(f"peers-{model.name}-{contestant.form}", folder / MODEL_FILE, options)
     for length in LENGTHS:
         shortened(bundle, folder / folder_name(contestant.form, length), length)
 
 
 def shortened(bundle: Path, folder: Path, length: int) -> None:
-    """The same bundle whose Loop makes that many trips, so that it need not be compiled for every length.
+    """The same bundle with a Loop that makes that many trips: compiled once, it decodes every length.
 
-    All but the engine is shared with it. The manifest still has the digest of the engine that was replaced.
+    Of the files all but the engine and the manifest are shared with it.
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(bundle, folder, copy_function=os.link)
-    (engine,) = Bundle.open(bundle).manifest.engines.values()
+    manifest = Bundle.open(bundle).manifest
+    (engine,) = manifest.engines.values()
     model = onnx.load_model(bundle / engine.source, load_external_data=False)
     (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
     loop.input[0] = "trips"
     model.graph.initializer.append(onnx.helper.make_tensor("trips", onnx.TensorProto.INT64, [], [length]))
-    (folder / engine.source).unlink()
-    onnx.save_model(model, folder / engine.source)
+    content = model.SerializeToString()
+    entry = FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    changed = manifest.model_copy(update={"files": {**manifest.files, engine.source: entry}})
+    for path, data in ((engine.source, content), (MANIFEST_FILE, changed.to_bytes())):
+        (folder / path).unlink()
+        (folder / path).write_bytes(data)

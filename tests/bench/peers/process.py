@@ -13,6 +13,7 @@ from tests.bench.cases import BUILD
 from tests.bench.peers.contestants import Contestant
 from tests.bench.peers.models import PeerModel
 from tests.bench.peers.protocol import Answer, Greeting, Order
+from tests.support.memory import high_water
 from tests.support.models import PROJECT
 
 PEERS = PROJECT / "build" / "peers" / "bin" / "python"
@@ -34,14 +35,14 @@ ENVIRONMENT = {
 class Process:
     """Also a context manager that ends it. What the process prints beside answers goes to a log beside the model."""
 
-    def __init__(self, contestant: Contestant, model: PeerModel) -> None:
+    def __init__(self, contestant: Contestant, model: PeerModel, folder: Path) -> None:
         """Start it, and wait until it can take orders. Raises RuntimeError, with its log, if it fails."""
-        self._log = FOLDER / model.name / f"{contestant.name}.log"
+        self._log = folder / f"{contestant.name}.log"
         python = sys.executable if contestant.is_ours else str(PEERS)
-        module, folder = "tests.bench.peers.child", str(FOLDER / model.name)
+        module = "tests.bench.peers.child"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [python, "-m", module, contestant.name, model.name, folder],
+                [python, "-m", module, contestant.name, model.name, str(folder)],
                 cwd=PROJECT,
                 env={**os.environ, **ENVIRONMENT},
                 stdin=subprocess.PIPE,
@@ -57,11 +58,17 @@ class Process:
         print(order.line(), file=self._process.stdin, flush=True)
         return Answer.of(self._line())
 
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that the process had so far, mapped files counted in; 0 where there is no /proc."""
+        return high_water(self._process.pid)
+
     def _line(self) -> str:
         assert self._process.stdout is not None
         if line := self._process.stdout.readline():
             return line
         self._process.wait()
+        self.close()
         raise RuntimeError(f"a contestant failed:\n{self._log.read_text()}")
 
     def __enter__(self) -> Self:
@@ -70,8 +77,16 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            stream.close()
 
 
 def run_in_peers(module: str, *arguments: str | Path) -> None:

@@ -43,11 +43,10 @@ class Greeting:
 
 @dataclass(frozen=True)
 class Answer:
-    """Seconds of the processor that the decode took, its tokens, and the most memory that the process had so far."""
+    """Seconds of the processor that the decode took, and its tokens."""
 
     seconds: float
     tokens: tuple[tuple[int, ...], ...]
-    peak_bytes: int
 
     def line(self) -> str:
         """The answer as it is sent, without the end of the line."""
@@ -57,4 +56,4 @@ class Answer:
     def of(cls, line: str) -> Self:
         """What `line` wrote."""
         found = json.loads(line)
-        return cls(found["seconds"], tuple(map(tuple, found["tokens"])), found["peak_bytes"])
+        return cls(found["seconds"], tuple(map(tuple, found["tokens"])))

@@ -11,7 +11,7 @@ from tests.bench.peers.agreement import require_agreement, share
 from tests.bench.peers.bounds import figures
 from tests.bench.peers.contest import Cell, Contest
 from tests.bench.peers.contestants import CONTESTANTS, FLOOR, NUMPY_LOOP, Contestant
-from tests.bench.peers.models import BATCHES, LENGTHS, MODELS, PeerModel
+from tests.bench.peers.models import BATCHES, LENGTHS, MODEL_FILE, MODELS, PeerModel
 from tests.bench.peers.prepare import our_contestants, prepare
 from tests.bench.peers.process import FOLDER, Process
 from tests.bench.peers.protocol import Order
@@ -34,11 +34,17 @@ def measured(model: PeerModel, rounds: int, least_seconds: float) -> Contest:
     """Have everybody decode every cell, once to compare what they write and to warm up, and then for time."""
     took_part = [found for found in CONTESTANTS if not found.is_ours or found in our_contestants()]
     orders = [Order(tokens, rows) for rows in BATCHES for tokens in LENGTHS]
+    folder = FOLDER / model.name
     with ExitStack() as stack:
-        processes = {found: stack.enter_context(Process(found, model)) for found in (*took_part, FLOOR)}
-        # The largest first: what a process holds after it is what it needs.
+        processes = {found: stack.enter_context(Process(found, model, folder)) for found in (*took_part, FLOOR)}
+        # The largest first: what a process has held after it is what it needs.
         largest = {found: process.ask(_LARGEST) for found, process in processes.items()}
-        remarks = [remark for order in orders for remark in _remarks(model, _written(processes, order))]
+        peaks = {found.name: processes[found].peak_bytes for found in took_part}
+        remarks = [
+            remark
+            for order in orders
+            for remark in require_agreement(model, folder / MODEL_FILE, _written(processes, order))
+        ]
         calls = {(order, found): partial(_seconds, processes[found], order) for order in orders for found in processes}
         seconds = turns(calls, rounds, warm_up=0, least_seconds=least_seconds)
     exact = largest[NUMPY_LOOP].tokens
@@ -49,7 +55,7 @@ def measured(model: PeerModel, rounds: int, least_seconds: float) -> Contest:
             for order in orders
         ),
         {found.name: share(largest[found].tokens, exact) for found in took_part if not found.is_exact},
-        {found.name: largest[found].peak_bytes for found in took_part},
+        peaks,
         {name: text for found in took_part if not found.is_ours for name, text in processes[found].versions.items()},
         tuple(remarks),
     )
@@ -64,7 +70,3 @@ def _written(processes: Mapping[Contestant, Process], order: Order) -> dict[str,
     exact = sorted((found for found in processes if found.is_exact and found != FLOOR), key=lambda f: f != NUMPY_LOOP)
     answers = {found: process.ask(order) for found, process in processes.items()}
     return {found.title: answers[found].tokens for found in exact}
-
-
-def _remarks(model: PeerModel, written: Mapping[str, tuple[tuple[int, ...], ...]]) -> Iterator[str]:
-    return require_agreement(model, FOLDER / model.name / "model.onnx", written)

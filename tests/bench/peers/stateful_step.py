@@ -76,4 +76,4 @@ def _chosen(logits: npt.NDArray[Any], model: PeerModel) -> npt.NDArray[Any]:
     """The likeliest tokens, int64 [batch, 1]."""
     scores = np.asarray(logits)[:, -1]
     scores[:, model.end] = -np.inf
-    return scores.argmax(-1)[:, None]
+    return np.asarray(scores.argmax(-1)[:, None])

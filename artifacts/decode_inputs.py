@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from artifacts.schedule import Decode
@@ -82,3 +83,48 @@ class DecodeInputs:
             if symbol in spec.shape:
                 return RowSource(spec.name, spec.shape.index(symbol))
         return next((RowSource(spec.name, 0) for spec in self.callers if spec.rank), 1)
+
+    @property
+    def row_axes(self) -> dict[str, int] | None:
+        """The axis that counts rows, of each of the steps' fixed inputs that has one; None if their number is fixed."""
+        symbols = {self.signatures[step].input(self.schedule.tokens).shape[0] for step in self.steps}
+        if any(isinstance(symbol, int) for symbol in symbols):
+            return None
+        return {
+            spec.name: axis
+            for step in self.steps
+            for spec in self.fixed(step)
+            for axis, dim in enumerate(spec.shape)
+            if dim in symbols
+        }
+
+    @property
+    def can_drop_rows(self) -> bool:
+        """Whether a decode can go on with some of its rows: a size that depends on their number is their number."""
+        symbol = self.signatures[self.steps[0]].input(self.schedule.tokens).shape[0]
+        rows = self.rows
+        if isinstance(symbol, int) or isinstance(rows, int):
+            return False
+        source = next(spec for spec in self.callers if spec.name == rows.name)
+        return source.shape[rows.axis] == symbol and all(
+            [_place(symbol, dim) for dim in spec.shape] == [number == axis for number in range(spec.rank)]
+            for spec, axis in self._with_row_axes(symbol)
+        )
+
+    def _with_row_axes(self, symbol: str) -> Iterator[tuple[TensorSpec, int | None]]:
+        """What the steps take and hand on, and which axis has to count rows."""
+        slots = {slot.input: slot.batch_axis for slot in self.schedule.slots}
+        made = {slot.output: slot.batch_axis for slot in self.schedule.slots}
+        for step in self.steps:
+            signature = self.signatures[step]
+            for spec in signature.inputs:
+                found = spec.shape.index(symbol) if symbol in spec.shape else None
+                yield spec, 0 if spec.name == self.schedule.tokens else slots.get(spec.name, found)
+            yield from ((spec, made[spec.name]) for spec in signature.outputs if spec.name in made)
+
+
+def _place(symbol: str, dim: int | str) -> bool | None:
+    """Whether a dimension is a symbol's size; None if it is computed from that."""
+    if dim == symbol:
+        return True
+    return None if isinstance(dim, str) and re.search(rf"(?<!\w){re.escape(symbol)}(?!\w)", dim) else False

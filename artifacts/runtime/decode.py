@@ -74,7 +74,7 @@ class HostDecoder:
         runners = dict.fromkeys((self._first.runner, self._step.runner))
         fixed = {runner: self._feed.fixed(runner, request) for runner in runners}
         slots = self._feed.first_slots(self._first.runner, fixed[self._first.runner], request)
-        rows = selector_for(generation, request.batch // request.width)
+        rows = selector_for(generation, request.batch // request.width, drops=self._feed.drops)
         while not rows.finished:
             step = self._first if rows.position == 0 else self._step
             runner = step.runner
@@ -90,6 +90,9 @@ class HostDecoder:
                 )
                 for slot in self._schedule.slots
             }
+            if rows.order is not None and len(rows.order) < request.batch and not rows.finished:
+                request = self._feed.kept(request, rows.order)
+                fixed[self._step.runner] = self._feed.fixed(self._step.runner, request)
         return Answer(rows.result(), self._calls(rows.position))
 
     def _calls(self, positions: int) -> dict[str, int]:

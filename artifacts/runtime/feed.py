@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,8 @@ class Feed:
         self.inputs = inputs
         self._encoder = encoder
         self._rows = self.inputs.rows
+        self._row_axes = self.inputs.row_axes
+        self.drops = self.inputs.can_drop_rows
         outputs = (
             TensorSpec(name="tokens", dtype=DType.INT64, shape=("batch", "generated")),
             TensorSpec(name="lengths", dtype=DType.INT64, shape=("batch",)),
@@ -83,37 +85,32 @@ class Feed:
             encoded = {name: Held(encoder, buffer) for name, buffer in encoder.run(inputs).items()}
         rows = self._rows
         batch = int(arrays[rows.name].shape[rows.axis]) if isinstance(rows, RowSource) else rows
-        return Request(arrays, encoded, batch) if width == 1 else self._repeated(arrays, encoded, batch, width)
+        request = Request(arrays, encoded, batch)
+        return request if width == 1 else self._repeated(request, width)
 
-    def _repeated(self, arrays: Mapping[str, Array], encoded: Mapping[str, Held], batch: int, width: int) -> Request:
-        axes = self._row_axes()
+    def _repeated(self, request: Request, width: int) -> Request:
+        axes = self._row_axes
         if axes is None:
             message = "takes a fixed number of rows, and beams need more"
             raise RunError.of(STAGE, self.schedule.step, message, "compile a model whose batch is symbolic")
-        order = np.repeat(np.arange(batch), width)
-        given = {name: np.repeat(array, width, axes[name]) if name in axes else array for name, array in arrays.items()}
+        starts = ((slot.init.partition(":"), slot.batch_axis) for slot in self.schedule.slots)
+        axes = axes | {name: axis for (kind, _, name), axis in starts if kind == "encoder"}
+        return replace(self._in_order(request, np.repeat(np.arange(request.batch), width), axes), width=width)
+
+    def kept(self, request: Request, order: npt.NDArray[np.int64]) -> Request:
+        """The rows that `order` names, int64 [rows], of what every step is given. Only where this `drops` rows."""
+        return self._in_order(request, order, self._row_axes or {})
+
+    def _in_order(self, request: Request, order: npt.NDArray[np.int64], axes: Mapping[str, int]) -> Request:
         specs = {spec.name: spec for spec in self.inputs.encoded}
+        given = {
+            name: np.take(array, order, axes[name]) if name in axes else array for name, array in request.arrays.items()
+        }
         made = {
             name: held.in_order(order, axes[name], specs[name]) if name in axes else held
-            for name, held in encoded.items()
+            for name, held in request.encoded.items()
         }
-        return Request(given, made, batch * width, width)
-
-    def _row_axes(self) -> dict[str, int] | None:
-        """The axis of each of the steps' fixed inputs that counts rows; None if their number is fixed."""
-        signatures = [self.inputs.signatures[step] for step in self.inputs.steps]
-        symbols = {signature.input(self.schedule.tokens).shape[0] for signature in signatures}
-        if any(isinstance(symbol, int) for symbol in symbols):
-            return None
-        axes = {
-            spec.name: axis
-            for step in self.inputs.steps
-            for spec in self.inputs.fixed(step)
-            for axis, dim in enumerate(spec.shape)
-            if dim in symbols
-        }
-        starts = ((slot.init.partition(":"), slot.batch_axis) for slot in self.schedule.slots)
-        return axes | {name: axis for (kind, _, name), axis in starts if kind == "encoder"}
+        return replace(request, arrays=given, encoded=made, batch=len(order))
 
     def fixed(self, runner: EngineRunner, request: Request) -> dict[str, Buffer]:
         """The inputs of a runner that are the same at every position: the caller's and the encoder's."""

@@ -8,28 +8,33 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.errors import RunError
+from artifacts.runtime.live_rows import rows_to_keep
 from artifacts.schedule import Generation
 
 Array = npt.NDArray[Any]
 Tokens = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 class Greedy:
     """The rows of one decode and how far each has come.
 
     A row ends with its first end token; after that it is filled with pad. The start token is in `fed`,
-    which is what a step is given, and not in what was generated.
+    which is what a step is given, and not in what was generated. A batch that `drops` loses rows that have ended.
     """
 
-    def __init__(self, generation: Generation, batch: int) -> None:
+    def __init__(self, generation: Generation, batch: int, *, drops: bool = False) -> None:
         self._generation = generation
+        self._drops = drops
         self._tokens: Tokens = np.full((batch, 1 + generation.max_new_tokens), generation.pad, np.int64)
         self._tokens[:, 0] = generation.start
         self._lengths: Tokens = np.zeros(batch, np.int64)
-        self._rows: Tokens = np.arange(batch)
         self._ends: Tokens = np.array(generation.eos, np.int64)
-        self._active: npt.NDArray[np.bool_] = np.ones(batch, np.bool_)
         self._position = 0
+        # Of the rows that a step is given: which they are of all, and whether they go on.
+        self._rows: Tokens = np.arange(batch)
+        self._active: Flags = np.ones(batch, np.bool_)
+        self._order: Tokens | None = None
 
     @property
     def width(self) -> int:
@@ -37,9 +42,9 @@ class Greedy:
         return 1
 
     @property
-    def order(self) -> None:
-        """Every row continues itself."""
-        return None
+    def order(self) -> Tokens | None:
+        """For each row, which row of the step before it continues; None: its own, and none was dropped."""
+        return self._order
 
     @property
     def position(self) -> int:
@@ -53,11 +58,11 @@ class Greedy:
 
     @property
     def fed(self) -> Tokens:
-        """Start token and tokens so far, int64 [batch, position + 1]."""
-        return self._tokens[:, : self._position + 1]
+        """Start token and tokens so far of the rows that are left, int64 [rows, position + 1]."""
+        return self._tokens[self._rows, : self._position + 1]
 
     def append(self, scores: Array) -> None:
-        """Choose one token per row from `scores`, float [batch, vocabulary].
+        """Choose one token per row from `scores`, float [rows, vocabulary].
 
         Raises RunError if a row that has not ended has a score that is NaN, or none above minus infinity.
         """
@@ -68,8 +73,8 @@ class Greedy:
             scores[:, suppressed] = -np.inf
         chosen = scores.argmax(axis=1)
         # argmax takes a NaN for the highest score, so the chosen one tells.
-        best = scores[self._rows, chosen]
-        broken = np.flatnonzero(self._active & ~(best > -np.inf))
+        best = np.take_along_axis(scores, chosen[:, None], 1)[:, 0]
+        broken = self._rows[self._active & ~(best > -np.inf)]
         if broken.size:
             message = f"the logits are NaN, or all minus infinity, at position {self._position}"
             raise RunError.of("decode", f"row {broken[0]} of the batch", message, "check the inputs for NaN")
@@ -78,9 +83,12 @@ class Greedy:
         if self._position == rules.max_new_tokens - 1 and rules.forced_last is not None:
             chosen = np.full_like(chosen, rules.forced_last)
         self._position += 1
-        self._tokens[:, self._position] = np.where(self._active, chosen, rules.pad)
-        self._lengths += self._active
+        self._tokens[self._rows, self._position] = np.where(self._active, chosen, rules.pad)
+        self._lengths[self._rows] += self._active
         self._active &= (chosen[:, None] != self._ends).all(axis=1)
+        self._order = rows_to_keep(self._active) if self._drops else None
+        if self._order is not None:
+            self._rows, self._active = self._rows[self._order], self._active[self._order]
 
     def result(self) -> dict[str, Array]:
         """`tokens` int64 [batch, n], end tokens kept, rows filled with pad; `lengths` int64 [batch]."""

@@ -14,6 +14,7 @@ from artifacts.engines import Buffer, EngineRunner
 from artifacts.errors import BundleError, Problem
 from artifacts.runtime.answer import Answer
 from artifacts.runtime.feed import STAGE, Feed, Held, Request
+from artifacts.runtime.live_rows import rows_to_keep
 from artifacts.schedule import Decode
 from artifacts.spec import Signature, TensorSpec
 
@@ -48,10 +49,16 @@ class PartitionDecoder:
         self.signature = self._feed.signature
 
     def run(self, arrays: Mapping[str, Array]) -> Answer:
-        """Decode from checked inputs; stop at the first boundary at which every row has ended."""
+        """Decode from checked inputs; stop at the first boundary at which every row has ended.
+
+        At a boundary rows that have ended are dropped, if that pays.
+        """
         request = self._feed.request(arrays)
+        rules = self._schedule.generation
+        tokens = np.full((request.batch, rules.max_new_tokens), rules.pad, np.int64)
+        rows: npt.NDArray[np.int64] = np.arange(request.batch)
         state: list[Held] = []
-        made: list[Array] = []
+        calls = done = 0
         full_products = None if self._schedule.choice is None else 0
         for runner in self._partitions:
             inputs = self._feed.fixed(runner, request)
@@ -59,17 +66,29 @@ class PartitionDecoder:
             for name, held in zip(self._carried(runner.signature), state, strict=True):
                 inputs[name] = held.on(runner, runner.signature.input(name))
             generated, *handed = runner.run(inputs).values()
-            made.append(runner.download(generated))
+            begin, done = done, done + generated.shape[1]
+            tokens[rows, begin:done] = runner.download(generated)
+            calls += 1
             if full_products is not None:
                 full_products += int(runner.download(handed.pop()))
             state = [Held(runner, buffer) for buffer in handed]
-            if runner.download(handed[1]).all():
+            going = ~runner.download(handed[1])[:, 0]
+            if not going.any():
                 break
-        tokens = np.concatenate(made, axis=1)
-        lengths = self._lengths(tokens)
+            kept = rows_to_keep(going) if self._feed.drops else None
+            if kept is not None:
+                rows, request = rows[kept], self._feed.kept(request, kept)
+                state = self._kept(runner, state, kept)
+        lengths = self._lengths(tokens[:, :done])
         encoder = {} if self._schedule.encoder is None else {self._schedule.encoder: 1}
         outputs = {"tokens": tokens[:, : lengths.max(initial=0)], "lengths": lengths}
-        return Answer(outputs, {**encoder, self._schedule.step: len(made)}, full_products)
+        return Answer(outputs, {**encoder, self._schedule.step: calls}, full_products)
+
+    def _kept(self, runner: EngineRunner, state: Sequence[Held], kept: npt.NDArray[np.int64]) -> list[Held]:
+        """These rows of what a partition handed on: tokens, ended, slots."""
+        axes = (0, 0, *(slot.batch_axis for slot in self._schedule.slots))
+        specs = runner.signature.outputs[1 : 1 + len(axes)]
+        return [held.in_order(kept, axis, spec) for held, axis, spec in zip(state, axes, specs, strict=True)]
 
     def _carried(self, signature: Signature) -> list[str]:
         """Names of the inputs that are the state: tokens, ended, slots."""

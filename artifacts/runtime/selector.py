@@ -32,21 +32,21 @@ class Selector(Protocol):
 
     @property
     def fed(self) -> Tokens:
-        """Start token and tokens so far, int64 [batch * width, position + 1]."""
+        """Start token and tokens so far of every row that is left, int64 [rows, position + 1]."""
 
     @property
     def order(self) -> Tokens | None:
-        """For each row, which row of the step before it continues, int64 [batch * width]; None: its own."""
+        """Which row of the step before each row that is left continues, int64 [rows]; None: its own, and all are."""
 
     def append(self, scores: Array) -> None:
-        """Choose by `scores`, float [batch * width, vocabulary]. Raises RunError if they are not usable."""
+        """Choose by `scores`, float [rows, vocabulary]. Raises RunError if they are not usable."""
 
     def result(self) -> dict[str, Array]:
         """`tokens` int64 [batch, n], end tokens kept, rows filled with pad; `lengths` int64 [batch]; and more."""
 
 
-def selector_for(generation: Generation, batch: int) -> Selector:
-    """What chooses tokens under these settings."""
+def selector_for(generation: Generation, batch: int, *, drops: bool = False) -> Selector:
+    """What chooses tokens under these settings; `drops` says whether the steps can do with fewer rows on the way."""
     if generation.beams is None:
-        return Greedy(generation, batch)
+        return Greedy(generation, batch, drops=drops)
     return BeamSearch(generation, generation.beams, batch)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from onnx import helper
 
 from artifacts.bundle import Bundle
 from artifacts.dtype import DType
-from artifacts.engines import EngineRunner, open_engine
+from artifacts.engines import Buffer, EngineRunner, open_engine
 from artifacts.errors import BundleError, RunError
 from artifacts.runtime import Session
 from artifacts.runtime.beam import BeamSearch
 from artifacts.runtime.decode import HostDecoder
+from artifacts.runtime.live_rows import DROPPED_SHARE
 from artifacts.schedule import Beams, CacheSlot, Decode, Engine, Single
 from artifacts.spec import Signature
 from tests.support import bundles, decoders
@@ -39,8 +40,8 @@ def sessions(decoder_bundle: Bundle) -> Iterator[dict[str, Session]]:
         session.close()
 
 
-@settings(max_examples=25)
-@given(form=st.sampled_from(FORMS), rows=st.integers(1, 6), seed=st.integers(0, 999))
+@settings(max_examples=50)
+@given(form=st.sampled_from(FORMS), rows=st.integers(1, 16), seed=st.integers(0, 999))
 def test_every_form_gives_the_tokens_of_the_reference(
     sessions: dict[str, Session], form: Form, rows: int, seed: int
 ) -> None:
@@ -75,6 +76,55 @@ def test_the_signature_is_the_encoders_input_and_the_tokens(sessions: dict[str, 
         ("tokens", DType.INT64, 2),
         ("lengths", DType.INT64, 1),
     ]
+
+
+class Watched:
+    """A runner that notes how many rows of each input it is given."""
+
+    def __init__(self, inner: EngineRunner) -> None:
+        self._inner = inner
+        self.rows: list[dict[str, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def run(self, given: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        self.rows.append({name: buffer.shape[0] for name, buffer in given.items() if buffer.shape})
+        return self._inner.run(given)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_that_have_ended_are_dropped_from_all_that_a_step_takes(decoder_bundle: Bundle, form: Form) -> None:
+    model = decoder_bundle.manifest.models[form]
+    runners: dict[str, Any] = {
+        function: open_engine(decoder_bundle.root, decoder_bundle.manifest.engines[f"{form}-{function}"])
+        for function in ("encoder", "step")
+    }
+    step = runners["step"] = Watched(runners["step"])
+    assert isinstance(model.schedule, Decode)
+    x = inputs(16)
+    _, lengths = greedy(x)
+    HostDecoder(model.schedule, runners, decoders.SOURCE).run({"x": x})
+    for position, taken in enumerate(step.rows):
+        (rows,) = set(taken.values())
+        going = int((lengths > position).sum())
+        assert going <= rows < going / (1 - DROPPED_SHARE) + 1, "a quarter may have ended, and no more"
+    assert step.rows[-1]["tokens"] < 16
+
+
+def test_a_number_of_rows_that_is_fixed_stays(tmp_path: Path) -> None:
+    """One row of two is done at once, and the step takes two to the end."""
+    model = counting(batch=2, extra=(spec("first", DType.INT64, 2, 1),))
+    nodes = [
+        helper.make_node("Cast", ["tokens"], ["wide"], to=7),
+        helper.make_node("Add", ["wide", "first"], ["next"]),
+        *model.functions["step"].nodes[3:],
+    ]
+    step = Graph(nodes, model.signature)
+    bundles.write(tmp_path / "b", {"m": Model(model.schedule, model.signature, {"step": step})})
+    with Session.open(tmp_path / "b") as session:
+        found = session.run({"first": np.array([[4], [1]])})
+    assert found["tokens"].tolist() == [[7, 0, 0, 0], [4, 5, 6, 7]]
 
 
 RULES = GENERATION.model_copy(
@@ -257,7 +307,7 @@ class Elsewhere:
 
 def test_buffers_stay_where_they_are_unless_kinds_differ(decoder_bundle: Bundle) -> None:
     manifest = decoder_bundle.manifest
-    x = inputs(4)
+    x = np.repeat(inputs(1), 4, axis=0)  # rows that end together: none is dropped on the way
     for wrap_encoder in (False, True):
         runners: dict[str, Any] = {
             function: open_engine(decoder_bundle.root, manifest.engines[f"growing-{function}"])

@@ -105,3 +105,23 @@ def test_an_empty_batch_is_finished_from_the_start() -> None:
     rows = Greedy(PLAIN, 0)
     assert rows.finished
     assert rows.result()["tokens"].shape == (0, 0)
+
+
+def test_rows_are_dropped_once_a_quarter_has_ended_and_keep_their_places() -> None:
+    rules = PLAIN.model_copy(update={"max_new_tokens": 5})
+    rows = Greedy(rules, 5, drops=True)
+    rows.append(scores(4, 2, 4, 4, 4))
+    assert rows.order is None, "one of five is too few"
+    rows.append(scores(4, 4, 5, 3, 4))
+    assert rows.order is not None
+    assert rows.order.tolist() == [0, 2, 4]
+    assert rows.fed.tolist() == [[1, 4, 4], [1, 4, 5], [1, 4, 4]]
+    with pytest.raises(RunError, match="row 4 of the batch"):
+        rows.append(np.array([*scores(2, 2), [np.nan] * 6]))
+    rows.append(scores(5, 2, 2))
+    assert rows.order.tolist() == [0]
+    rows.append(scores(2))
+    assert rows.finished
+    found = rows.result()
+    assert found["tokens"].tolist() == [[4, 4, 5, 2], [2, 0, 0, 0], [4, 5, 2, 0], [4, 3, 0, 0], [4, 4, 2, 0]]
+    assert found["lengths"].tolist() == [4, 1, 3, 2, 3]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +9,12 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import NodeProto, helper
 
 from artifacts.dtype import DType
-from artifacts.engines import EngineRunner, open_engine
+from artifacts.engines import Buffer, EngineRunner, open_engine
 from artifacts.errors import BundleError
 from artifacts.manifest import EngineEntry
 from artifacts.runtime.partition_decode import PartitionDecoder
@@ -104,6 +106,39 @@ def test_it_stops_at_the_boundary_where_every_row_has_ended(
     np.testing.assert_array_equal(answer.outputs["tokens"], tokens)
     np.testing.assert_array_equal(answer.outputs["lengths"], lengths)
     assert answer.calls == {"step": partitions}
+
+
+@settings(max_examples=25, deadline=None)
+@given(by=st.lists(st.integers(1, 8), min_size=1, max_size=12), cuts=st.sets(st.integers(1, 8)))
+def test_a_row_is_the_same_alone_and_in_any_batch(
+    tmp_path_factory: pytest.TempPathFactory, by: list[int], cuts: set[int]
+) -> None:
+    decode = decoder(tmp_path_factory.mktemp("partitions"), (*sorted(cuts), 9))
+    found = decode.run({"by": np.array(by)[:, None]}).outputs
+    for row, tokens, length in zip(by, found["tokens"], found["lengths"], strict=True):
+        alone = decode.run({"by": np.array([[row]])}).outputs
+        assert alone["lengths"].tolist() == [length]
+        assert alone["tokens"][0].tolist() == tokens[:length].tolist()
+        assert (tokens[length:] == RULES.pad).all()
+
+
+def test_rows_that_have_ended_are_dropped_at_a_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = decoder(tmp_path, (3, 6, 9))
+    shapes: list[set[int]] = []
+
+    def watched(inner: EngineRunner) -> Callable[[Mapping[str, Buffer]], dict[str, Buffer]]:
+        def run(given: Mapping[str, Buffer]) -> dict[str, Buffer]:
+            shapes.append({buffer.shape[0] for buffer in given.values()})
+            return run_inner(given)
+
+        run_inner = inner.run
+        return run
+
+    for inner in decode._partitions:
+        monkeypatch.setattr(inner, "run", watched(inner))
+    answer = decode.run({"by": np.array([[7], [1], [3], [2]])})
+    assert answer.outputs["lengths"].tolist() == [1, 7, 3, 9]
+    assert shapes == [{4}, {2}, {2}]
 
 
 def test_the_state_is_not_the_callers(tmp_path: Path) -> None:

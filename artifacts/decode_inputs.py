@@ -107,7 +107,7 @@ class DecodeInputs:
             return False
         source = next(spec for spec in self.callers if spec.name == rows.name)
         return source.shape[rows.axis] == symbol and all(
-            [_place(symbol, dim) for dim in spec.shape] == [number == axis for number in range(spec.rank)]
+            [size_of_rows(symbol, dim) for dim in spec.shape] == [number == axis for number in range(spec.rank)]
             for spec, axis in self._with_row_axes(symbol)
         )
 
@@ -123,8 +123,8 @@ class DecodeInputs:
             yield from ((spec, made[spec.name]) for spec in signature.outputs if spec.name in made)
 
 
-def _place(symbol: str, dim: int | str) -> bool | None:
-    """Whether a dimension is a symbol's size; None if it is computed from that."""
+def size_of_rows(symbol: str, dim: int | str) -> bool | None:
+    """Whether a dimension is the number of rows, which has this symbol; None if it is computed from it."""
     if dim == symbol:
         return True
     return None if isinstance(dim, str) and re.search(rf"(?<!\w){re.escape(symbol)}(?!\w)", dim) else False

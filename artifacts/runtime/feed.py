@@ -65,11 +65,12 @@ class Feed:
         self._rows = self.inputs.rows
         self._row_axes = self.inputs.row_axes
         self.drops = self.inputs.can_drop_rows
+        rows = inputs.signatures[inputs.steps[0]].input(inputs.schedule.tokens).shape[0]
         outputs = (
-            TensorSpec(name="tokens", dtype=DType.INT64, shape=("batch", "generated")),
-            TensorSpec(name="lengths", dtype=DType.INT64, shape=("batch",)),
+            TensorSpec(name="tokens", dtype=DType.INT64, shape=(rows, "generated")),
+            TensorSpec(name="lengths", dtype=DType.INT64, shape=(rows,)),
         )
-        scores = TensorSpec(name="scores", dtype=DType.FLOAT32, shape=("batch",))
+        scores = TensorSpec(name="scores", dtype=DType.FLOAT32, shape=(rows,))
         beams = inputs.schedule.generation.beams is not None
         self.signature = Signature(inputs=self.inputs.callers, outputs=(*outputs, *([scores] if beams else [])))
 

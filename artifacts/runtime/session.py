@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from artifacts.bundle import Bundle
@@ -14,12 +16,13 @@ from artifacts.engines import EngineRunner, open_engine
 from artifacts.errors import BundleError, Problem, RunError
 from artifacts.manifest import ModelEntry
 from artifacts.runtime.answer import Answer
+from artifacts.runtime.batches import Rows, answer_rows
 from artifacts.runtime.decode import HostDecoder
 from artifacts.runtime.engine_decode import EngineDecoder
 from artifacts.runtime.inputs import checked_inputs
 from artifacts.runtime.partition_decode import PartitionDecoder
 from artifacts.schedule import Beams, Decode, Engine, Host, Partitioned, Schedule, Single, Unrolled
-from artifacts.spec import Signature
+from artifacts.spec import Signature, TensorSpec
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +39,7 @@ class Session:
         """`runners` holds an open runner for every engine that the model's functions are in; `beams` as in `open`."""
         self._runners = dict(runners)
         self._plan: HostDecoder | EngineDecoder | PartitionDecoder | SingleCall
-        schedule = model.schedule if beams is None else _with_beams(model.schedule, beams)
+        self._schedule = schedule = model.schedule if beams is None else _with_beams(model.schedule, beams)
         first = {function: runners[names[0]] for function, names in model.functions.items()}
         if isinstance(schedule, Single):
             self._plan = SingleCall(schedule, first, model.signature)
@@ -96,17 +99,61 @@ class Session:
         """
         return self._plan.signature
 
-    def run(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
-        """Answer one request.
+    def run(self, inputs: Mapping[str, npt.ArrayLike], *, batch: int | None = None) -> dict[str, Array]:
+        """Answer one request; if it decodes, `batch` rows of it at a time, or all at once.
 
         Arrays of low-precision types travel as their carrier (bfloat16 as uint16). Raises RunError with every
         fault of the inputs at once, or if the engine fails.
         """
-        return self.answer(inputs).outputs
+        return self.answer(inputs, batch=batch).outputs
 
-    def answer(self, inputs: Mapping[str, npt.ArrayLike]) -> Answer:
+    def answer(self, inputs: Mapping[str, npt.ArrayLike], *, batch: int | None = None) -> Answer:
         """Answer one request as `run` does, and tell which engines it took."""
-        return self._plan.run(checked_inputs(self._plan.signature.inputs, inputs))
+        arrays = checked_inputs(self._plan.signature.inputs, inputs)
+        return self._plan.run(arrays) if batch is None else self._in_batches(self._decoded_rows(), arrays, batch)
+
+    def run_many(
+        self,
+        requests: Sequence[Mapping[str, npt.ArrayLike]],
+        *,
+        batch: int = 8,
+        expected: Sequence[float] | None = None,
+    ) -> list[dict[str, Array]]:
+        """Answer many requests of a model that decodes, `batch` rows at a time, each as if it were alone.
+
+        Requests are decoded together if their inputs differ in rows only, and never padded: what padding does to an
+        answer is not known here. Within those the order is that of the requests, or of `expected`, one number for
+        each: how long its answer is expected to be. Rows that end together waste least. Raises RunError as `run`.
+        """
+        rows, specs = self._decoded_rows(), self._plan.signature.inputs
+        if expected is not None and len(expected) != len(requests):
+            raise RunError.of("session", "expected", f"has {len(expected)} numbers for {len(requests)} requests")
+        given = [_checked(number, specs, request) for number, request in enumerate(requests)]
+        found: dict[int, dict[str, Array]] = {}
+        for group in rows.alike(given):
+            order = group if expected is None else sorted(group, key=[float(n) for n in expected].__getitem__)
+            members = [given[number] for number in order]
+            outputs = self._in_batches(rows, rows.together(members), batch).outputs
+            ends = np.cumsum([rows.count(member) for member in members]).tolist()
+            for number, begin, end in zip(order, [0, *ends], ends, strict=False):
+                found[number] = answer_rows(outputs, begin, end)
+        return [found[number] for number in range(len(given))]
+
+    def _in_batches(self, rows: Rows, arrays: Mapping[str, Array], batch: int) -> Answer:
+        if batch < 1:
+            raise RunError.of("session", "batch", f"is {batch}", "give 1 or more rows")
+        return rows.joined([self._plan.run(part) for part in rows.cut(arrays, batch)])
+
+    def _decoded_rows(self) -> Rows:
+        """What tells the rows of a request. Raises RunError if nothing does."""
+        if not isinstance(self._schedule, Decode):
+            message = "is called once, and which of its sizes counts independent rows is not known"
+            raise RunError.of("session", self._schedule.main, message, "call run with as many rows as you like")
+        rows = Rows.of(self.signature, self._schedule.generation.pad)
+        if rows is None:
+            message = "takes a fixed number of rows, or none that its inputs tell"
+            raise RunError.of("session", self._schedule.main, message, "compile a model whose batch is symbolic")
+        return rows
 
     def close(self) -> None:
         """Release the engines; the session cannot run any more."""
@@ -146,6 +193,13 @@ class SingleCall:
         for name in self._dropped:
             del arrays[name]
         return Answer(self._runner.call(arrays), {self._function: 1})
+
+
+def _checked(number: int, specs: Sequence[TensorSpec], request: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+    try:
+        return checked_inputs(specs, request)
+    except RunError as error:
+        raise RunError(*(replace(p, subject=f"{p.subject} of request {number}") for p in error.problems)) from error
 
 
 def _with_beams(schedule: Schedule, beams: Beams | int) -> Schedule:

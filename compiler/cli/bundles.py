@@ -28,6 +28,9 @@ def run_command(
     model: ModelFlag = None,
     threads: ThreadsFlag = None,
     beams: Annotated[int | None, typer.Option(min=1, help="Beams to search with instead of the bundle's.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Rows that are decoded together; all that the file has if left out.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Run a model of a bundle on inputs from a file.
@@ -39,6 +42,8 @@ def run_command(
     unspool run build/summarize --inputs texts.npz --beams 4
 
     Beams need a bundle that was compiled with --schedule loop.
+
+    unspool run build/ocr --inputs images.npz --batch 8 -o tokens.npz
     """
     from artifacts.runtime import Session
     from artifacts.samples import archive_bytes, read_arrays
@@ -46,7 +51,7 @@ def run_command(
     arrays = read_arrays(inputs)
     with Session.open(bundle, model, threads=threads, beams=beams) as session:
         started = time.perf_counter()
-        answer = session.answer(arrays)
+        answer = session.answer(arrays, batch=batch)
         seconds = time.perf_counter() - started
     results = answer.outputs
     if output is not None:

@@ -15,7 +15,7 @@ from artifacts.schedule import Decode, Partitioned
 from compiler.options import CacheMode, ScheduleName
 from examples.ocr.demo import text_of
 from tests.support.cli import unspool
-from tests.support.decode_forms import DEFAULT, FORMS, DecodeForm
+from tests.support.decode_forms import DEFAULT, FORMS, LOOP_CACHED, DecodeForm
 from tests.support.models import OCR, Array, BundleCache
 
 LINES = 24
@@ -100,6 +100,29 @@ def test_a_batch_of_mixed_lengths_equals_its_lines_one_by_one(session: Session, 
         assert alone["lengths"].tolist() == [length]
         assert alone["tokens"][0].tolist() == tokens[:length].tolist()
         assert not tokens[length:].any(), "what follows the end is padding"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        DEFAULT,
+        pytest.param(LOOP_CACHED, marks=pytest.mark.slow),
+        pytest.param(DecodeForm(ScheduleName.PARTITIONED, CacheMode.ON), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_line_is_the_same_alone_and_in_any_batch(
+    cache: BundleCache, form: DecodeForm, lines: Mapping[str, Array]
+) -> None:
+    """Rows that have ended are dropped on the way; what is left of a batch depends on who is in it."""
+    bundle = cache.ocr() if form == DEFAULT else form.bundle(cache, OCR / "model.onnx")
+    with Session.open(bundle) as opened:
+        requests = [{"image": image[None]} for image in lines["images"]]
+        alone = [opened.run(request)["tokens"][0].tolist() for request in requests]
+        for batch in (3, 8, 32):
+            order = np.random.default_rng(batch).permutation(len(requests)).tolist()
+            answers = opened.run_many([requests[number] for number in order], batch=batch)
+            assert [answer["tokens"][0].tolist() for answer in answers] == [alone[number] for number in order]
 
 
 def test_tokens_end_with_the_end_and_do_not_begin_with_the_start(session: Session, lines: Mapping[str, Array]) -> None:

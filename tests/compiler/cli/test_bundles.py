@@ -58,6 +58,16 @@ class TestRun:
         assert document["outputs"]["tokens"] == {"dtype": "int64", "shape": [6, 9]}
         assert document["values"]["lengths"] == [len(row) for row in expected]
         assert document["values"]["tokens"] == [row + [0] * (9 - len(row)) for row in expected]
+        parts = unspool(capsys, "run", toy_bundle, "--inputs", tmp_path / "in.npz", "--batch", "4", "--json").document
+        assert parts["values"] == document["values"]
+        assert parts["calls"] == {name: 2 * count for name, count in document["calls"].items()}
+
+    def test_a_batch_is_for_models_that_decode(
+        self, capsys: pytest.CaptureFixture[str], perceptron_bundle: Path, inputs: Path
+    ) -> None:
+        found = unspool(capsys, "run", perceptron_bundle, "--inputs", inputs, "--batch", "2", "--json")
+        assert found.status == 1
+        assert "is called once" in found.error["message"]
 
     @pytest.mark.parametrize(
         ("arrays", "subject", "message", "hint"),

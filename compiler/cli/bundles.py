@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from artifacts.errors import UsageError
-from compiler.cli.output import JsonFlag, print_json, print_table
+from compiler.cli.output import JsonFlag, print_json, print_table, write_file
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
 ModelFlag = Annotated[str | None, typer.Option(metavar="NAME", help="Which model, if the bundle holds several.")]
@@ -55,7 +55,7 @@ def run_command(
         seconds = time.perf_counter() - started
     results = answer.outputs
     if output is not None:
-        _write(output, archive_bytes(results))
+        write_file("run", output, archive_bytes(results))
     shapes = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in results.items()}
     if json:
         values = {name: array.tolist() for name, array in results.items() if array.size <= _SHOWN}
@@ -158,13 +158,3 @@ def inspect_command(
 
 
 COMMANDS = (run_command, verify_command, inspect_command)
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.unspool")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError.of("run", str(path), f"cannot be written: {error.strerror}", "is the folder there?") from error

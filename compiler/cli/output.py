@@ -7,11 +7,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from artifacts.errors import Problem
+from artifacts.errors import Problem, UsageError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -74,3 +75,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console(width=width, highlight=False, markup=False)
     console.print(title, style="italic", soft_wrap=True)  # a table's own title folds at the table's width
     console.print(table)
+
+
+def write_file(stage: str, path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises UsageError if it cannot be written."""
+    temporary = path.with_name(f".{path.name}.unspool")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError.of(stage, str(path), f"cannot be written: {error.strerror}", "is the folder there?") from error

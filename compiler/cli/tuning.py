@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from compiler.cli.compiling import model_file
-from compiler.cli.output import JsonFlag, print_json, print_table
+from compiler.cli.output import JsonFlag, print_json, print_table, write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from compiler.options import CompileOptions, ModelFile
+    from compiler.tuning.choose import Choice
     from compiler.tuning.tune import Tuned
 
 ObjectiveFlag = Literal["mean", "p95"]
@@ -57,6 +60,9 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         typer.Option(exists=True, dir_okay=False, metavar="IN.npz", help="Inputs by name to measure and verify with."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="With -o: replace the bundle that is there.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Draw costs by boundary and lengths into one HTML file.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Choose a decoder's schedule, and where its partitions end, for the lengths that it is asked for.
@@ -66,6 +72,8 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     unspool tune ocr.onnx --lengths tokens.npz -o build/ocr
 
     unspool tune ocr.onnx --lengths lengths.csv --costs accelerator.json --objective p95
+
+    unspool tune ocr.onnx --lengths lengths.csv --plot costs.html
 
     Costs of calls and steps are measured on this machine, or read from a file; the best forms are then measured too.
     """
@@ -77,6 +85,10 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.tuning.lengths import read_lengths
     from compiler.tuning.tune import TuneOptions, tune
 
+    if plot is not None:
+        from compiler.tuning.plot import import_plotly
+
+        import_plotly()  # before anything is measured
     options = CompileOptions(
         target=target, tokens=TokenFlags(bos, tuple(eos) if eos else None, pad, max_length), samples=samples
     )
@@ -92,6 +104,10 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     log = BuildLog()
     with log.interrupts.listening():
         tuned = tune(file, options, asked, log)
+        if plot is not None:
+            from compiler.tuning.plot import page
+
+            write_file("tune", plot, page(file.name, tuned).encode())
         bundle = None if output is None else _compiled(file, options, tuned, output, force)
     if json:
         print_json({**_document(tuned), "bundle": bundle})
@@ -131,7 +147,11 @@ def _document(tuned: Tuned) -> dict[str, object]:
             }
             for row in tuned.rows
         ],
-        "curve": [{"boundary": boundary, "mean": mean} for boundary, mean in tuned.curve],
+        "curve": [
+            {"boundary": choice.form.boundaries[0], "mean": choice.mean, "p95": choice.p95}
+            for curve in tuned.curves[:1]
+            for choice in curve
+        ],
     }
 
 
@@ -151,19 +171,19 @@ def _print(tuned: Tuned) -> None:
         ["form", "predicted mean", "predicted p95", "measured mean"],
         rows,
     )
-    if tuned.curve:
-        _print_curve(tuned)
+    if tuned.curves:
+        _print_curve(tuned.curves[0])
 
 
-def _print_curve(tuned: Tuned) -> None:
+def _print_curve(curve: Sequence[Choice]) -> None:
     """What two partitions cost, by where the first one ends, as bars."""
     print("two partitions, by the end of the first:")
-    step = -(-len(tuned.curve) // _BARS)
-    shown = tuned.curve[step - 1 :: step]
-    most = max(mean for _, mean in shown)
-    for boundary, mean in shown:
-        bar = "#" * max(1, round(_WIDTH * mean / most)) if most else ""
-        print(f"{boundary:>6}  {bar} {mean:.2f}")
+    step = -(-len(curve) // _BARS)
+    shown = curve[step - 1 :: step]
+    most = max(choice.mean for choice in shown)
+    for choice in shown:
+        bar = "#" * max(1, round(_WIDTH * choice.mean / most)) if most else ""
+        print(f"{choice.form.boundaries[0]:>6}  {bar} {choice.mean:.2f}")
     sys.stdout.flush()
 
 

@@ -108,12 +108,34 @@ def best_boundaries(step: StepCost, lengths: Lengths, limit: int, objective: Obj
     over b and the number of partitions. For the tail there is no boundary before the length that 95 % do not exceed,
     because each would add a call, and one there.
     """
-    if objective == Objective.MEAN:
-        return _cheapest(step, lengths, 0, limit, most)
-    first = min(lengths.quantile(TAIL), limit)
-    if first == limit or most == 1:
+    return _boundaries_after(0, step, lengths, limit, objective, most)
+
+
+def curves(costs: Costs, lengths: Lengths, limit: int, objective: Objective) -> tuple[tuple[Choice, ...], ...]:
+    """What at most two, and at most three partitions cost, by where the first of them ends: at 1, 2, ... and `limit`.
+
+    Of three the second ends where it is best. Empty if the costs tell nothing of partitions.
+    """
+    step = costs.partition
+    if step is None:
+        return ()
+
+    def choice(first: int, most: int) -> Choice:
+        after = () if first == limit else _boundaries_after(first, step, lengths, limit, objective, most - 1)
+        return predicted(costs, Form(ScheduleName.PARTITIONED, (first, *after)), lengths, limit)
+
+    return tuple(tuple(choice(first, most) for first in range(1, limit + 1)) for most in (2, 3))
+
+
+def _boundaries_after(
+    begin: int, step: StepCost, lengths: Lengths, limit: int, objective: Objective, most: int
+) -> tuple[int, ...]:
+    tail = min(lengths.quantile(TAIL), limit)
+    if objective == Objective.MEAN or begin >= tail:
+        return _cheapest(step, lengths, begin, limit, most)
+    if tail == limit or most == 1:
         return (limit,)
-    return (first, *_cheapest(step, lengths, first, limit, most - 1))
+    return (tail, *_cheapest(step, lengths, tail, limit, most - 1))
 
 
 def _cheapest(step: StepCost, lengths: Lengths, begin: int, limit: int, most: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from artifacts.samples import Arrays
 from artifacts.schedule import Decode
 from compiler.build_log import BuildLog
 from compiler.options import CompileOptions, ModelFile, ScheduleName
-from compiler.tuning.choose import Choice, Form, Objective, choices, predicted
+from compiler.tuning.choose import Choice, Form, Objective, choices, curves
 from compiler.tuning.costs import Costs
 from compiler.tuning.lengths import Lengths
 
@@ -49,13 +49,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The forms, the best first by prediction; `curve` has the cost of two partitions by where the first one ends."""
+    """The forms, the best first by prediction; `curves` are of at most two and three partitions, as in `choose`."""
 
     lengths: Lengths
     limit: int
     costs: Costs
     rows: tuple[Row, ...]
-    curve: tuple[tuple[int, float], ...]
+    curves: tuple[tuple[Choice, ...], ...]
 
     @property
     def best(self) -> Form:
@@ -111,11 +111,7 @@ def _tuned(costs: Costs, lengths: Lengths, limit: int, asked: TuneOptions) -> Tu
     found = choices(costs, lengths, limit, asked.objective, asked.most_partitions)
     if not found:
         raise UsageError.of(STAGE, "costs", "tell of no schedule", "give one of loop, engine_loop, partition")
-    curve: tuple[tuple[int, float], ...] = ()
-    if costs.partition is not None:
-        forms = (Form(ScheduleName.PARTITIONED, tuple(sorted({cut, limit}))) for cut in range(1, limit + 1))
-        curve = tuple((form.boundaries[0], predicted(costs, form, lengths, limit).mean) for form in forms)
-    return Tuned(lengths, limit, costs, tuple(map(Row, found)), curve)
+    return Tuned(lengths, limit, costs, tuple(map(Row, found)), curves(costs, lengths, limit, asked.objective))
 
 
 def _rows(model: Model, tokens: str, batch: int) -> Arrays:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tests.bench import compiling, decoding, speed
+from tests.bench import batching, compiling, decoding, speed
 from tests.bench.figures import Figure
 from tests.bench.peers.contest import Contest
 from tests.bench.peers.race import against_peers
@@ -59,6 +59,13 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             "Partitions before they run",
             "The size is of the whole folder, samples and manifest included.",
             decoding.partitioned_bundles,
+        ),
+        "batching": Part(
+            "Many lines together",
+            "One thread, seconds of the processor. Rows of a batch that have ended are dropped once they are a\n"
+            "quarter of it: between steps, at boundaries, or by the engine's outer loop. Batches by real length\n"
+            "are what a perfect guess of the lengths would give (`Session.run_many(expected=...)`).",
+            batching.of_many_lines,
         ),
         "peers": Part(
             "Against peers",

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from artifacts.bundle import Bundle
-from artifacts.schedule import Decode, Partitioned
+from artifacts.schedule import Decode, Engine, Partitioned, Unrolled
+from compiler.options import ScheduleName
+from compiler.tuning.choose import Form
 from tests.support.cli import unspool
 from tests.support.models import PROJECT
 
@@ -27,6 +30,18 @@ def costs(tmp_path: Path) -> Path:
     path = tmp_path / "costs.json"
     path.write_text(json.dumps(ACCELERATOR))
     return path
+
+
+def form_of(schedule: Decode) -> Form:
+    """The way to decode that a bundle has, as `tune` calls it."""
+    match schedule.control:
+        case Partitioned(boundaries=boundaries):
+            return Form(ScheduleName.PARTITIONED, boundaries)
+        case Unrolled():
+            return Form(ScheduleName.UNROLLED)
+        case Engine():
+            return Form(ScheduleName.ENGINE_LOOP)
+    return Form(ScheduleName.LOOP)
 
 
 class TestTune:
@@ -51,6 +66,36 @@ class TestTune:
         assert "partitioned 20,60,75" in found.stdout
         assert "####" in found.stdout
         assert "compile with: --schedule partitioned --partitions 20,60,75 --max-length 75" in found.stdout
+
+    @pytest.mark.parametrize("forms", [(), ("loop",)])
+    def test_a_chart_is_one_file(
+        self, capsys: pytest.CaptureFixture[str], lengths: Path, costs: Path, tmp_path: Path, forms: tuple[str, ...]
+    ) -> None:
+        if forms:
+            costs.write_text(json.dumps({name: ACCELERATOR[name] for name in forms}))
+        call = ("tune", OCR, "--lengths", lengths, "--costs", costs, "--max-length", "75")
+        document = unspool(capsys, *call, "--plot", tmp_path / "costs.html", "--json").document
+        text = (tmp_path / "costs.html").read_text()
+        assert {"costs.html", "costs.json", "lengths.csv"} == {path.name for path in tmp_path.iterdir()}
+        assert "partitioned" in text if not forms else "loop, mean" in text
+        assert f"{document['forms'][0]['predicted']['mean']:.2f} ms in the mean" in text
+
+    def test_a_chart_that_cannot_be_written_or_drawn_is_one_error(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        lengths: Path,
+        costs: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        call = ("tune", OCR, "--lengths", lengths, "--costs", costs, "--max-length", "75", "--json", "--plot")
+        found = unspool(capsys, *call, tmp_path / "none" / "costs.html")
+        assert (found.status, found.error["stage"]) == (2, "tune")
+        monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+        found = unspool(capsys, *call, tmp_path / "costs.html")
+        assert found.status == 1
+        assert found.error["hint"] == 'pip install "unspool[plot]"'
+        assert not (tmp_path / "costs.html").exists()
 
     def test_a_file_without_lengths_is_a_wrong_call(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         path = tmp_path / "none.csv"
@@ -98,7 +143,9 @@ class TestCompileTune:
         found = unspool(capsys, *call, "--json")
         assert found.document["result"] == "compiled"
         (notice,) = found.document["report"]["notices"]
-        assert "tuned to" in notice
+        schedule = Bundle.open(tmp_path / "bundle").manifest.models["toy"].schedule
+        assert isinstance(schedule, Decode)
+        assert f"toy: tuned to {form_of(schedule)}, " in notice
         assert str(lengths) in rule.read_text()
         assert unspool(capsys, *call, "--json").document["result"] == "up to date"
         lengths.write_text("length,count\n2,50\n")

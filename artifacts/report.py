@@ -65,7 +65,7 @@ class OutputNumerics(Noun):
 class Work(Noun):
     """What calls of functions do, counted from their graphs.
 
-    `flops` are floating-point operations of products, convolutions and attention, two for a multiplication with its
+    `flops` are operations of products, convolutions and attention, two for a multiplication with its
     addition; `elements` is what everything else computes; `instructions` are operations of the graph. `weight_bytes`
     and `cache_bytes` are read, and of a cache what is written as well.
     """

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import sympy
 import torch
-from torch.fx import Graph, Node
+from torch.fx import Node
 from torch.fx.node import Argument
 
 from artifacts.errors import PassError
@@ -29,11 +29,11 @@ Sizes: TypeAlias = Mapping[sympy.Symbol, int]
 class Cost:
     """What is done and read.
 
-    `flops` are the floating-point operations of products, convolutions, attention and recurrences' products, two
-    for each multiplication with its addition. `elements` are the elements that everything else computes, of a
-    reduction those that it reads: nothing for a view. `instructions` are the operations of the graph that give
-    tensors, views among them; a branch counts as the dearer of its two, and the body of a loop as often as it runs.
-    `weight_bytes` are read: of a table that is only looked up in, the rows.
+    `flops` are the operations of products, convolutions, attention and recurrences' products, two for each
+    multiplication with its addition; integers are counted like floating-point numbers. `elements` are the elements that
+    everything else computes, of a reduction those that it reads: nothing for a view. `instructions` are the operations
+    of the graph that give tensors, views among them; a branch counts as the dearer of its two, and the body of a loop
+    as often as it runs. `weight_bytes` are read: of a table that is only looked up in, the rows.
     """
 
     flops: sympy.Expr = sympy.S.Zero
@@ -70,10 +70,24 @@ class Cost:
         return (self.flops, self.elements, self.instructions, self.weight_bytes)
 
 
-def function_cost(function: Function) -> Cost:
-    """The cost of one call, over the symbols of the function's body."""
-    graph_cost = _graph_cost(function.graph, function.body.graph_module)
-    return graph_cost + Cost(weight_bytes=_sum(_weight_bytes(node) for node in function.weight_nodes))
+def function_cost(function: Function, left_out: str | None = None) -> Cost:
+    """The cost of one call, over the symbols of the function's body; without what only the output left out needs."""
+    done = set(function.graph.nodes) if left_out is None else _needed(function, left_out)
+    graph_cost = _graph_cost((node for node in function.graph.nodes if node in done), function.body.graph_module)
+    return graph_cost + Cost(weight_bytes=_sum(_weight_bytes(node, done) for node in function.weight_nodes))
+
+
+def _needed(function: Function, left_out: str) -> set[Node]:
+    """The nodes that the other outputs are computed from."""
+    outputs = zip(function.signature.outputs, function.results, strict=True)
+    waiting = [node for spec, node in outputs if spec.name != left_out and isinstance(node, Node)]
+    found: set[Node] = set()
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(node.all_input_nodes)
+    return found
 
 
 def bound_sizes(function: Function, shapes: Mapping[str, Sequence[int]]) -> dict[sympy.Symbol, int]:
@@ -92,11 +106,11 @@ def is_instruction(node: Node, value: object) -> bool:
     return node.op == "call_function" and node.target is not operator.getitem and bool(_tensors(value))
 
 
-def _graph_cost(graph: Graph, owner: torch.nn.Module) -> Cost:
+def _graph_cost(nodes: Iterable[Node], owner: torch.nn.Module) -> Cost:
     total = Cost()
-    for node in graph.nodes:
+    for node in nodes:
         if has_subgraphs(node):
-            inside = [_graph_cost(inner.graph, inner) for inner in subgraphs_of(node, owner)]
+            inside = [_graph_cost(inner.graph.nodes, inner) for inner in subgraphs_of(node, owner)]
             total += _dearer(inside) if is_branching(node) else inside[0].times(_iterations(node))
         if is_instruction(node, node.meta.get("val")):
             total += Cost(_flops(node), _elements(node), sympy.S.One)
@@ -132,15 +146,25 @@ def _elements(node: Node) -> sympy.Expr:
     return results
 
 
-def _weight_bytes(node: Node) -> sympy.Expr:
+def _weight_bytes(node: Node, done: Collection[Node]) -> sympy.Expr:
     """Bytes of a weight that are read. One that is only looked up in is read as far as it is looked up."""
     width = node.meta["val"].element_size()
-    if node.users and all(_name(user) == "unspool.quantized_embedding" for user in node.users):
-        return _sum(_numel(_shape(user.args[2])) for user in node.users) * _numel(_shape(node)[1:]) * width
-    lookups = [user for user in node.users if _name(user) in _LOOKUPS and node not in user.all_input_nodes[1:]]
-    if node.users and len(lookups) == len(node.users):
-        return _sum(_numel(_shape(user)) for user in lookups) * width
-    return _numel(_shape(node)) * width if node.users else sympy.S.Zero
+    users = [user for user in node.users if user in done]
+    lookups = [read for user in users if (read := _looked_up(node, user)) is not None]
+    if len(lookups) == len(users):
+        return _sum(lookups) * width
+    return _numel(_shape(node)) * width
+
+
+def _looked_up(table: Node, user: Node) -> sympy.Expr | None:
+    """How many elements of a table are read if it is looked up in; None if it is read whole."""
+    if _name(user) in _LOOKUPS and table not in user.all_input_nodes[1:]:
+        return _numel(_shape(user))
+    if _name(user) == _CHOICE and table in user.args[2:4] and table not in user.args[4:]:
+        return _shape(user.args[0])[0] * user.args[-1] * _numel(_shape(table)[1:])  # the candidates' rows, and biases
+    if _name(user) == "unspool.quantized_embedding":
+        return _numel(_shape(user.args[2])) * _numel(_shape(table)[1:])
+    return None
 
 
 def _product(left: int) -> Callable[[Node], sympy.Expr]:
@@ -195,11 +219,22 @@ def _einsum(node: Node) -> sympy.Expr:
     return _numel(sizes.values())
 
 
+def _choice(node: Node) -> sympy.Expr:
+    """Of each row, all tokens in integers, the two factors of their bounds, and the candidates exactly.
+
+    The full product, where a bound does not prove the choice, is not expected.
+    """
+    hidden, (size, tokens), candidates = _shape(node.args[0]), _shape(node.args[4]), node.args[-1]
+    return hidden[0] * (size * tokens + 2 * tokens + candidates * size)
+
+
 def _recurrence(node: Node) -> sympy.Expr:
     """Every step of every row and direction multiplies [G * H, F] with the input and [G * H, H] with the state."""
     x, w, r = (_shape(argument) for argument in node.args[:3])
     return x[0] * x[1] * (_numel(w) + _numel(r))
 
+
+_CHOICE = "unspool.two_stage_choice"
 
 _FORMULAS: Mapping[str, Callable[[Node], sympy.Expr]] = {
     **dict.fromkeys(("aten.mm", "aten.bmm", "aten.matmul", "aten.linear", "aten.mv", "aten.dot"), _product(0)),
@@ -217,6 +252,7 @@ _FORMULAS: Mapping[str, Callable[[Node], sympy.Expr]] = {
     "aten.einsum": _einsum,
     "unspool.cached_attention": _cached_attention,
     "unspool.quantized_linear": _quantized_product,
+    _CHOICE: _choice,
     **dict.fromkeys(("unspool.gru", "unspool.lstm", "unspool.rnn"), _recurrence),
 }
 """Multiplications of the operators that multiply and add up."""

@@ -41,7 +41,7 @@ def decode_costs(*programs: Program) -> tuple[DecodeCost, ...]:
 
 
 def decode_cost(program: Program, model: str, schedule: Decode, request: Arrays) -> DecodeCost:
-    """The cost of `max_new_tokens` tokens for one request: no row ends early."""
+    """The cost of `max_new_tokens` tokens for one request: no row ends early, and no choice takes the full product."""
     known = {name: array.shape for name, array in request.items()}
     encoder, callers = Work(), dict[sympy.Symbol, int]()
     if schedule.encoder is not None:
@@ -50,7 +50,10 @@ def decode_cost(program: Program, model: str, schedule: Decode, request: Arrays)
         callers = bound_sizes(function, known)
         encoder = function_cost(function).at(callers).work()
         known |= {name: array.shape for name, array in call(program, schedule.encoder, request).items()}
-    costs = {name: function_cost(program.functions[name]) for name in schedule.steps}
+    # Where a function chooses the tokens, engines do not compute the scores.
+    unused = None if schedule.choice is None else schedule.logits
+    costs = {name: function_cost(program.functions[name], unused) for name in schedule.steps}
+    choice = _choice_work(program, schedule, known[schedule.tokens][0])
     worked: dict[tuple[str, frozenset[tuple[sympy.Symbol, int]]], Work] = {}  # padded steps are all alike
     steps = Work()
     for position in range(schedule.generation.max_new_tokens):
@@ -60,7 +63,7 @@ def decode_cost(program: Program, model: str, schedule: Decode, request: Arrays)
         key = (name, frozenset(sizes.items()))
         if key not in worked:
             worked[key] = costs[name].at(sizes).work()
-        steps += worked[key]
+        steps += worked[key] + choice
         steps += Work(cache_bytes=_cache_bytes(program, schedule, name, shapes))
     return DecodeCost(
         model=model,
@@ -70,6 +73,18 @@ def decode_cost(program: Program, model: str, schedule: Decode, request: Arrays)
         encoder=encoder,
         steps=steps,
     )
+
+
+def _choice_work(program: Program, schedule: Decode, rows: int) -> Work:
+    """What it takes to choose a token of each row by the schedule's function, if its bound proves every choice."""
+    if schedule.choice is None:
+        return Work()
+    function = program.functions[schedule.choice]
+    shapes = {
+        spec.name: tuple(rows if isinstance(size, str) else size for size in spec.shape)
+        for spec in function.signature.inputs
+    }
+    return function_cost(function).at(bound_sizes(function, shapes)).work()
 
 
 def _forms(schedule: Decode) -> Sequence[Decode]:

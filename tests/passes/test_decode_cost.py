@@ -8,19 +8,32 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from artifacts.samples import Sample, read_arrays
-from artifacts.schedule import Decode, Generation, Host
+from artifacts.schedule import Decode, Engine, Generation, Host
 from compiler.options import ModelFile
 from compiler.parts.opening import opened_source
 from passes.cost import is_instruction
 from passes.decode import Stepper
 from passes.decode_cost import decode_cost, decode_costs
 from passes.derive_kv_cache import DeriveKvCache
+from passes.dialect import TWO_STAGE_CHOICE
+from passes.dialect.choice import two_stage_choice
 from passes.interpreter import call
 from passes.onnx_to_torch.convert import convert
 from passes.program import Model, Program
 from passes.split_encoder_decoder import SplitEncoderDecoder
+from passes.two_stage_head import TwoStageHead
+from tests.passes.test_tabulate_positions import tabulated
 from tests.support.decoder_modules import converted_decoder
-from tests.support.decoder_programs import FORMS, LENGTH, VOCABULARY, WIDTH, Form, decoder_program, decoder_sample
+from tests.support.decoder_programs import (
+    FORMS,
+    LENGTH,
+    VOCABULARY,
+    WIDTH,
+    Form,
+    controlled,
+    decoder_program,
+    decoder_sample,
+)
 from tests.support.models import DATA
 from tests.support.programs import Array
 
@@ -108,6 +121,34 @@ def test_a_derived_step_of_a_real_model_counts_what_a_run_of_it_counts() -> None
     cost = decode_cost(program, "marian", schedule, inputs)
     assert cost.encoder.flops == encoder > 0
     assert cost.total.flops == counter.get_total_flops() > encoder
+
+
+def test_a_head_in_two_stages_counts_the_choice_and_not_the_scores() -> None:
+    """The choice is run and counted by its kernel; the step by itself less its last product and its bias."""
+    whole = controlled(tabulated("attention").program, Engine())
+    split = TwoStageHead(least_bytes=0)(whole).program
+    inputs = {name: array[:1] for name, array in whole.models["decoder"].samples[0].inputs.items()}
+    before = decode_cost(whole, "decoder", schedule_of(whole), inputs)
+    schedule = schedule_of(split)
+    after = decode_cost(split, "decoder", schedule, inputs)
+    assert schedule.choice is not None
+    function = split.functions[schedule.choice]
+    (node,) = (n for n in function.computations if n.target is TWO_STAGE_CHOICE)
+    held = {name: torch.from_numpy(split.weights.array(ref).copy()) for name, ref in function.weights.items()}
+    operands = [held.get(str(argument)) for argument in node.args[2:-1]]
+    candidates = node.args[-1]
+    assert isinstance(candidates, int)
+    hidden = torch.from_numpy(split.weights.array(function.weights["rows"])[:1, None].copy())
+    with FlopCounterMode(display=False) as counter:
+        _, full_product = two_stage_choice._init_fn(hidden, torch.zeros(1, 1, dtype=torch.bool), *operands, candidates)
+    assert not full_product.item()
+    tokens, size = function.weights["rows"].shape
+    assert before.steps.flops - after.steps.flops == after.tokens * (2 * tokens * size - counter.get_total_flops())
+    read = tokens * size + 4 * (candidates * (size + 1) + 4 * tokens + 2)  # codes; candidates; scales, bounds, ceilings
+    # Of the rows the embedding, where it is the same matrix, reads one as before.
+    assert before.steps.weight_bytes - after.steps.weight_bytes == after.tokens * (4 * tokens * (size + 1) - read)
+    assert after.encoder == before.encoder
+    assert decode_costs(whole, split) == (after,)
 
 
 def derived_from_marian() -> tuple[Program, dict[str, Array]]:

@@ -12,6 +12,7 @@ import pytest
 
 from artifacts.bundle import Bundle
 from artifacts.checks import Tolerances
+from artifacts.dtype import DType
 from artifacts.runtime import Session
 from compiler.build_log import BuildLog
 from compiler.compile import compile_bundle
@@ -125,7 +126,7 @@ def test_auto_tells_what_stays_in_float32(capsys: pytest.CaptureFixture[str], tm
     (note,) = (note for note in report["notices"] if "8 bits" in note)
     assert "2 of 3 layers" in note
     assert report["sensitivity"][0]["layer"] in note
-    assert Bundle.open(out).manifest.numerics.tolerances["float32"].scale == 0.02
+    assert Bundle.open(out).manifest.numerics.tolerances[DType.FLOAT32].scale == 0.02
 
 
 def test_verify_goes_by_what_the_bundle_was_made_with(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def main(name: str, folder: str) -> int:
         network.config.save_pretrained(place)
     network.save_pretrained(path / "transformers")
     _Converter(model, str(path / "transformers")).convert(str(path / "ctranslate2"), force=True)
+    # Exported from the fused attention, every one has a guard against NaN that costs all who run the graph.
+    network.set_attn_implementation("eager")
     with torch.no_grad():
         _export(network, model, path)
     return 0

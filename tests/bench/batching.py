@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -53,11 +53,11 @@ def of_many_lines(*, quick: bool) -> Iterator[Figure]:
 def _bundle(form: ScheduleName, *, keeps: bool = False) -> Path:
     cuts = (25, 50, 75) if form == ScheduleName.PARTITIONED else ()
     options = CompileOptions(schedule=form, partitions=cuts, tokens=TokenFlags(max_new_tokens=75))
-    with patch.object(dropping, "DROPPED_SHARE", WHEN_ALL_HAVE if keeps else dropping.DROPPED_SHARE):
+    with patch.object(dropping, "DROPPED_SHARE", WHEN_ALL_HAVE if keeps else live_rows.DROPPED_SHARE):
         return bundle_of(f"batching-{form}{'-keeps' if keeps else ''}", ocr(), options)
 
 
-def _kept(session: Session, requests: list[Arrays], batch: int) -> None:
+def _kept(session: Session, requests: Sequence[Arrays], batch: int) -> None:
     with patch.object(live_rows, "DROPPED_SHARE", WHEN_ALL_HAVE):
         session.run_many(requests, batch=batch)
 

@@ -77,3 +77,24 @@ def test_as_many_partitions_run_as_the_longest_row_demands(
     np.testing.assert_array_equal(answer.outputs["lengths"], expected["lengths"])
     apart = {} if form == "whole" else {"encoder": 1}
     assert answer.calls == {**apart, "step": demanded}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    form=st.sampled_from(FORMS),
+    eos=st.sets(st.integers(0, 10), min_size=1, max_size=4).map(sorted).map(tuple),
+    order=st.integers(1, 12).flatmap(lambda count: st.permutations(range(count))),
+    seed=st.integers(0, 99),
+)
+def test_an_engine_that_drops_rows_gives_each_what_it_has_alone(
+    tmp_path: Path, form: Form, eos: tuple[int, ...], order: list[int], seed: int
+) -> None:
+    generation = Generation(start=1, eos=eos, pad=0, max_new_tokens=LENGTH)
+    x = rows(len(order), seed)[order]
+    with composed(form).scheduled(Engine(), generation).opened(tmp_path) as session:
+        found = session.run({"x": x})
+        for row, tokens, length in zip(x, found["tokens"], found["lengths"], strict=True):
+            alone = session.run({"x": row[None]})
+            assert alone["lengths"].tolist() == [length]
+            assert alone["tokens"][0].tolist() == tokens[:length].tolist()
+            assert (tokens[length:] == generation.pad).all()

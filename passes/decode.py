@@ -6,7 +6,7 @@ stepper serves every control.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +16,25 @@ from artifacts.runtime.greedy import Greedy
 from artifacts.samples import Arrays
 from artifacts.schedule import Decode
 from artifacts.spec import Signature
-from passes.interpreter import call
+from passes.interpreter import Observer, call
 from passes.program import Program
 
 Array = npt.NDArray[np.generic]
+
+Watch = Callable[[str], Observer]
+"""What sees the values of a function's nodes, by the function's name."""
 
 
 class Stepper:
     """One request being decoded: `scores(tokens)` for ever longer tokens."""
 
-    def __init__(self, program: Program, schedule: Decode, inputs: Arrays) -> None:
+    def __init__(self, program: Program, schedule: Decode, inputs: Arrays, watch: Watch | None = None) -> None:
         self.program = program
         self.schedule = schedule
+        self.watch = watch
         self.inputs: dict[str, Array] = dict(inputs)
         if schedule.encoder is not None:
-            self.inputs |= call(program, schedule.encoder, inputs)
+            self.inputs |= self.call(schedule.encoder, inputs)
         self.slots: dict[str, Array] = {}
 
     def scores(self, tokens: npt.NDArray[np.integer]) -> Array:
@@ -58,10 +62,14 @@ class Stepper:
             given[schedule.position] = np.asarray(position, np.int64)
         if not self.slots:
             given |= self._first_slots(step, given)
-        results = call(self.program, name, given)
+        results = self.call(name, given)
         self.slots = {slot.input: results[slot.output] for slot in schedule.slots}
         logits: Array = results[schedule.logits][:, row]
         return logits
+
+    def call(self, function: str, given: Arrays) -> dict[str, Array]:
+        """Call a function of the schedule where it is watched."""
+        return call(self.program, function, given, None if self.watch is None else self.watch(function))
 
     def _padded_length(self, step: Signature) -> int:
         size = step.input(self.schedule.tokens).shape[1]
@@ -113,31 +121,40 @@ def teacher_forced(
     inputs: Arrays,
     tokens: npt.NDArray[np.int64],
     positions: Iterable[int],
+    watch: Watch | None = None,
 ) -> Array:
     """Scores [batch, positions, vocabulary] when the tokens [batch, t] are given rather than chosen."""
-    stepper = Stepper(program, schedule, inputs)
+    stepper = Stepper(program, schedule, inputs, watch)
     wanted = sorted(set(positions))
     every = range(wanted[-1] + 1) if schedule.state == "cached" else wanted
     rows = {p: stepper.scores(tokens[:, : p + 1]) for p in every}
     return np.stack([rows[p] for p in wanted], axis=1)
 
 
-def every_position(program: Program, schedule: Decode, inputs: Arrays, tokens: npt.NDArray[np.int64]) -> Array:
+def every_position(
+    program: Program,
+    schedule: Decode,
+    inputs: Arrays,
+    tokens: npt.NDArray[np.int64],
+    watch: Watch | None = None,
+) -> Array:
     """Scores [batch, t, vocabulary] from one call of a step that takes all tokens [batch, t].
 
     What a decoder that sees later tokens gives for an earlier position is told by this alone.
     """
     step = program.functions[schedule.step].signature
-    given = dict(Stepper(program, schedule, inputs).inputs)
-    given[schedule.tokens] = tokens.astype(step.input(schedule.tokens).dtype.numpy)
-    scores: Array = call(program, schedule.step, given)[schedule.logits]
+    stepper = Stepper(program, schedule, inputs, watch)
+    given = {**stepper.inputs, schedule.tokens: tokens.astype(step.input(schedule.tokens).dtype.numpy)}
+    scores: Array = stepper.call(schedule.step, given)[schedule.logits]
     return scores
 
 
-def greedy(program: Program, schedule: Decode, inputs: Arrays, batch: int, limit: int) -> dict[str, Array]:
+def greedy(
+    program: Program, schedule: Decode, inputs: Arrays, batch: int, limit: int, watch: Watch | None = None
+) -> dict[str, Array]:
     """Decode greedily, at most `limit` tokens: `tokens` int64 [batch, n] and `lengths` int64 [batch]."""
     shortened = schedule.shortened(limit)
-    stepper = Stepper(program, shortened, inputs)
+    stepper = Stepper(program, shortened, inputs, watch)
     rows = Greedy(shortened.generation, batch)
     dtype = program.functions[schedule.step].signature.output(schedule.logits).dtype
     while not rows.finished:

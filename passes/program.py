@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 import passes.dialect  # noqa: F401  # registers the operators that bodies may call
-from artifacts.samples import Sample
+from artifacts.samples import Arrays, Sample
 from artifacts.schedule import Schedule
 from artifacts.spec import Signature
 from artifacts.weights import WeightRef, WeightStore
@@ -72,13 +72,16 @@ class Function:
 class Model:
     """A source model inside a program: its own signature, how it is now called, and samples to hold it to.
 
-    `digest` is the SHA-256 of the source's graph and weights.
+    `digest` is the SHA-256 of the source's graph and weights. `calibration` holds requests like those that will be
+    made, the caller's inputs of each: passes that fix a range of values find it there, and in the samples' inputs if
+    there are none.
     """
 
     signature: Signature
     schedule: Schedule
     digest: str
     samples: tuple[Sample, ...] = ()
+    calibration: tuple[Arrays, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from artifacts.carriers import widened
 from artifacts.checks import OutputCheck, Tolerances, check_decoded, check_outputs
+from artifacts.dtype import DType
 from artifacts.samples import Arrays, Sample
 from artifacts.schedule import Decode, Single
 from artifacts.tolerances import compare
@@ -16,7 +18,7 @@ from passes.bisection import first_moved
 from passes.decode import every_position, greedy, positions_to_check, teacher_forced
 from passes.interpreter import call, run_function
 from passes.program import Function, Model, Program
-from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy
+from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy, torch_dtype_of
 
 
 def check_program(program: Program, tolerances: Tolerances, decodes: bool = True) -> tuple[OutputCheck, ...]:
@@ -92,7 +94,7 @@ class _Probe:
     def __init__(self, program: Program, function: Function, given: Arrays) -> None:
         self.function = function
         self.weights = program.weights
-        self.inputs = [from_numpy(given[spec.name], spec.dtype) for spec in function.signature.inputs]
+        self.inputs = [_given(given[spec.name], spec.dtype) for spec in function.signature.inputs]
         self.nodes = {
             node.name: node for node in function.computations if isinstance(node.meta.get("val"), torch.Tensor)
         }
@@ -105,13 +107,24 @@ class _Probe:
                 found.append(value)
 
         run_function(self.function, self.weights, self.inputs, keep)
-        return to_numpy(found[0])
+        return widened(to_numpy(found[0]), logical_dtype(found[0].dtype))
+
+
+def _given(array: npt.NDArray[np.generic], dtype: DType) -> torch.Tensor:
+    """An input, which an earlier function may have made in more bits than this one takes."""
+    return (
+        from_numpy(array, DType.of(array.dtype)).to(torch_dtype_of(dtype))
+        if (array.dtype != dtype.numpy and dtype.is_float)
+        else from_numpy(array, dtype)
+    )
 
 
 def _first_difference(before: _Probe, after: _Probe, tolerances: Tolerances) -> str | None:
     def moved(name: str) -> bool:
+        # What computes in fewer bits than before is compared as the numbers that it stands for.
+        one, other = before.value(name), after.value(name)
         dtype = logical_dtype(after.nodes[name].meta["val"].dtype)
-        return not compare(before.value(name), after.value(name), tolerances.for_dtype(dtype), dtype).passed
+        return not compare(one, other.astype(one.dtype, copy=False), tolerances.for_dtype(dtype)).passed
 
     def inputs_of(name: str) -> list[str]:
         return [node.name for node in after.nodes[name].all_input_nodes if node.name in shared]

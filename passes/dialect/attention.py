@@ -27,13 +27,14 @@ def cached_attention(
     `q`, `k` and `v` [batch, t, heads * size] are those of the tokens of this step, `past_k` and `past_v`
     [batch, heads, past, size] those of earlier ones; `bias` broadcasts to [batch, heads, t, past + t]. Gives
     softmax(scale * q k + bias) v, [batch, t, heads * size], and the keys and values with the new rows. All are of one
-    floating-point type.
+    floating-point type; scores and their softmax are float32 if that has fewer bits, as kernels keep them.
     """
     heads = past_k.shape[1]
     present_k = torch.cat([past_k, _heads(k, heads)], 2)
     present_v = torch.cat([past_v, _heads(v, heads)], 2)
-    scores = _heads(q, heads) @ present_k.transpose(2, 3) * scale
-    out = torch.softmax(scores if bias is None else scores + bias, -1) @ present_v
+    wide = torch.promote_types(q.dtype, torch.float32)
+    scores = _heads(q, heads).to(wide) @ present_k.transpose(2, 3).to(wide) * scale
+    out = torch.softmax(scores if bias is None else scores + bias, -1).to(q.dtype) @ present_v
     return out.transpose(1, 2).reshape(v.shape), present_k, present_v
 
 

@@ -124,4 +124,4 @@ def typed(spec: TensorSpec, name: str | None = None) -> ir.Value:
 
 def onnx_type(dtype: DType) -> ir.DataType:
     """The element type in ONNX."""
-    return ir.DataType.from_numpy(dtype.numpy)
+    return ir.DataType.BFLOAT16 if dtype == DType.BFLOAT16 else ir.DataType.from_numpy(dtype.numpy)

@@ -9,14 +9,28 @@ from __future__ import annotations
 import torch
 from torch._ops import OpOverload
 
-from passes.dialect import attention, choice, gru, loop, lstm, non_max_suppression, quantized, require, rnn
+from passes.dialect import (
+    attention,
+    choice,
+    gru,
+    loop,
+    lstm,
+    non_max_suppression,
+    quantization,
+    quantized,
+    require,
+    rnn,
+)
 
 __all__ = [
     "CACHED_ATTENTION",
+    "DEQUANTIZE",
+    "DEQUANTIZE_CHANNELS",
     "GRU",
     "LOOP",
     "LSTM",
     "NON_MAX_SUPPRESSION",
+    "QUANTIZE",
     "QUANTIZED_EMBEDDING",
     "QUANTIZED_LINEAR",
     "REQUIRE",
@@ -28,6 +42,7 @@ __all__ = [
     "loop",
     "lstm",
     "non_max_suppression",
+    "quantization",
     "quantized",
     "require",
     "rnn",
@@ -36,12 +51,15 @@ __all__ = [
 CACHED_ATTENTION: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = (
     torch.ops.unspool.cached_attention.default
 )
+DEQUANTIZE: OpOverload[..., torch.Tensor] = torch.ops.unspool.dequantize.default
+DEQUANTIZE_CHANNELS: OpOverload[..., torch.Tensor] = torch.ops.unspool.dequantize_channels.default
 GRU: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.gru.default
 LOOP = loop.LOOP
 LSTM: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = torch.ops.unspool.lstm.default
 NON_MAX_SUPPRESSION: OpOverload[..., torch.Tensor] = torch.ops.unspool.non_max_suppression.default
 QUANTIZED_EMBEDDING: OpOverload[..., torch.Tensor] = torch.ops.unspool.quantized_embedding.default
 QUANTIZED_LINEAR: OpOverload[..., torch.Tensor] = torch.ops.unspool.quantized_linear.default
+QUANTIZE: OpOverload[..., torch.Tensor] = torch.ops.unspool.quantize.default
 RNN: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.rnn.default
 REQUIRE: OpOverload[..., torch.Tensor] = torch.ops.unspool.require.default
 TWO_STAGE_CHOICE: OpOverload[..., tuple[torch.Tensor, torch.Tensor]] = torch.ops.unspool.two_stage_choice.default

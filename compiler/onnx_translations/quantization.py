@@ -1,0 +1,43 @@
+"""`unspool::quantize` and its inverses as QuantizeLinear and DequantizeLinear.
+
+Around a product they are what ONNX Runtime makes one product of bytes of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compiler.onnx_translations import opset
+from passes import dialect
+
+op: Any = opset.op
+
+
+def _quantize(x: Any, scale: float, zero_point: int) -> Any:
+    return op.QuantizeLinear(x, op.Constant(value_float=scale), _zero(zero_point))
+
+
+def _dequantize(codes: Any, scale: float, zero_point: int) -> Any:
+    return op.DequantizeLinear(codes, op.Constant(value_float=scale), _zero(zero_point))
+
+
+def _dequantize_channels(codes: Any, scales: Any, axis: int) -> Any:
+    return op.DequantizeLinear(codes, scales, axis=axis)
+
+
+def _zero(zero_point: int) -> Any:
+    return op.Constant(value=ir.tensor(np.array(zero_point, np.uint8)))
+
+
+TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = MappingProxyType(
+    {
+        dialect.QUANTIZE: _quantize,
+        dialect.DEQUANTIZE: _dequantize,
+        dialect.DEQUANTIZE_CHANNELS: _dequantize_channels,
+    }
+)

@@ -124,6 +124,11 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
     if options.tolerance is not None and options.precision is Precision.FP32:
         flag = f"--tolerance {options.tolerance}"
         problems.append(Problem("options", flag, "is for fewer bits than float32", "choose another --precision"))
+    if options.calibration is not None and options.precision not in (Precision.INT8, Precision.AUTO):
+        flag, hint = f"--calibration {options.calibration}", "leave it out, or give --precision int8"
+        problems.append(
+            Problem("options", flag, f"finds ranges that --precision {options.precision} has no use for", hint)
+        )
     UsageError.raise_if(problems)
     available = target.availability()
     if not available.usable:

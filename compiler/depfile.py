@@ -16,12 +16,16 @@ from passes.onnx_to_torch.custom_code import find_custom_ops
 def write_depfile(path: Path, bundle: Path, models: Sequence[Path], options: CompileOptions) -> None:
     """Write the rule, and an empty rule for each file so that a deleted one does not stop make.
 
-    `models` are the files of the models, and what lies beside them; the options name the rest.
+    `models` are the files of the models, and what lies beside them; the options name the rest. A folder is as young
+    as the last file that came or went.
 
     Raises UsageError if the file cannot be written, or if make has no way to write a name.
     """
     read = [*models, *(file for file in (options.samples, options.tune) if file is not None)]
     read += [file for code in find_custom_ops(options.custom_ops) for file in code.files]
+    if options.calibration is not None:
+        folders = [options.calibration, *(path for path in options.calibration.iterdir() if path.is_dir())]
+        read += [path for folder in sorted(folders) for path in (folder, *sorted(folder.glob("*.npz")))]
     files = tuple(dict.fromkeys(read))
     made = bundle / MANIFEST_FILE
     UsageError.raise_if(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import RunError, SourceError, UnsupportedError
-from artifacts.samples import Sample
+from artifacts.samples import Arrays, Sample
 from artifacts.schedule import Decode, Generation, Single
 from artifacts.spec import Signature
 from compiler.build_log import BuildLog
+from compiler.calibration import read_calibration
 from compiler.causality import is_causal
 from compiler.converters import ModelConverter
 from compiler.decode_limit import within_limit
@@ -114,7 +115,7 @@ def _convert_one(
     loaded = load(file, source, options, converter)
     with log.stage("sample", f"{file.name}: what the source answers"):
         sampled = sample(loaded, options, target)
-        model = sampled.model
+        model = replace(sampled.model, calibration=_calibration(sampled, file.name, options))
         check_with_past(file, model.samples, tolerances)
         log.notices += [f"{file.name}: {notice}" for notice in nan_notices(loaded.source, model)]
     with log.stage("convert", f"{file.name} to PyTorch"):
@@ -133,6 +134,16 @@ def _convert_one(
         found = locate_in_function(loaded.source, function, program.weights, model.samples[moved.sample], tolerances)
         require_equal(checks, "convert", "conversion", str(found or ""))
     return program, sampled.plan
+
+
+def _calibration(sampled: Sampled, name: str, options: CompileOptions) -> tuple[Arrays, ...]:
+    """The calibration requests of a model; its decode makes the tokens, and masks of them are ones."""
+    if options.calibration is None:
+        return ()
+    schedule = sampled.model.schedule
+    tokens = (schedule.tokens,) if isinstance(schedule, Decode) else ()
+    masks = () if sampled.plan is None else sampled.plan.ports.masks
+    return read_calibration(options.calibration, name, sampled.model.signature.inputs, (*tokens, *masks))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,11 @@ import compiler
 import passes
 from artifacts.canonical import canonical_json, sha256_bytes, sha256_file
 from artifacts.errors import UsageError
+from compiler.calibration import calibration_digest
 from compiler.options import CompileOptions, ModelFile
+
+_BY_CONTENT = {"samples", "tune", "calibration", "custom_ops"}
+"""Options that name files: what counts is what those hold."""
 
 
 def compilation_key(
@@ -28,9 +32,12 @@ def compilation_key(
 
     `digests` are those of the source models by name, `generation` of the configuration files beside them, `tools`
     the versions of what the target and the converter use, the digests of custom operators' code among them. Paths
-    do not count: a moved model is the same model. Raises UsageError if the samples or the lengths cannot be read.
+    do not count: a moved model is the same model. Raises UsageError if the samples, the lengths or the calibration
+    cannot be read.
     """
-    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude={"samples", "tune", "custom_ops"})
+    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude=_BY_CONTENT)
+    names = [model.name for model in models]
+    calibration = None if options.calibration is None else calibration_digest(options.calibration, names)
     return sha256_bytes(
         canonical_json(
             {
@@ -38,6 +45,7 @@ def compilation_key(
                 "options": settings,
                 "samples": _digest_of("--samples", options.samples),
                 "tune": _digest_of("--tune", options.tune),
+                "calibration": calibration,
                 "generation": dict(generation),
                 "tools": dict(tools),
                 "unspool": own_digest(),

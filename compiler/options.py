@@ -44,6 +44,14 @@ class Precision(StrEnum):
     FP8 = "fp8"
 
 
+class CalibrationMethod(StrEnum):
+    """How the range that 8 bits stand for is found from the values that were seen."""
+
+    MIN_MAX = "min-max"
+    ENTROPY = "entropy"
+    PERCENTILE = "percentile"
+
+
 class ConverterName(StrEnum):
     """Who turns ONNX into PyTorch: Unspool, or another converter as a second opinion."""
 
@@ -81,8 +89,9 @@ class ModelFile:
 class CompileOptions:
     """Everything that can change what a compilation makes. Paths of outputs are not among them.
 
-    `tune` is a file of lengths, by which the schedule and its partitions are chosen. `tolerance` is the share of an
-    output's largest element that computing in fewer bits may change its elements by.
+    `tune` is a file of lengths, by which the schedule and its partitions are chosen; `calibration` a folder of
+    requests, by which the scales of 8-bit values are. `tolerance` is the share of an output's largest element that
+    computing in fewer bits may change its elements by.
     """
 
     target: str = "onnxruntime"
@@ -95,6 +104,8 @@ class CompileOptions:
     logits: str | None = None
     precision: Precision = Precision.AUTO
     tolerance: float | None = None
+    calibration: Path | None = None
+    calibration_method: CalibrationMethod = CalibrationMethod.MIN_MAX
     min_shapes: Shapes = ()
     opt_shapes: Shapes = ()
     max_shapes: Shapes = ()

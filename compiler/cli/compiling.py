@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ScheduleFlag = Literal["auto", "single", "loop", "engine-loop", "unrolled", "partitioned"]
 PrecisionFlag = Literal["auto", "fp32", "fp16", "bf16", "int8", "int8-weight", "int4-weight", "fp8"]
+MethodFlag = Literal["min-max", "entropy", "percentile"]
 CacheFlag = Literal["auto", "on", "off", "padded"]
 EarlyFlag = Literal["true", "false", "never"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
@@ -103,6 +104,16 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
             help="Inputs by name to verify with, instead of drawn ones; outputs in it are taken for the truth.",
         ),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        _shaping(
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+            help="Folder of .npz files, a request each, that --precision int8 finds its ranges from.",
+        ),
+    ] = None,
+    calibration_method: Annotated[MethodFlag, _shaping(help="How a range is found from the values seen.")] = "min-max",
     converter: ConverterFlag = "unspool",
     custom_ops: CustomOpsFlag = None,
 ) -> None:
@@ -133,7 +144,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
     from compiler.generation import TokenFlags
-    from compiler.options import CacheMode, CompileOptions, ConverterName, Precision, ScheduleName
+    from compiler.options import CacheMode, CalibrationMethod, CompileOptions, ConverterName, Precision, ScheduleName
     from compiler.shapes import parse_shapes
 
     options = CompileOptions(
@@ -149,6 +160,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         logits=logits,
         precision=Precision(precision),
         tolerance=tolerance,
+        calibration=calibration,
+        calibration_method=CalibrationMethod(calibration_method),
         min_shapes=parse_shapes(min_shapes, "--min-shapes"),
         opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"),
         max_shapes=parse_shapes(max_shapes, "--max-shapes"),

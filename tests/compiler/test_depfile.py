@@ -86,6 +86,20 @@ def test_make_sees_every_file_that_was_read(tmp_path: Path) -> None:
     assert not depends(manifest, tmp_path / "b" / "tokenizer.json")
 
 
+def test_make_sees_calibration_files_and_those_that_come_and_go(tmp_path: Path) -> None:
+    model = saved(perceptron(), tmp_path / "model.onnx")
+    folder = tmp_path / "requests" / "model"
+    folder.mkdir(parents=True)
+    np.savez(folder / "a.npz", x=normal(2, 16))
+    manifest = write(tmp_path, model, options=CompileOptions(calibration=tmp_path / "requests"))
+    assert depends(manifest, folder / "a.npz")
+    os.utime(folder, (1000, 1000))
+    assert not is_made_again(manifest)
+    np.savez(folder / "b.npz", x=normal(2, 16))
+    os.utime(folder, (3000, 3000))
+    assert is_made_again(manifest)
+
+
 @pytest.mark.parametrize("character", CHARACTERS)
 def test_make_reads_what_a_name_may_hold(tmp_path: Path, character: str) -> None:
     model = saved(perceptron(), tmp_path / f"a{character}b.onnx")

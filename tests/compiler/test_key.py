@@ -16,7 +16,15 @@ from artifacts.errors import UsageError
 from compiler import key
 from compiler.generation import TokenFlags
 from compiler.key import compilation_key
-from compiler.options import CacheMode, CompileOptions, ConverterName, ModelFile, Precision, ScheduleName
+from compiler.options import (
+    CacheMode,
+    CalibrationMethod,
+    CompileOptions,
+    ConverterName,
+    ModelFile,
+    Precision,
+    ScheduleName,
+)
 from tests.support.cli import child_environment
 
 MODELS = (ModelFile("text", Path("text.onnx")), ModelFile("image", Path("image.onnx")))
@@ -41,6 +49,7 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "decoder_input": st.sampled_from("abc"),
     "logits": st.sampled_from("abc"),
     "precision": st.sampled_from([name for name in Precision if name != DEFAULTS.precision]),
+    "calibration_method": st.sampled_from([m for m in CalibrationMethod if m != DEFAULTS.calibration_method]),
     "min_shapes": SHAPES,
     "opt_shapes": SHAPES,
     "max_shapes": SHAPES,
@@ -66,9 +75,9 @@ FILES = ("samples", "tune")
 def test_every_option_is_drawn_here() -> None:
     """An option that the key forgets gives stale bundles: whoever adds one meets this test.
 
-    Samples and lengths count by content, and the code of custom operators is among the tools.
+    Samples, lengths and calibration count by content, and the code of custom operators is among the tools.
     """
-    assert set(CHANGES) | {"tokens", *FILES, "custom_ops"} == {
+    assert set(CHANGES) | {"tokens", *FILES, "calibration", "custom_ops"} == {
         field.name for field in dataclasses.fields(CompileOptions)
     }
     assert set(TOKENS) == {field.name for field in dataclasses.fields(TokenFlags)}
@@ -111,6 +120,31 @@ def test_files_that_are_not_there_are_a_wrong_call(tmp_path: Path, option: str) 
     given: dict[str, Any] = {option: tmp_path / "in.npz"}
     with pytest.raises(UsageError, match=r"in\.npz"):
         key_of(dataclasses.replace(DEFAULTS, **given))
+
+
+def calibrated(folder: Path, **files: bytes) -> CompileOptions:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / f"{name}.npz").write_bytes(content)
+    return dataclasses.replace(DEFAULTS, calibration=folder)
+
+
+def test_calibration_counts_by_content_in_the_order_of_names(tmp_path: Path) -> None:
+    first = key_of(calibrated(tmp_path / "1", a=b"x", b=b"y"))
+    assert first != key_of()
+    assert first == key_of(calibrated(tmp_path / "2", c=b"x", d=b"y"))
+    assert first != key_of(calibrated(tmp_path / "3", a=b"y", b=b"x"))
+    assert first != key_of(calibrated(tmp_path / "4", a=b"x"))
+
+
+def test_calibration_of_one_model_is_not_that_of_another(tmp_path: Path) -> None:
+    keys = set()
+    for name, other in (("text", "image"), ("image", "text")):
+        options = calibrated(tmp_path / name, a=b"x")
+        calibrated(tmp_path / name / name, a=b"y")
+        calibrated(tmp_path / name / other, a=b"z")
+        keys.add(key_of(options))
+    assert len(keys) == 2
 
 
 CHANGED: list[dict[str, Any]] = [

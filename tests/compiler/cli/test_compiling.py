@@ -193,6 +193,19 @@ class TestCompile:
         rule, *_ = (tmp_path / "out.d").read_text().splitlines()
         assert rule == f"{tmp_path}/out/manifest.json: {perceptron_file} {tmp_path}/in.npz"
 
+    def test_calibration_without_a_use_or_a_folder_is_a_wrong_call(
+        self, capsys: pytest.CaptureFixture[str], perceptron_file: Path, tmp_path: Path
+    ) -> None:
+        command = ["compile", perceptron_file, "-o", tmp_path / "out", "--json"]
+        given = ["--calibration", tmp_path, "--calibration-method", "entropy"]
+        found = unspool(capsys, *command, "--precision", "fp32", *given)
+        assert found.status == 2
+        assert found.error["subject"] == f"--calibration {tmp_path}"
+        assert "--precision int8" in found.error["hint"]
+        for wrong in (["--calibration", tmp_path / "no"], ["--calibration-method", "guess"]):
+            assert unspool(capsys, *command, *wrong).status == 2
+        assert not (tmp_path / "out").exists()
+
     @pytest.mark.parametrize("occupied", ["file", "folder"])
     def test_a_destination_that_is_not_a_bundle(
         self, capsys: pytest.CaptureFixture[str], perceptron_file: Path, tmp_path: Path, occupied: str

@@ -78,9 +78,14 @@ class QuantizedBody:
                     self.graph.erase_node(norm)
                     self._new[product.norm] = node
                 return
-            weight = self._matrix(product)
+            weight, scales = self._matrix(product, codes)
             if product.bias is None:
                 node.target, node.args = _aten.matmul.default, (data, weight)
+            elif product.bias.name in self.function.weights and product.data.meta["val"].dim() == 2:
+                # A product of matrices with its bias is one operator, whose bias has codes as well.
+                bias = self._bias(product.bias, self._array(product.bias), scales, codes)
+                whole = node if product.sum is None else self._new[product.sum]
+                whole.target, whole.args = _aten.addmm.default, (bias, data, weight)
             else:
                 result = self._call(_aten.matmul.default, data, weight)
                 node.target, node.args = _aten.add.Tensor, (result, self._new[product.bias])
@@ -106,11 +111,13 @@ class QuantizedBody:
         quantized = self._call(QUANTIZE, node, codes.scale, codes.zero_point)
         return self._call(DEQUANTIZE, quantized, codes.scale, codes.zero_point)
 
-    def _matrix(self, product: Product) -> Node:
-        """The matrix as [in, out], the form that products of bytes take."""
-        array = self._array(product.weight)
-        codes, scales = channel_codes(np.ascontiguousarray(array.T if product.is_turned else array), 1)
-        return self._dequantized(product.weight, codes, scales, 1)
+    def _matrix(self, product: Product, data: Affine) -> tuple[Node, Floats]:
+        """The matrix as [in, out], the form that products of bytes take, and its scales."""
+        array, bias = self._array(product.weight), product.bias
+        is_held = bias is not None and bias.name in self.function.weights
+        least = _least_scales(self._array(bias), data) if bias is not None and is_held else None
+        codes, scales = channel_codes(np.ascontiguousarray(array.T if product.is_turned else array), 1, least)
+        return self._dequantized(product.weight, codes, scales, 1), scales
 
     def _convolution(self, product: Product, data: Affine) -> tuple[Node, Node | None]:
         """Weight and bias, with the normalisation after the convolution in them."""
@@ -118,14 +125,16 @@ class QuantizedBody:
         bias = np.zeros(len(weight), np.float32) if product.bias is None else self._array(product.bias)
         if product.norm is not None:
             weight, bias = self._with_norm(product.norm, weight, bias)
-        least = (np.abs(bias) / np.float32(data.scale * _LARGEST_BIAS)).astype(np.float32)
-        codes, scales = channel_codes(weight, 0, least)
+        codes, scales = channel_codes(weight, 0, _least_scales(bias, data))
         node = self._dequantized(product.weight, codes, scales, 0)
         if product.bias is None and product.norm is None:
             return node, None
-        bias_scales = (scales * np.float32(data.scale)).astype(np.float32)
-        bias_codes = np.rint(bias / bias_scales).astype(np.int32)
-        return node, self._dequantized(product.bias or product.weight, bias_codes, bias_scales, 0, "bias_")
+        return node, self._bias(product.bias or product.weight, bias, scales, data)
+
+    def _bias(self, like: Node, bias: Floats, scales: Floats, data: Affine) -> Node:
+        """A bias [out] in the steps in which the kernel has its sums: of the data and of each channel's weight."""
+        steps = (scales * np.float32(data.scale)).astype(np.float32)
+        return self._dequantized(like, np.rint(bias / steps).astype(np.int32), steps, 0, "bias_")
 
     def _with_norm(self, norm: Node, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
         _, gain, shift, mean, var, _, _, eps, *_ = norm.args
@@ -162,3 +171,8 @@ class QuantizedBody:
         target: Any = node.target
         with self._mode:
             node.meta["val"] = target(*torch.fx.map_arg(node.args, lambda n: n.meta["val"]))
+
+
+def _least_scales(bias: Floats, data: Affine) -> Floats:
+    """The scales of a weight below which the codes of its bias would not fit into 32 bits."""
+    return (np.abs(bias) / np.float32(data.scale * _LARGEST_BIAS)).astype(np.float32)

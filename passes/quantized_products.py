@@ -35,8 +35,9 @@ Floats = npt.NDArray[np.float32]
 class Product:
     """A product of data with a weight. The weight is [in, out], [out, in] if turned, and of a convolution [out, ...].
 
-    `norm` is the normalisation that a convolution's result goes through and nowhere else, of fixed statistics;
-    `result` the node whose value is quantised after a convolution: itself, the normalisation, or the Relu after it.
+    `sum` is the addition of the bias where that is a node of its own, after a product of two matrices. `norm` is the
+    normalisation that a convolution's result goes through and nowhere else, of fixed statistics; `result` the node
+    whose value is quantised after a convolution: itself, the normalisation, or the Relu after it.
     """
 
     node: Node
@@ -44,6 +45,7 @@ class Product:
     weight: Node
     bias: Node | None
     is_turned: bool = True
+    sum: Node | None = None
     norm: Node | None = None
     result: Node | None = None
 
@@ -69,7 +71,7 @@ def _convolution(function: Function, node: Node) -> Product | None:
             norm = None
     last = norm or node
     relu = _only_user(last, _aten.relu.default)
-    return Product(node, data, weight, bias if isinstance(bias, Node) else None, True, norm, relu or last)
+    return Product(node, data, weight, bias if isinstance(bias, Node) else None, norm=norm, result=relu or last)
 
 
 def _matrix(function: Function, node: Node) -> Product | None:
@@ -85,6 +87,11 @@ def _matrix(function: Function, node: Node) -> Product | None:
     if len(function.weights[weight.name].shape) != 2 or data.name in function.weights:
         return None
     bias = others[0] if others and isinstance(others[0], Node) else None
+    added = None if bias is not None else _only_user(node, _aten.add.Tensor)
+    if added is not None and not added.kwargs and data.meta["val"].dim() == 2:
+        summand = next((n for n in added.all_input_nodes if n is not node), None)
+        if _is_weight(function, summand) and len(function.weights[str(summand)].shape) == 1:
+            return Product(node, data, weight, summand, turned, added)
     return Product(node, data, weight, bias, turned)
 
 

@@ -27,7 +27,9 @@ def _dequantize(codes: Any, scale: float, zero_point: int) -> Any:
 
 
 def _dequantize_channels(codes: Any, scales: Any, axis: int) -> Any:
-    return op.DequantizeLinear(codes, scales, axis=axis)
+    # Without zeros of its own ONNX Runtime does not make a QGemm of it.
+    zeros = np.zeros(int(scales.shape[0]), codes.dtype.numpy())
+    return op.DequantizeLinear(codes, scales, op.Constant(value=ir.tensor(zeros)), axis=axis)
 
 
 def _zero(zero_point: int) -> Any:

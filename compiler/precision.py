@@ -12,18 +12,30 @@ from artifacts.report import LayerSensitivity
 from artifacts.tolerances import TOLERANCES, Tolerance
 from compiler.build_log import BuildLog
 from compiler.options import CompileOptions, Precision
+from passes.lower_precision import LowerPrecision
 from passes.precision import PrecisionPass
 from passes.program import Program
+from passes.quantize_static import QuantizeStatic
 from passes.quantize_weights import QuantizeWeights
 from passes.verification import check_program
 
 STAGE = "precision"
 
-_PASSES: Mapping[Precision, Callable[[], PrecisionPass]] = MappingProxyType(
+
+def _in_8_bits(options: CompileOptions) -> PrecisionPass:
+    """With scales that requests have fixed, if there are requests, else with those that each row has."""
+    if options.calibration is None:
+        return QuantizeWeights(bits=8, rounds=True)
+    return QuantizeStatic(method=options.calibration_method.value)
+
+
+_PASSES: Mapping[Precision, Callable[[CompileOptions], PrecisionPass]] = MappingProxyType(
     {
-        Precision.INT8: lambda: QuantizeWeights(bits=8, rounds=True),
-        Precision.INT8_WEIGHT: lambda: QuantizeWeights(bits=8, rounds=False),
-        Precision.INT4_WEIGHT: lambda: QuantizeWeights(bits=4, rounds=False, block=32),
+        Precision.FP16: lambda _: LowerPrecision(dtype="float16"),
+        Precision.BF16: lambda _: LowerPrecision(dtype="bfloat16"),
+        Precision.INT8: _in_8_bits,
+        Precision.INT8_WEIGHT: lambda _: QuantizeWeights(bits=8, rounds=False),
+        Precision.INT4_WEIGHT: lambda _: QuantizeWeights(bits=4, rounds=False, block=32),
     }
 )
 
@@ -38,10 +50,10 @@ def precision_pass(program: Program, options: CompileOptions, log: BuildLog) -> 
     """
     if options.precision is not Precision.AUTO:
         made = _PASSES.get(options.precision)
-        return None if made is None else replace(made(), at_most=options.tolerance)
+        return None if made is None else replace(made(options), at_most=options.tolerance)
     if options.tolerance is None:
         return None
-    step = replace(_PASSES[Precision.INT8](), at_most=options.tolerance)
+    step = replace(_in_8_bits(options), at_most=options.tolerance)
     with log.stage(STAGE, f"which of {len(step.layers(program))} layers 8 bits are enough for"):
         found = fitted(program, step, options.tolerance)
     log.sensitivity += found.layers

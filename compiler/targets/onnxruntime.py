@@ -60,6 +60,7 @@ class OnnxRuntimeTarget:
     )
     precisions: ClassVar[tuple[Precision, ...]] = (
         Precision.FP32,
+        Precision.FP16,
         Precision.INT8,
         Precision.INT8_WEIGHT,
         Precision.INT4_WEIGHT,

@@ -17,7 +17,7 @@ from passes.dialect import (
     lstm,
     non_max_suppression,
     quantization,
-    quantized,
+    quantized_blocks,
     require,
     rnn,
 )
@@ -43,7 +43,7 @@ __all__ = [
     "lstm",
     "non_max_suppression",
     "quantization",
-    "quantized",
+    "quantized_blocks",
     "require",
     "rnn",
 ]

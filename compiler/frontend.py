@@ -27,7 +27,7 @@ from compiler.parts.with_past import check_with_past
 from compiler.precision import precision_pass
 from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
 from compiler.shapes import check_shapes
-from compiler.source_decode import PROBE_TOKENS, decoded_sample
+from compiler.source_decode import PROBE_TOKENS, decoded_sample, request_sample
 from compiler.source_runner import SourceRunner
 from compiler.targets import Target
 from passes.contract import Pass
@@ -133,7 +133,29 @@ def _convert_one(
         function = next(iter(program.functions.values()))
         found = locate_in_function(loaded.source, function, program.weights, model.samples[moved.sample], tolerances)
         require_equal(checks, "convert", "conversion", str(found or ""))
+    if model.calibration:
+        with log.stage("sample", f"{file.name}: what the source answers to calibration requests"):
+            program = _held_to_calibration(program, loaded, masks)
     return program, sampled.plan
+
+
+HELD_REQUESTS = 2
+"""Calibration requests that stand for all when a program is compared with its source."""
+
+
+def _held_to_calibration(program: Program, loaded: Loaded, masks: Sequence[str]) -> Program:
+    """The program of one model with requests of its calibration for samples.
+
+    What is drawn is not what the ranges of 8-bit values were found from, and lies outside of them.
+    """
+    (model,) = program.models.values()
+    runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
+    schedule = model.schedule.shortened(PROBE_TOKENS) if isinstance(model.schedule, Decode) else model.schedule
+    samples = tuple(
+        request_sample(request, runner, loaded.signature, schedule, masks)
+        for request in model.calibration[:HELD_REQUESTS]
+    )
+    return replace(program, models={loaded.name: replace(model, samples=samples)})
 
 
 def _calibration(sampled: Sampled, name: str, options: CompileOptions) -> tuple[Arrays, ...]:

@@ -55,6 +55,22 @@ def test_and_in_int8_whoever_loops(cache: BundleCache, schedule: ScheduleName) -
     assert_reads_every_line(bundle_in(cache, Precision.INT8, schedule))
 
 
+@pytest.mark.slow
+def test_and_in_int8_with_scales_that_a_few_lines_have_fixed(cache: BundleCache, tmp_path: Path) -> None:
+    with np.load(OCR / "eval.npz") as archive:
+        np.savez(tmp_path / "lines.npz", image=archive["images"][:16].astype(np.float32))
+    options = CompileOptions(precision=Precision.INT8, calibration=tmp_path)
+    model = ModelFile("model", OCR / "model.onnx")
+    bundle = cache.get("ocr-calibrated", lambda folder: compile_bundle([model], folder, options))
+    assert "quantize-static" in {step.name for step in Bundle.open(bundle).manifest.passes}
+    assert_reads_every_line(bundle)
+
+
+@pytest.mark.slow
+def test_and_in_16_bits(cache: BundleCache) -> None:
+    assert_reads_every_line(bundle_in(cache, Precision.FP16))
+
+
 def test_the_weights_take_less_than_half(cache: BundleCache) -> None:
     sizes = []
     for bundle in (cache.ocr(), bundle_in(cache, Precision.INT8)):

@@ -17,7 +17,7 @@ from tests.bench.peers.process import FOLDER, Process
 from tests.bench.peers.protocol import Order
 from tests.bench.timing import turns
 
-_ROUNDS, _LEAST_SECONDS = 7, 60.0
+_ROUNDS, _LEAST_SECONDS = 5, 60.0
 _LARGEST = Order(LENGTHS[-1], BATCHES[-1])
 
 

@@ -70,16 +70,17 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "peers": Part(
             "Against peers",
             "Greedy decoding to a length, 32 tokens read, the encoder counted in: seconds of the processor, every\n"
-            "contestant in a process of its own with one thread, all of them taking turns. Weights are random, made\n"
-            "from a configuration and a seed: Marian with 60M parameters (6+6 layers, 512 wide, vocabulary 32000) and\n"
-            "with 9M (small: 4+4, 256, 6000), T5 with 60M. The end token is suppressed. Contestants without loss\n"
-            "compute in float32, and have to write the same tokens. Unspool is the bundle that `unspool compile`\n"
-            "makes, with `--precision int8` in the other column; for shorter texts its Loops are given fewer trips. ONNX\n"
-            "Runtime steps through the three-file form of the same model, OpenVINO through the same with keys and\n"
-            "values as state, transformers is `generate` in eager PyTorch. *Reading alone* reads as many bytes as the weights of a step have, once a token: the\n"
-            "roofline. A contestant that reads fewer bytes has a lower one of its own; the 7-bit head of Unspool\n"
-            "is such a case. The weights of the small model fit into a processor's cache, and there its roofline is\n"
-            "the cache's.",
+            "contestant in a process of its own with one thread, all of them taking turns. Weights are random,\n"
+            "made from a configuration and a seed: Marian with 60M parameters (6+6 layers, 512 wide, vocabulary\n"
+            "32000) and with 9M (small: 4+4, 256, 6000), T5 with 60M. The end token is suppressed. Contestants\n"
+            "without loss compute in float32, and have to write the same tokens. Unspool is the bundle that\n"
+            "`unspool compile` makes, with `--precision int8` in the other column; for shorter texts its Loops\n"
+            "are given fewer trips. ONNX Runtime steps through the three-file form of the same model, OpenVINO\n"
+            "through the same with keys and values as state, transformers is `generate` in eager PyTorch.\n"
+            "*Reading alone* reads as many bytes as the weights of a step have, once a token: the roofline. A\n"
+            "contestant that reads fewer bytes has a lower one of its own; the 7-bit head of Unspool is such a\n"
+            "case. The weights of the small model fit into a processor's cache, and there its roofline is the\n"
+            "cache's.",
             against_peers,
         ),
     }

@@ -75,6 +75,10 @@ def made(model: PeerModel) -> Any:
         network = transformers.MarianMTModel
     torch.manual_seed(0)
     found = network(config).eval()
+    if model.kind == "t5":
+        # As they are drawn, embeddings outweigh all that layers add: every text is the start token, again and again.
+        with torch.no_grad():
+            found.get_input_embeddings().weight.mul_(0.05)
     found.generation_config = transformers.GenerationConfig(suppress_tokens=[model.end], **special)
     return found
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import sympy
@@ -20,7 +22,7 @@ from torch.export.graph_signature import (
 from torch.utils._pytree import tree_structure
 
 from artifacts.spec import Dim
-from artifacts.weights import WeightStore
+from artifacts.weights import WeightRef, WeightStore
 from passes.program import WEIGHT_KINDS, Function
 from passes.subgraphs import Modules, copied, held_modules
 from passes.torch_dtypes import from_numpy
@@ -71,6 +73,33 @@ def _call(inputs: int, outputs: int) -> ModuleCallEntry:
 def copied_graph(body: ExportedProgram) -> tuple[torch.fx.Graph, dict[torch.fx.Node, torch.fx.Node]]:
     """A copy of the body's graph to edit, node names kept, and the map from old nodes to new ones."""
     return copied(body.graph)
+
+
+def rewritten(
+    function: Function, graph: torch.fx.Graph, weights: Mapping[str, WeightRef], sources: Mapping[str, str]
+) -> Function:
+    """The function with another graph, without what nothing uses in it: computations and weights, not inputs."""
+    graph.eliminate_dead_code()
+    for node in [n for n in graph.nodes if n.op == "placeholder" and n.name in weights and not n.users]:
+        graph.erase_node(node)
+    names = {node.name for node in graph.nodes}
+    return replace(
+        function,
+        body=edited(function.body, graph),
+        weights={name: ref for name, ref in weights.items() if name in names},
+        sources={name: source for name, source in sources.items() if name in names},
+    )
+
+
+def inserted_weight(graph: torch.fx.Graph, weights: Collection[str], name: str, value: torch.Tensor) -> torch.fx.Node:
+    """A placeholder for one more weight, behind the others, which are named in `weights`; `value` is fake."""
+    placeholders = itertools.takewhile(lambda node: node.op == "placeholder", graph.nodes)
+    placed = [node for node in placeholders if node.name in weights]
+    # torch wants weights before inputs.
+    with graph.inserting_after(placed[-1]) if placed else graph.inserting_before():
+        node: torch.fx.Node = graph.placeholder(name)
+    node.meta = {"val": value, "weight": True}
+    return node
 
 
 def with_weights(function: Function, store: WeightStore) -> ExportedProgram:

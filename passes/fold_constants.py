@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from artifacts.weights import WeightRef, WeightStore
-from passes.bodies import copied_graph, edited
+from passes.bodies import copied_graph, edited, inserted_weight
 from passes.contract import Pass, Rewrite
 from passes.program import Function, Program
 from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy
@@ -80,8 +80,6 @@ class _Folder:
         self.refs: dict[str, WeightRef] = dict(function.weights)
         self.sources = dict(function.sources)
         self.folded = 0
-        weights = [node for node in self.graph.nodes if node.op == "placeholder" and node.name in self.refs]
-        self.last_weight = weights[-1] if weights else None
 
     def sweep(self, store: WeightStore) -> WeightStore:
         """Fold once from the first node to the last; the store with what that added."""
@@ -141,11 +139,7 @@ class _Folder:
         return result
 
     def _replace(self, node: torch.fx.Node, ref: WeightRef) -> None:
-        # torch wants weights before inputs: after the last weight, or first of all.
-        with self.graph.inserting_after(self.last_weight) if self.last_weight else self.graph.inserting_before():
-            folded = self.graph.placeholder(f"{node.name}_folded")
-        folded.meta = {"val": node.meta["val"], "weight": True}
-        self.last_weight = folded
+        folded = inserted_weight(self.graph, self.refs, f"{node.name}_folded", node.meta["val"])
         self.refs[folded.name] = ref
         if node.name in self.sources:
             self.sources[folded.name] = self.sources[node.name]

@@ -65,7 +65,13 @@ class OnnxRuntimeTarget:
         Precision.INT8_WEIGHT,
         Precision.INT4_WEIGHT,
     )
-    fusions: ClassVar[tuple[str, ...]] = ("fuse-attention",)
+    fusions: ClassVar[tuple[str, ...]] = (
+        "fuse-hard-swish",
+        "fold-scales",
+        "turn-memory",
+        "fuse-attention",
+        "pack-projections",
+    )
     late_fusions: ClassVar[tuple[str, ...]] = ("two-stage-head",)
 
     def availability(self) -> Availability:

@@ -23,6 +23,7 @@ from passes.dialect import (
 )
 
 __all__ = [
+    "ATTENTION",
     "CACHED_ATTENTION",
     "DEQUANTIZE",
     "DEQUANTIZE_CHANNELS",
@@ -48,6 +49,7 @@ __all__ = [
     "rnn",
 ]
 
+ATTENTION: OpOverload[..., torch.Tensor] = torch.ops.unspool.attention.default
 CACHED_ATTENTION: OpOverload[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = (
     torch.ops.unspool.cached_attention.default
 )

@@ -15,11 +15,15 @@ from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
+from passes.fold_scales import FoldScales
 from passes.fuse_attention import FuseAttention
+from passes.fuse_hard_swish import FuseHardSwish
+from passes.pack_projections import PackProjections
 from passes.program import Program
 from passes.quantize_weights import QuantizeWeights
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
+from passes.turn_memory import TurnMemory
 from passes.two_stage_head import TwoStageHead
 from tests.support.decoder_modules import converted_decoder
 from tests.support.decoder_programs import controlled, decoder_program
@@ -253,6 +257,200 @@ _WEIGHTS = {
         parsed("g (float[n, 16] x) => (float[n, 4] y) { y = MatMul (x, w) }", w=WIDE), {"x": normal(3, 16)}
     ),
     "matrix_of_a_product_and_a_look_up": lambda: bare(parsed(_TIED, w=normal(4, 16)), {"x": normal(3, 16)}),
+
+
+
+def _split_attention() -> Program:
+    return SplitEncoderDecoder()(converted_decoder("attention")).program
+
+
+_MEMORY = {
+    "nothing_to_do": _PRODUCT,
+    "keys_of_cross_attention": lambda: DeriveKvCache()(_split_attention()).program,
+    "step_without_a_cache_stays": _split_attention,
+    "keys_that_are_values_too_stay": lambda: decoder_program("recompute"),
+}
+
+
+def _row(text: str, **weights: Array) -> Callable[[], Program]:
+    """A model that takes x float32 [n, 1, 4]; n is 3 in the sample."""
+    model = parsed(text, **weights)
+    return lambda: bare(model, {"x": normal(3, 1, 4)})
+
+
+_Q, _K, _V = (normal(4, size, seed=size) for size in (4, 5, 6))
+
+_PACKED = {
+    "nothing_to_do": _PRODUCT,
+    "queries_keys_and_values": _row(
+        """g (float[n, 1, 4] x) => (float[n, 1, 4] q, float[n, 1, 5] k, float[n, 1, 6] v) {
+            q1 = MatMul (x, wq)
+            q = Add (q1, bq)
+            k = MatMul (x, wk)
+            v1 = MatMul (x, wv)
+            v = Add (bv, v1)
+        }""",
+        wq=_Q,
+        wk=_K,
+        wv=_V,
+        bq=normal(4),
+        bv=normal(6),
+    ),
+    "no_biases": _row(
+        "g (float[n, 1, 4] x) => (float[n, 1, 4] q, float[n, 1, 5] k) { q = MatMul (x, wq) k = MatMul (x, wk) }",
+        wq=_Q,
+        wk=_K,
+    ),
+    "matrix_with_two_users_stays": _row(
+        """g (float[n, 1, 4] x) => (float[n, 1, 4] q, float[n, 1, 5] k, float[n, 1, 4] again) {
+            q = MatMul (x, wq)
+            k = MatMul (x, wk)
+            again = MatMul (q, wq)
+        }""",
+        wq=_Q,
+        wk=_K,
+    ),
+    "many_rows_stay": _of(
+        "g (float[n, 4] x) => (float[n, 4] q, float[n, 5] k) { q = MatMul (x, wq) k = MatMul (x, wk) }", wq=_Q, wk=_K
+    ),
+}
+
+
+def _numbered(text: str) -> Callable[[], Program]:
+    """A model that takes x float32 [n, 4] and knows the numbers 3, 6, 0 and a sixth."""
+    numbers = {"three": 3, "six": 6, "zero": 0, "sixth": 1 / 6, "five": 5}
+    return _of(text, **{name: np.array(number, np.float32) for name, number in numbers.items()})
+
+
+_HARD_SWISH = {
+    "nothing_to_do": _PRODUCT,
+    "divided_last": _numbered(
+        """g (float[n, 4] x) => (float[n, 4] y) {
+            above = Add (x, three)
+            gate = Clip (above, zero, six)
+            product = Mul (x, gate)
+            y = Div (product, six)
+        }"""
+    ),
+    "gate_that_is_scaled": _numbered(
+        """g (float[n, 4] x) => (float[n, 4] y) {
+            above = Add (three, x)
+            six_gates = Clip (above, zero, six)
+            gate = Mul (six_gates, sixth)
+            y = Mul (gate, x)
+        }"""
+    ),
+    "gate_of_another_value_stays": _numbered(
+        """g (float[n, 4] x, float[n, 4] other) => (float[n, 4] y) {
+            above = Add (other, three)
+            gate = Clip (above, zero, six)
+            product = Mul (x, gate)
+            y = Div (product, six)
+        }"""
+    ),
+    "other_numbers_stay": _numbered(
+        """g (float[n, 4] x) => (float[n, 4] y, float[n, 4] z) {
+            above = Add (x, three)
+            low = Clip (above, zero, five)
+            y1 = Mul (x, low)
+            y = Div (y1, six)
+            gate = Clip (above, zero, six)
+            z1 = Mul (x, gate)
+            z = Div (z1, five)
+        }"""
+    ),
+}
+
+
+def _image(text: str) -> Callable[[], Program]:
+    """A model that takes x float32 [n, 2, h, w]; n, h and w are 3, 4 and 5 in the sample."""
+    image = "float[n, 2, h, w]"
+    weights = {
+        "depthwise": normal(2, 1, 3, 3),
+        "pointwise": normal(2, 2, 1, 1, seed=1),
+        "other": normal(2, 2, 1, 1, seed=2),
+        "bias": normal(2, seed=3),
+        "number": np.array(1.5, np.float32),
+        "numbers": normal(1, 2, 1, 1, seed=4),
+        "columns": normal(5, seed=5),
+        "mean": normal(2, seed=6),
+        "variance": normal(2, seed=7) ** 2 + 1,
+    }
+    model = parsed(text.format(image=image), **{name: array for name, array in weights.items() if name in text})
+    return lambda: bare(model, {"x": normal(3, 2, 4, 5)})
+
+
+_NORMALISED = _image(
+    """g ({image} x) => ({image} y) {{
+        a = Conv (x, pointwise)
+        y = BatchNormalization (a, bias, mean, mean, variance)
+    }}"""
+)
+
+_SCALES = {
+    "nothing_to_do": _PRODUCT,
+    "into_the_convolution_before": _image(
+        """g ({image} x) => ({image} y) {{
+            a = Conv <pads = [1, 1, 1, 1], group = 2> (x, depthwise)
+            b = Mul (number, a)
+            c = Sub (b, numbers)
+            y = Div (c, number)
+        }}"""
+    ),
+    "into_the_convolution_behind": _image(
+        """g ({image} x) => ({image} y) {{
+            a = Relu (x)
+            b = Mul (a, numbers)
+            c = Add (number, b)
+            y = Conv (c, pointwise, bias)
+        }}"""
+    ),
+    "scale_of_groups": _image(
+        """g ({image} x) => ({image} y) {{
+            a = Relu (x)
+            b = Div (a, numbers)
+            y = Conv <pads = [1, 1, 1, 1], group = 2> (b, depthwise, bias)
+        }}"""
+    ),
+    "shift_before_padding_is_a_normalisation": _image(
+        """g ({image} x) => ({image} y) {{
+            a = Relu (x)
+            b = Mul (a, number)
+            c = Add (b, numbers)
+            y = Conv <pads = [1, 1, 1, 1], group = 2> (c, depthwise)
+        }}"""
+    ),
+    "batch_normalisation": lambda: FoldConstants()(_NORMALISED()).program,
+    "scale_with_two_users": _image(
+        """g ({image} x) => ({image} y, {image} z) {{
+            a = Conv (x, pointwise)
+            b = Mul (a, number)
+            c = Relu (b)
+            d = Mul (b, numbers)
+            y = Conv (d, other)
+            z = Add (c, b)
+        }}"""
+    ),
+    "convolution_with_two_users_stays": _image(
+        """g ({image} x) => ({image} y, {image} z) {{
+            y = Conv (x, pointwise)
+            z = Mul (y, number)
+        }}"""
+    ),
+    "kernel_of_two_convolutions": _image(
+        """g ({image} x) => ({image} y) {{
+            a = Conv (x, pointwise)
+            b = Mul (a, number)
+            y = Conv (b, pointwise)
+        }}"""
+    ),
+    "scale_of_columns_stays": _image(
+        """g ({image} x) => ({image} y) {{
+            a = Conv (x, pointwise)
+            b = Mul (a, columns)
+            y = Conv (b, other)
+        }}"""
+    ),
 }
 
 CASES: Mapping[str, Case] = {
@@ -264,7 +462,11 @@ CASES: Mapping[str, Case] = {
         (SplitEncoderDecoder(), _SPLIT),
         (DeriveKvCache(), _CACHE),
         (TabulatePositions(), _TABLES),
+        (FuseHardSwish(), _HARD_SWISH),
+        (FoldScales(), _SCALES),
+        (TurnMemory(), _MEMORY),
         (FuseAttention(), _ATTENTION),
+        (PackProjections(), _PACKED),
         (TwoStageHead(least_bytes=0), _HEAD),
         (QuantizeWeights(block=16, least=32), _WEIGHTS),
     )

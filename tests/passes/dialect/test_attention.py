@@ -12,7 +12,7 @@ from torch import Tensor
 from artifacts.dtype import DType
 from artifacts.spec import Signature
 from compiler.emit_onnx import emit_onnx, serialized
-from passes.dialect import CACHED_ATTENTION
+from passes.dialect import ATTENTION, CACHED_ATTENTION
 from passes.onnx_to_torch.convert import export_module, to_function
 from tests.support.bundles import spec
 from tests.support.onnx_ops import FEW
@@ -91,3 +91,50 @@ def test_onnx_runtime_computes_the_same_from_the_first_position_on(bias: tuple[i
         expected = _Step()(*map(torch.from_numpy, asked.values()))
         for found, wanted in zip(session.run(None, asked), expected, strict=True):
             np.testing.assert_allclose(found, wanted.numpy(), 1e-5, 1e-5)
+
+
+class _OverMemory(torch.nn.Module):
+    def forward(self, *given: Tensor) -> Tensor:
+        found: Tensor = ATTENTION(*given[:3], given[3] if len(given) > 3 else None, 0.7)
+        return found
+
+
+def over_memory(batch: int, rows: int, bias: tuple[int, ...] | None) -> list[Tensor]:
+    q, _, _, k, v, drawn = operands(batch, rows, bias)
+    return [tensor for tensor in (q, k, v, drawn) if tensor is not None]
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.booleans())
+@settings(FEW)
+def test_over_a_memory_it_is_torch_s_attention(batch: int, rows: int, biased: bool) -> None:
+    q, k, v, *bias = over_memory(batch, rows, (batch, 1, 1, rows) if biased else None)
+    mask = bias[0] if bias else None
+    expected = F.scaled_dot_product_attention(heads(q), k, v, mask, scale=0.7)
+    torch.testing.assert_close(_OverMemory()(q, k, v, *bias), expected.transpose(1, 2).flatten(2))
+    given = (q, k, v, mask, 0.7)
+    torch.library.opcheck(ATTENTION, given, test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("bias", [None, ("batch", 1, 1, "rows"), (1, HEADS, 1, "rows")])
+def test_over_a_memory_onnx_runtime_computes_the_same(bias: tuple[int | str, ...] | None) -> None:
+    inputs = [
+        spec("q", DType.FLOAT32, "batch", 1, HEADS * SIZE),
+        *(spec(name, DType.FLOAT32, "batch", HEADS, "rows", SIZE) for name in ("k", "v")),
+        *([] if bias is None else [spec("bias", DType.FLOAT32, *bias)]),
+    ]
+    signature = Signature(inputs=tuple(inputs), outputs=(spec("out", DType.FLOAT32, "batch", 1, HEADS * SIZE),))
+
+    def request(batch: int, rows: int) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+        sizes = {"batch": batch, "rows": rows}
+        shape = None if bias is None else tuple(sizes[d] if isinstance(d, str) else d for d in bias)
+        drawn = [tensor.numpy() for tensor in over_memory(batch, rows, shape)]
+        return dict(zip((taken.name for taken in inputs), drawn, strict=True))
+
+    exported = export_module(_OverMemory(), signature, request(2, 4), "step")
+    model = emit_onnx(to_function("step", exported, signature, {}).function).model
+    assert [node.op_type for node in model.graph] == ["MultiHeadAttention"]
+    session = onnxruntime.InferenceSession(serialized(model), providers=["CPUExecutionProvider"])
+    for batch, rows in ((2, 3), (1, 1), (3, 6)):
+        asked = request(batch, rows)
+        wanted = _OverMemory()(*map(torch.from_numpy, asked.values()))
+        np.testing.assert_allclose(session.run(None, asked)[0], wanted.numpy(), 1e-5, 1e-5)

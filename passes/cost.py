@@ -202,6 +202,12 @@ def _cached_attention(node: Node) -> sympy.Expr:
     return keys[0] * keys[1] * rows * keys[2] * (keys[3] + values[3])
 
 
+def _memory_attention(node: Node) -> sympy.Expr:
+    """The same for the keys and values [batch, heads, S, size] that it takes."""
+    rows, keys, values = _shape(node.args[0])[1], *(_shape(argument) for argument in node.args[1:3])
+    return keys[0] * keys[1] * rows * keys[2] * (keys[3] + values[3])
+
+
 def _einsum(node: Node) -> sympy.Expr:
     """Every combination of indices is one multiplication. Two operands, or one, in which nothing is multiplied."""
     equation, operands = node.args[0], node.args[1]
@@ -250,6 +256,7 @@ _FORMULAS: Mapping[str, Callable[[Node], sympy.Expr]] = {
     ),
     "aten.scaled_dot_product_attention": _attention,
     "aten.einsum": _einsum,
+    "unspool.attention": _memory_attention,
     "unspool.cached_attention": _cached_attention,
     "unspool.quantized_linear": _quantized_product,
     _CHOICE: _choice,

@@ -37,6 +37,7 @@ PRODUCTS: Collection[Any] = frozenset(
         _aten.conv_transpose1d.default,
         _aten.conv_transpose2d.input,
         _aten.conv_transpose3d.input,
+        dialect.ATTENTION,
         dialect.CACHED_ATTENTION,
     }
 )

@@ -8,6 +8,7 @@ import pytest
 
 from artifacts.checks import Tolerances
 from passes.contract import PassResult
+from passes.decode_cost import decode_costs
 from passes.dialect import ATTENTION
 from passes.fuse_attention import FuseAttention
 from passes.program import Program
@@ -40,3 +41,9 @@ def test_keys_and_values_are_given_alike() -> None:
     shapes = {spec.shape for spec in step_of(turned("attention").program).signature.inputs if "memory" in spec.name}
     assert len(shapes) == 1
     assert turned("attention").notes == ("decoder: keys of the encoder turned: 1",)
+
+
+def test_one_operation_costs_what_its_products_did() -> None:
+    plain, fused = FuseAttention()(tabulated("attention").program).program, FuseAttention()(turned("attention").program)
+    before, after = decode_costs(plain, fused.program)
+    assert before.steps.flops == after.steps.flops > 0

@@ -257,7 +257,7 @@ _WEIGHTS = {
         parsed("g (float[n, 16] x) => (float[n, 4] y) { y = MatMul (x, w) }", w=WIDE), {"x": normal(3, 16)}
     ),
     "matrix_of_a_product_and_a_look_up": lambda: bare(parsed(_TIED, w=normal(4, 16)), {"x": normal(3, 16)}),
-
+}
 
 
 def _split_attention() -> Program:

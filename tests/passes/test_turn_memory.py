@@ -44,6 +44,8 @@ def test_keys_and_values_are_given_alike() -> None:
 
 
 def test_one_operation_costs_what_its_products_did() -> None:
-    plain, fused = FuseAttention()(tabulated("attention").program).program, FuseAttention()(turned("attention").program)
-    before, after = decode_costs(plain, fused.program)
+    ((before,), (after,)) = (
+        decode_costs(FuseAttention()(result.program).program)
+        for result in (tabulated("attention"), turned("attention"))
+    )
     assert before.steps.flops == after.steps.flops > 0

@@ -21,6 +21,9 @@ LEVELS = 128
 _STRIDE = 8
 """Thresholds are tried at every eighth bin."""
 
+_HARDLY_ONE = 1e-4
+"""What a bin counts for in the coarsened distribution if only clipped values are in it: relative entropy needs some."""
+
 Counts = npt.NDArray[np.float64]
 Values = npt.NDArray[np.float32]
 
@@ -45,7 +48,8 @@ class Seen:
     """The least and the greatest value of a tensor, over all requests.
 
     `counts` says how many there are in each of BINS equal parts between them, `magnitudes` how many absolute values in
-    each of BINS equal parts up to the largest; both are None if nobody counted.
+    each of BINS equal parts up to the largest, zeros left out, which have a code of their own wherever a range ends;
+    both are None if nobody counted.
     """
 
     least: float
@@ -62,7 +66,7 @@ class Seen:
     def with_counted(self, values: Values) -> Seen:
         """The same with values counted that lie in its range."""
         counts = np.histogram(values, BINS, (self.least, self.greatest))[0].astype(np.float64)
-        magnitudes = np.histogram(np.abs(values), BINS, (0, self.largest))[0].astype(np.float64)
+        magnitudes = np.histogram(np.abs(values[values != 0]), BINS, (0, self.largest))[0].astype(np.float64)
         if self.counts is not None and self.magnitudes is not None:
             counts, magnitudes = counts + self.counts, magnitudes + self.magnitudes
         return replace(self, counts=counts, magnitudes=magnitudes)
@@ -96,27 +100,26 @@ def percentiles(counts: Counts, edges: Counts, percentile: float) -> tuple[float
     return float(edges[low]), float(edges[min(high, len(counts) - 1) + 1])
 
 
-def entropy_threshold(counts: Counts) -> float:
+def entropy_threshold(counts: Counts, levels: int = LEVELS, stride: int = _STRIDE) -> float:
     """Where to clip magnitudes, as a share of the largest, whose counts in equal bins are given."""
     best, threshold = np.inf, 1.0
-    for kept in range(LEVELS, len(counts) + 1, _STRIDE):
-        divergence = _divergence(counts, kept)
+    for kept in range(levels, len(counts) + 1, stride):
+        divergence = _divergence(counts, kept, levels)
         if divergence < best:
             best, threshold = divergence, kept / len(counts)
     return threshold
 
 
-def _divergence(counts: Counts, kept: int) -> float:
-    """The relative entropy of what is seen, clipped at a bin, to the same in LEVELS levels."""
+def _divergence(counts: Counts, kept: int, levels: int) -> float:
+    """The relative entropy of what is seen, clipped at a bin, to the same in a number of levels."""
     inside = counts[:kept]
     clipped = inside.copy()
     clipped[-1] += counts[kept:].sum()
-    level = np.arange(kept) * LEVELS // kept
+    level = np.arange(kept) * levels // kept
     is_there = inside > 0
-    sums = np.bincount(level, inside, LEVELS)
-    places = np.bincount(level, is_there, LEVELS)
+    sums = np.bincount(level, inside, levels)
+    places = np.bincount(level, is_there, levels)
     coarse = np.where(is_there, sums[level] / np.maximum(places[level], 1), 0.0)
-    p, q = clipped / clipped.sum(), coarse / max(coarse.sum(), 1.0)
-    if (q[p > 0] == 0).any():
-        return np.inf
-    return float(np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0])))
+    seen = clipped > 0
+    p, q = clipped[seen], np.maximum(coarse[seen], _HARDLY_ONE)
+    return float(np.sum(p / p.sum() * np.log(p / p.sum() * q.sum() / q)))

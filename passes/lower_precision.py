@@ -52,7 +52,7 @@ class LowerPrecision(PrecisionPass):
             f"{function}/{node.name}"
             for function, nodes in plan.low.items()
             for node in plan.program.functions[function].computations
-            if node in nodes and node.target not in MOVES
+            if node in nodes and _rounds(plan.program.functions[function], node)
         )
 
     def rewrite(self, program: Program) -> Rewrite:
@@ -63,7 +63,7 @@ class LowerPrecision(PrecisionPass):
         for name, function in plan.program.functions.items():
             if plan.low[name] or plan.ports[name]:
                 functions[name], store = _narrowed(plan, function, store)
-                computed = sum(node.target not in MOVES for node in plan.low[name])
+                computed = sum(_rounds(function, node) for node in plan.low[name])
                 notes.append(f"{name}: nodes that compute in {self.dtype}: {computed}")
                 notes += [f"{name}: {node} stays float32: it {reason}" for node, reason in plan.misfits[name].items()]
         return Rewrite(program.with_functions(functions, store), tuple(notes))
@@ -162,6 +162,11 @@ def _worthwhile(function: Function, low: set[Node]) -> set[Node]:
             kept.add(node)
             waiting += [other for other in (*node.all_input_nodes, *node.users) if other in low]
     return kept
+
+
+def _rounds(function: Function, node: Node) -> bool:
+    """True for a node that gives values of its own, or rows of a table that is stored for it."""
+    return node.target not in MOVES or _is_lookup(function, node)
 
 
 def _is_lookup(function: Function, node: Node) -> bool:

@@ -10,6 +10,7 @@ from torch.fx import Graph, Node
 from torch.fx.node import Argument
 
 from artifacts.dtype import DType
+from artifacts.names import free_name
 from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, edited
 from passes.program import Function
@@ -31,6 +32,7 @@ class Narrowing:
         self.sources = dict(function.sources)
         self._lowered = set[Node]()
         self._twins: dict[Node, Node] = {}
+        self._names = {node.name for node in self.graph.nodes}
 
     def weight(self, old: Node, low: Collection[Node]) -> None:
         """Store a weight in the types that its users take: most often in one."""
@@ -41,7 +43,7 @@ class Narrowing:
             self._store(node, node)
             return
         with self.graph.inserting_after(node):
-            twin = self.graph.placeholder(f"{node.name}_low")
+            twin = self.graph.placeholder(free_name(f"{node.name}_low", self._names))
         twin.meta = dict(node.meta) | {"weight": True}
         if node.name in self.sources:
             self.sources[twin.name] = self.sources[node.name]

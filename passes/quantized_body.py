@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch.fx import Graph, Node
 
-from artifacts.weights import WeightStore
+from artifacts.names import free_name
+from artifacts.weights import WeightRef, WeightStore
 from passes.bodies import copied_graph, edited
 from passes.calibration import Affine
 from passes.dialect import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
@@ -41,6 +42,8 @@ class QuantizedBody:
         self._values = values
         self._codes = codes
         self._pairs: dict[Node, Node] = {}
+        self._held: dict[WeightRef, Node] = {}
+        self._names = {node.name for node in self.graph.nodes}
         self._mode = function.placeholders[0].meta["val"].fake_mode
 
     def result(self, products: Sequence[Product]) -> tuple[Function, WeightStore]:
@@ -154,12 +157,15 @@ class QuantizedBody:
         return self._call(DEQUANTIZE_CHANNELS, *held, axis)
 
     def _weight(self, like: Node, kind: str, array: npt.NDArray[Any]) -> Node:
-        with self.graph.inserting_before(next(iter(self.graph.nodes))):
-            node = self.graph.placeholder(f"{like.name}_{kind}")
         self.store, ref = self.store.with_tensor(array)
+        if ref in self._held:
+            return self._held[ref]
+        with self.graph.inserting_before(next(iter(self.graph.nodes))):
+            node = self.graph.placeholder(free_name(f"{like.name}_{kind}", self._names))
         with self._mode:
             node.meta = {"val": torch.empty(ref.shape, dtype=torch_dtype_of(ref.dtype)), "weight": True}
         self.weights[node.name] = ref
+        self._held[ref] = node
         return node
 
     def _call(self, target: Any, *args: Any) -> Node:

@@ -19,7 +19,9 @@ from passes.fold_scales import FoldScales
 from passes.fuse_attention import FuseAttention
 from passes.fuse_hard_swish import FuseHardSwish
 from passes.pack_projections import PackProjections
+from passes.lower_precision import LowerPrecision
 from passes.program import Program
+from passes.quantize_static import QuantizeStatic
 from passes.quantize_weights import QuantizeWeights
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
@@ -27,7 +29,7 @@ from passes.turn_memory import TurnMemory
 from passes.two_stage_head import TwoStageHead
 from tests.support.decoder_modules import converted_decoder
 from tests.support.decoder_programs import controlled, decoder_program
-from tests.support.programs import Array, bare, normal, parsed, traced, without_output
+from tests.support.programs import Array, bare, normal, parsed, program_of, traced, without_output
 
 FOLD = FoldConstants(limit=16)
 """With a limit that four float32 reach, so that the weights of the cases can be small."""
@@ -451,6 +453,106 @@ _SCALES = {
             y = Conv (b, other)
         }}"""
     ),
+_NOTHING = _of("g (float[n, 4] x) => (float[n, 4] y) { y = Relu (x) }")
+
+_NORMED = """
+    g (float[n, 4] x) => (float[n, 4] y) {
+        h = MatMul (x, w)
+        last = Constant <value_ints = [-1]> ()
+        mean = ReduceMean (h, last)
+        d = Sub (h, mean)
+        two = Constant <value_float = 2.0> ()
+        square = Pow (d, two)
+        var = ReduceMean (square, last)
+        eps = Constant <value_float = 0.00001> ()
+        v = Add (var, eps)
+        deviation = Sqrt (v)
+        normed = Div (d, deviation)
+        scaled = Mul (normed, gain)
+        y = MatMul (scaled, head)
+    }
+"""
+
+_LOW = {
+    "nothing_to_do": _NOTHING,
+    "one_cast_on_the_way_in_and_one_out": _of(
+        "g (float[n, 4] x) => (float[n, 4] y) { a = MatMul (x, w) b = Relu (a) y = MatMul (b, v) }",
+        w=SQUARE,
+        v=normal(4, 4, seed=1),
+    ),
+    "normalisation_that_is_written_out_stays": _of(
+        _NORMED, w=SQUARE, head=normal(4, 4, seed=1), gain=normal(4, seed=2)
+    ),
+    "softmax_and_what_leads_to_it_stay": _of(
+        """g (float[n, 4] x) => (float[n, 4] y) {
+            a = MatMul (x, w)
+            half = Constant <value_float = 0.5> ()
+            s = Mul (a, half)
+            p = Softmax (s)
+            y = MatMul (p, v)
+        }""",
+        w=SQUARE,
+        v=normal(4, 4, seed=1),
+    ),
+    "large_values_stay": lambda: program_of(
+        parsed(
+            """g (float[n, 4] x) => (float[n, 4] y) {
+                a = MatMul (x, w)
+                b = Mul (a, c)
+                d = Div (b, c)
+                y = MatMul (d, w)
+            }""",
+            w=SQUARE,
+            c=np.full(1, 1e5, np.float32),
+        ),
+        [{"x": normal(3, 4)}],
+    ),
+    "weight_of_a_sum_stays_one": lambda: bare(
+        parsed(
+            """g (float[n, 20] x) => (float[n, 20] y, float[n, 20] z, float t) {
+                y = MatMul (x, w)
+                z = MatMul (y, v)
+                t = ReduceSum <keepdims = 0> (w)
+            }""",
+            w=normal(20, 20),
+            v=normal(20, 20, seed=1),
+        ),
+        {"x": normal(3, 20)},
+    ),
+    "slots_travel_in_sixteen_bits": lambda: decoder_program("cached"),
+}
+
+
+def _calibrated(text: str, *shape: int, **weights: Array) -> Callable[[], Program]:
+    return lambda: program_of(parsed(text, **weights), [{"x": normal(*shape)}])
+
+
+_STATIC = {
+    "nothing_to_do": _NOTHING,
+    "product_with_its_bias": _calibrated(
+        "g (float[n, 4] x) => (float[n, 4] y) { a = MatMul (x, w) y = Add (a, b) }", 3, 4, w=SQUARE, b=normal(4, seed=1)
+    ),
+    "convolution_with_its_normalisation_and_relu": _calibrated(
+        """g (float[1, 2, 4, 4] x) => (float[1, 3, 2, 2] y) {
+            a = Conv (x, w)
+            b = BatchNormalization (a, gain, shift, mean, var)
+            c = Relu (b)
+            d = MaxPool <kernel_shape = [2, 2]> (c)
+            y = Conv (d, v)
+        }""",
+        1,
+        2,
+        4,
+        4,
+        w=normal(3, 2, 1, 1),
+        v=normal(3, 3, 2, 2, seed=1),
+        gain=normal(3, seed=2),
+        shift=normal(3, seed=3),
+        mean=normal(3, seed=4),
+        var=np.abs(normal(3, seed=5)),
+    ),
+    "product_that_nobody_saw_stays": _PRODUCT,
+    "step_and_encoder": lambda: decoder_program("cached"),
 }
 
 CASES: Mapping[str, Case] = {
@@ -469,6 +571,8 @@ CASES: Mapping[str, Case] = {
         (PackProjections(), _PACKED),
         (TwoStageHead(least_bytes=0), _HEAD),
         (QuantizeWeights(block=16, least=32), _WEIGHTS),
+        (LowerPrecision(), _LOW),
+        (QuantizeStatic(), _STATIC),
     )
     for name, program in programs.items()
 }

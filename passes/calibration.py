@@ -39,7 +39,7 @@ class Affine:
     def of(cls, least: float, greatest: float) -> Affine:
         """The finest codes for all values from `least` to `greatest` and zero."""
         least, greatest = min(least, 0.0), max(greatest, 0.0)
-        scale = float(np.float32(max((greatest - least) / 255, np.finfo(np.float32).tiny)))
+        scale = float(np.float32(max((greatest - least) / 255, float(np.finfo(np.float32).tiny))))
         return cls(scale, int(np.clip(np.rint(-least / scale), 0, 255)))
 
 

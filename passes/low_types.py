@@ -10,7 +10,7 @@ An operator that is not in these tables stays as it is.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from passes.program import Function
 
 _aten = torch.ops.aten
 
-PRODUCTS: Collection[Any] = frozenset(
+PRODUCTS: frozenset[Any] = frozenset(
     {
         _aten.matmul.default,
         _aten.mm.default,
@@ -43,10 +43,10 @@ PRODUCTS: Collection[Any] = frozenset(
 )
 """Sums of products: they keep their sums in float32, and attention its scores and their softmax too."""
 
-LOOKUPS: Collection[Any] = frozenset({_aten.index.Tensor, _aten.index_select.default, _aten.embedding.default})
+LOOKUPS: frozenset[Any] = frozenset({_aten.index.Tensor, _aten.index_select.default, _aten.embedding.default})
 """Rows of a table."""
 
-MOVES: Collection[Any] = (
+MOVES: frozenset[Any] = (
     frozenset(
         {
             operator.getitem,
@@ -91,7 +91,7 @@ MOVES: Collection[Any] = (
 )
 """What gives elements that it was given: nothing is rounded."""
 
-ELEMENTWISE: Collection[Any] = frozenset(
+ELEMENTWISE: frozenset[Any] = frozenset(
     {
         _aten.add.Tensor,
         _aten.sub.Tensor,
@@ -121,7 +121,7 @@ ELEMENTWISE: Collection[Any] = frozenset(
 )
 """One element of the result from one of each operand, with an error of about one rounding."""
 
-_STATISTICS: Collection[Any] = frozenset(
+_STATISTICS: frozenset[Any] = frozenset(
     {
         _aten.mean.default,
         _aten.mean.dim,
@@ -140,7 +140,7 @@ _STATISTICS: Collection[Any] = frozenset(
 )
 """One number for many."""
 
-_SENSITIVE: Collection[Any] = frozenset(
+_SENSITIVE: frozenset[Any] = frozenset(
     {
         _aten.pow.Tensor_Tensor,
         _aten.pow.Tensor_Scalar,

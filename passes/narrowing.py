@@ -82,10 +82,9 @@ class Narrowing:
 
     def _in_type(self, operand: Node, user: Node, is_low: bool) -> Node:
         value = operand.meta.get("val")
-        is_cast = isinstance(value, torch.Tensor) and (
-            value.dtype == torch.float32 if is_low else operand in self._lowered
-        )
-        if not is_cast:
+        if not isinstance(value, torch.Tensor):
+            return operand
+        if (value.dtype != torch.float32) if is_low else (operand not in self._lowered):
             return operand
         if operand not in self._twins:
             with self.graph.inserting_before(user):

@@ -87,7 +87,11 @@ def test_a_kept_product_keeps_the_precision_of_its_weight() -> None:
 
 def test_a_value_beyond_the_types_range_is_told_and_stays_and_another_type_has_room() -> None:
     text = "g (float[n, 4] x) => (float[n, 4] y) { a = MatMul (x, w) b = MatMul (a, v) y = MatMul (b, u) }"
-    weights = {"w": normal(4, 4) * 1e5, "v": normal(4, 4, seed=1) * np.float32(1e-4), "u": normal(4, 4, seed=2)}
+    weights = {
+        "w": normal(4, 4) * np.float32(1e5),
+        "v": normal(4, 4, seed=1) * np.float32(1e-4),
+        "u": normal(4, 4, seed=2),
+    }
     program = program_of(parsed(text, **weights), [{"x": normal(3, 4)}])
     result = HALF(program)
     assert list(types_of(result.program.functions["main"]).values()).count(torch.float32) >= 2

@@ -137,4 +137,4 @@ def test_values_beyond_the_calibrated_range_are_those_of_its_ends() -> None:
     text = "g (float[n, 1] x) => (float[n, 1] y) { y = MatMul (x, w) }"
     program = program_of(parsed(text, w=np.ones((1, 1), np.float32)), [{"x": np.array([[0], [2.55]], np.float32)}])
     results = call(quantized(program), "main", {"x": np.array([[-5], [1], [99]], np.float32)})
-    np.testing.assert_allclose(results["y"][:, 0], [0, 1, 2.55], atol=1e-5)
+    np.testing.assert_allclose(results["y"][:, 0].astype(float), np.array([0, 1, 2.55]), atol=1e-5)

@@ -54,6 +54,7 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "opt_shapes": SHAPES,
     "max_shapes": SHAPES,
     "atol": BOUNDS,
+    "tolerance": BOUNDS,
     "rtol": BOUNDS,
     "require": st.sampled_from(("emitted", "verified")),
     "converter": st.sampled_from([name for name in ConverterName if name != DEFAULTS.converter]),

@@ -18,8 +18,8 @@ from passes.fold_constants import FoldConstants
 from passes.fold_scales import FoldScales
 from passes.fuse_attention import FuseAttention
 from passes.fuse_hard_swish import FuseHardSwish
-from passes.pack_projections import PackProjections
 from passes.lower_precision import LowerPrecision
+from passes.pack_projections import PackProjections
 from passes.program import Program
 from passes.quantize_static import QuantizeStatic
 from passes.quantize_weights import QuantizeWeights
@@ -453,6 +453,8 @@ _SCALES = {
             y = Conv (b, other)
         }}"""
     ),
+}
+
 _NOTHING = _of("g (float[n, 4] x) => (float[n, 4] y) { y = Relu (x) }")
 
 _NORMED = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.fx import Node
 from artifacts.dtype import DType
 from artifacts.tolerances import Tolerance
 from artifacts.weights import WeightRef, WeightStore
-from passes.bodies import copied_graph, edited
+from passes.bodies import copied_graph, inserted_weight, rewritten
 from passes.contract import Rewrite
 from passes.dialect import QUANTIZED_EMBEDDING, QUANTIZED_LINEAR
 from passes.precision import PrecisionPass
@@ -44,7 +44,7 @@ class QuantizeWeights(PrecisionPass):
     name: ClassVar[str] = "quantize-weights"
     bits: Literal[8, 4] = 8
     rounds: bool = True
-    block: int = 128
+    block: int = 256
     least: int = 4096
 
     def __post_init__(self) -> None:
@@ -169,18 +169,15 @@ def _rewritten(
 ) -> Function:
     """The function with the nodes of the uses changed in place: they keep their names."""
     graph, new = copied_graph(function.body)
-    first = next(iter(graph.nodes))
     weights, sources = dict(function.weights), dict(function.sources)
     stored: dict[_Rows, list[Node]] = {}
     for use in uses:
         if use.rows not in stored:
             stored[use.rows] = []
             for ref, part in zip(quantized[use.rows], ("codes", "scales"), strict=True):
-                with graph.inserting_before(first):
-                    placeholder = graph.placeholder(f"{use.weight.name}_{part}")
                 with use.node.meta["val"].fake_mode:
                     value = torch.empty(ref.shape, dtype=torch_dtype_of(ref.dtype))
-                placeholder.meta = {"val": value, "weight": True}
+                placeholder = inserted_weight(graph, weights, f"{use.weight.name}_{part}", value)
                 stored[use.rows].append(placeholder)
                 weights[placeholder.name] = ref
                 if use.weight.name in sources:
@@ -193,13 +190,4 @@ def _rewritten(
             node.target = QUANTIZED_LINEAR
             node.args = (new[use.operand], *stored[use.rows], bias, step.bits, step.rounds)
         node.kwargs = {}
-    graph.eliminate_dead_code()
-    for node in [n for n in graph.nodes if n.name in weights and not n.users]:
-        graph.erase_node(node)
-    names = {node.name for node in graph.nodes}
-    return replace(
-        function,
-        body=edited(function.body, graph),
-        weights={weight: ref for weight, ref in weights.items() if weight in names},
-        sources={node: source for node, source in sources.items() if node in names},
-    )
+    return rewritten(function, graph, weights, sources)

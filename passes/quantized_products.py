@@ -13,20 +13,11 @@ from torch.fx import Node
 
 from artifacts.dtype import DType
 from passes.program import Function
+from passes.weight_products import weight_product
 
 _aten = torch.ops.aten
 
-MATRICES: Mapping[Any, tuple[int, ...]] = {
-    _aten.matmul.default: (0, 1),
-    _aten.mm.default: (0, 1),
-    _aten.linear.default: (0, 1, 2),
-    _aten.addmm.default: (1, 2, 0),
-}
-"""Operators that multiply with a matrix, and where among their operands the data, the matrix, the bias are."""
-
 CONVOLUTIONS = (_aten.conv1d.default, _aten.conv2d.default, _aten.conv3d.default)
-
-_TURNS = (_aten.permute.default, _aten.transpose.int, _aten.t.default)
 
 Floats = npt.NDArray[np.float32]
 
@@ -75,18 +66,10 @@ def _convolution(function: Function, node: Node) -> Product | None:
 
 
 def _matrix(function: Function, node: Node) -> Product | None:
-    places = MATRICES.get(node.target)
-    if places is None or node.kwargs:
+    found = weight_product(node, function)
+    if found is None or found.matrix.dtype != DType.FLOAT32 or found.operand.name in function.weights:
         return None
-    data, weight, *others = (node.args[place] for place in places if place < len(node.args))
-    turned = node.target is _aten.linear.default
-    while isinstance(weight, Node) and weight.target in _TURNS and weight.meta["val"].dim() == 2:
-        turned, weight = not turned, weight.all_input_nodes[0]
-    if not isinstance(data, Node) or not isinstance(weight, Node) or not _is_weight(function, weight):
-        return None
-    if len(function.weights[weight.name].shape) != 2 or data.name in function.weights:
-        return None
-    bias = others[0] if others and isinstance(others[0], Node) else None
+    data, weight, bias, turned = found.operand, found.weight, found.bias, found.is_turned
     added = None if bias is not None else _only_user(node, _aten.add.Tensor)
     if added is not None and not added.kwargs and data.meta["val"].dim() == 2:
         summand = next((n for n in added.all_input_nodes if n is not node), None)

@@ -69,6 +69,7 @@ class OnnxRuntimeTarget:
     fusions: ClassVar[tuple[str, ...]] = (
         "fuse-hard-swish",
         "fold-scales",
+        "move-nan-guards",
         "turn-memory",
         "fuse-attention",
         "pack-projections",

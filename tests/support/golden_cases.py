@@ -19,6 +19,7 @@ from passes.fold_scales import FoldScales
 from passes.fuse_attention import FuseAttention
 from passes.fuse_hard_swish import FuseHardSwish
 from passes.lower_precision import LowerPrecision
+from passes.move_nan_guards import MoveNanGuards
 from passes.pack_projections import PackProjections
 from passes.program import Program
 from passes.quantize_static import QuantizeStatic
@@ -557,6 +558,40 @@ _STATIC = {
     "step_and_encoder": lambda: decoder_program("cached"),
 }
 
+
+def _attending(scores: str, then: str = "y = Identity (o)") -> Callable[[], Program]:
+    """Attention of x over itself, whose weights are guarded."""
+    text = f"""
+    g (float[n, 4] x, float[n, 4] m) => (float[n, 4] y) {{
+        xt = Transpose <perm = [1, 0]> (x)
+        product = MatMul (x, xt)
+        {scores}
+        p = Softmax <axis = -1> (s)
+        bad = IsNaN (p)
+        kept = Where (bad, zero, p)
+        o = MatMul (kept, x)
+        {then}
+    }}
+    """
+    return _of(text, zero=np.array([0], np.float32), half=np.array(0.5, np.float32))
+
+
+_HIDDEN_ROW = """
+        mt = Transpose <perm = [1, 0]> (m)
+        masks = MatMul (m, mt)
+        s = Add (product, masks)
+"""
+
+_GUARDS = {
+    "nothing_to_do": _PRODUCT,
+    "scores_without_a_mask": _attending("s = Mul (product, half)"),
+    "scores_with_a_mask": _attending(_HIDDEN_ROW),
+    "behind_a_turn": _attending(
+        _HIDDEN_ROW, "t = Transpose <perm = [1, 0]> (o) r = Transpose <perm = [1, 0]> (t) y = Relu (r)"
+    ),
+    "weights_that_are_a_result_too_stay": _attending(_HIDDEN_ROW, "k = ReduceSum (kept) y = Add (o, k)"),
+}
+
 CASES: Mapping[str, Case] = {
     f"{step.name}/{name}": Case(step, program)
     for step, programs in (
@@ -568,6 +603,7 @@ CASES: Mapping[str, Case] = {
         (TabulatePositions(), _TABLES),
         (FuseHardSwish(), _HARD_SWISH),
         (FoldScales(), _SCALES),
+        (MoveNanGuards(), _GUARDS),
         (TurnMemory(), _MEMORY),
         (FuseAttention(), _ATTENTION),
         (PackProjections(), _PACKED),

@@ -92,9 +92,8 @@ def attach_weights(body: OnnxBody, placement: Placement, inline_bytes: int) -> t
     Returns the model and the references that it holds by offset.
     """
     external: dict[str, WeightRef] = {}
-    initializers = {name: value for graph in _graphs(body.model.graph) for name, value in graph.initializers.items()}
     for name, ref in body.weights.items():
-        value = initializers[name]
+        value = body.model.graph.initializers[name]
         assert value.dtype is not None
         shape = ir.Shape(ref.shape)
         if ref.nbytes <= inline_bytes:
@@ -112,15 +111,6 @@ def attach_weights(body: OnnxBody, placement: Placement, inline_bytes: int) -> t
         )
         external[name] = ref
     return body.model, external
-
-
-def _graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    """A graph and those in it: bodies of loops, branches."""
-    yield graph
-    for node in graph:
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield from _graphs(attribute.as_graph())
 
 
 def _translate(function: Function, translations: Translations) -> ir.Model:

@@ -20,25 +20,15 @@ from compiler.onnx_translations import OPSET
 
 
 class Scope:
-    """The nodes of one graph; the body of a Loop is a scope inside another and sees its values.
-
-    What a Loop computes with is held by its body, and by the outermost of Loops in Loops: ONNX Runtime packs the
-    weights of a graph for its kernels, and those of the graph around it, but none that lie further out. A product in
-    8 bits took 60 times as long without.
-    """
+    """The nodes of one graph; the body of a Loop is a scope inside another and sees its values."""
 
     def __init__(self, functions: DecodeFunctions, outer: Scope | None = None) -> None:
         self.functions = functions
         self.tape = Tape()
-        self._root: Scope = self if outer is None else outer._root
-        is_holder = outer is None or outer is self._root
-        self._weights: dict[int, ir.Value] = {} if is_holder or outer is None else outer._weights
-        self._graph: ir.Graph | None = None
-        self._holders: list[Scope] = [] if outer is None else outer._holders
-        if is_holder:
-            self._holders.append(self)
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {} if outer is None else outer._constants
-        self._called: dict[str, Callee] = {} if outer is None else outer._called
+        root = outer or self
+        self._weights: dict[int, ir.Value] = {} if outer is None else root._weights
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {} if outer is None else root._constants
+        self._called: dict[str, Callee] = {} if outer is None else root._called
 
     def op(self, name: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         """One operator with one output."""
@@ -73,8 +63,7 @@ class Scope:
 
     def body(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> ir.Graph:
         """The scope as the body of a Loop."""
-        self._graph = ir.Graph(inputs, outputs, nodes=self.tape.nodes, name="step")
-        return self._graph
+        return ir.Graph(inputs, outputs, nodes=self.tape.nodes, name="step")
 
     def finish(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> OnnxBody:
         """The scope as a model with the weights that it uses. Inputs and outputs have their names by now.
@@ -83,11 +72,7 @@ class Scope:
         """
         named = {*inputs, *outputs}
         names = _Names({value.name for value in named})
-        weights = {
-            names.give(value, "w"): self.functions.weights[number][0]
-            for holder in self._holders
-            for number, value in holder._weights.items()
-        }
+        weights = {names.give(value, "w"): self.functions.weights[n][0] for n, value in self._weights.items()}
         # The number of a position is one, whether or not its step takes it.
         constants = [value for value in self._constants.values() if value.uses() or value in named]
         for value in constants:
@@ -96,15 +81,10 @@ class Scope:
             inputs,
             outputs,
             nodes=self.tape.nodes,
-            initializers=constants,
+            initializers=[*self._weights.values(), *constants],
             opset_imports={"": OPSET, DOMAIN: 1},
             name="decode",
         )
-        self._graph = graph
-        for holder in self._holders:
-            assert holder._graph is not None, "every scope is the body of a Loop by now"
-            for value in holder._weights.values():
-                holder._graph.initializers.add(value)
         for node in ir.traversal.RecursiveGraphIterator(graph):
             node.name = None
             inner = [v.as_graph().inputs for v in node.attributes.values() if v.type == ir.AttributeType.GRAPH]

@@ -55,7 +55,7 @@ def _compile(model: PeerModel, contestant: Contestant, folder: Path) -> None:
 
 
 def shortened(bundle: Path, folder: Path, length: int) -> None:
-    """The same bundle with Loops that make that many trips: compiled once, it decodes every length.
+    """The same bundle with a Loop that makes that many trips: compiled once, it decodes every length.
 
     Of the files all but the engine and the manifest are shared with it.
     """
@@ -65,9 +65,8 @@ def shortened(bundle: Path, folder: Path, length: int) -> None:
     (engine,) = manifest.engines.values()
     model = onnx.load_model(bundle / engine.source, load_external_data=False)
     (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
-    # The loop inside it makes what is left of them.
-    (limit,) = (tensor for tensor in model.graph.initializer if tensor.name == loop.input[0])
-    limit.CopyFrom(onnx.helper.make_tensor(limit.name, onnx.TensorProto.INT64, [], [length]))
+    loop.input[0] = "trips"
+    model.graph.initializer.append(onnx.helper.make_tensor("trips", onnx.TensorProto.INT64, [], [length]))
     content = model.SerializeToString()
     entry = FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     changed = manifest.model_copy(update={"files": {**manifest.files, engine.source: entry}})

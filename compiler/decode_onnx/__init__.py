@@ -3,8 +3,7 @@
 The encoder and the step become local functions of a model and their weights become arguments, so a decoder of 75
 positions is 75 calls of one function over one set of initializers.
 
-- `whole.py`: the decode in one engine. `engine` puts one call into an ONNX Loop that ends when every row has
-  (`loops.py`), inside another one that drops rows that have ended (`dropping.py`);
+- `whole.py`: the decode in one engine. `engine` puts one call into an ONNX Loop that ends when every row has;
   `unrolled` writes the calls out, each with exactly the shapes that its position has.
 - `partitions.py`: the same calls cut at boundaries, one engine a partition, with the state handed across.
 

@@ -46,7 +46,7 @@ class Positions:
     def __init__(self, functions: DecodeFunctions, fixed: Mapping[str, ir.Value]) -> None:
         """`fixed` are the caller's inputs and the encoder's outputs by name."""
         self._functions = functions
-        self.fixed = fixed
+        self._fixed = fixed
         self._schedule: Decode = functions.inputs.schedule
         self._rules = self._schedule.generation
         step = functions.inputs.signatures[self._schedule.step]
@@ -54,10 +54,6 @@ class Positions:
         self._token = spec.dtype
         self._scores = step.output(self._schedule.logits)
         self._padded = spec.shape[1] if isinstance(spec.shape[1], int) else self._rules.max_new_tokens
-
-    def given(self, fixed: Mapping[str, ir.Value]) -> Positions:
-        """The same with other values for some of what is fixed."""
-        return Positions(self._functions, {**self.fixed, **fixed})
 
     def start(self, scope: Scope) -> Carried:
         """What position 0 finds."""
@@ -84,7 +80,7 @@ class Positions:
         steps = self._functions.inputs.steps
         function = steps[0] if position.known == 0 else steps[-1]
         signature = self._functions.inputs.signatures[function]
-        given = {**self.fixed, **carried.slots, self._schedule.tokens: carried.tokens}
+        given = {**self._fixed, **carried.slots, self._schedule.tokens: carried.tokens}
         for spec in signature.inputs:
             if spec.name == self._schedule.position:
                 given[spec.name] = _as_input(scope, position, spec, carried.tokens)
@@ -162,13 +158,13 @@ class Positions:
         """The number of rows, int64 [1]."""
         rows = self._functions.inputs.rows
         if isinstance(rows, RowSource):
-            return scope.op("Shape", self.fixed[rows.name], start=rows.axis, end=rows.axis + 1)
+            return scope.op("Shape", self._fixed[rows.name], start=rows.axis, end=rows.axis + 1)
         return scope.constant([rows])
 
     def _empty(self, scope: Scope, first: Signature, slot: CacheSlot, rows: ir.Value) -> ir.Value:
         """What the first step finds in a slot."""
         if slot.init.startswith("encoder:"):
-            return self.fixed[slot.init.removeprefix("encoder:")]
+            return self._fixed[slot.init.removeprefix("encoder:")]
         spec = first.input(slot.input)
         sizes = []
         for axis, dim in enumerate(spec.shape):
@@ -184,9 +180,9 @@ class Positions:
 
     def _size(self, scope: Scope, first: Signature, symbol: str, slot: CacheSlot) -> ir.Value:
         for spec in first.inputs:
-            if spec.name in self.fixed and symbol in spec.shape:
+            if spec.name in self._fixed and symbol in spec.shape:
                 axis = spec.shape.index(symbol)
-                return scope.op("Shape", self.fixed[spec.name], start=axis, end=axis + 1)
+                return scope.op("Shape", self._fixed[spec.name], start=axis, end=axis + 1)
         message = f"nothing says how large {symbol!r} is in the first step"
         raise TargetError.of("emit", slot.input, message, "compile with that dimension fixed")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,11 +12,9 @@ from artifacts.dtype import DType
 from artifacts.names import free_name
 from artifacts.schedule import Unrolled
 from artifacts.spec import Dim, Signature, TensorSpec
-from compiler.decode_onnx.dropping import looped_dropping
 from compiler.decode_onnx.functions import DecodeFunctions
-from compiler.decode_onnx.loops import Run, Written, looped, no_tokens
-from compiler.decode_onnx.position import Position, Positions
-from compiler.decode_onnx.scope import Scope, typed
+from compiler.decode_onnx.position import Carried, Position, Positions
+from compiler.decode_onnx.scope import Scope, onnx_type, typed
 from compiler.emit_onnx import OnnxBody
 
 
@@ -43,6 +43,10 @@ def emit_whole(functions: DecodeFunctions) -> tuple[OnnxBody, Signature]:
     return scope.finish(inputs, outputs), signature
 
 
+Written = tuple[ir.Value, ir.Value | None]
+"""The generated tokens, and the count of full products if there is one."""
+
+
 def _unrolled(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
     """The tokens [batch, max_new_tokens], one call a position."""
     carried, made = positions.start(scope), list[ir.Value]()
@@ -53,27 +57,54 @@ def _unrolled(scope: Scope, positions: Positions, given: DecodeInputs) -> Writte
 
 
 def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
-    """The tokens [batch, n], n where the last row has ended: a Loop around one call, or two where rows can be dropped.
+    """The tokens [batch, n], n where the last row has ended: a Loop around one call.
 
-    A function of its own for position 0 is called before it.
+    A function of its own for position 0 is called before the Loop.
     """
     schedule = given.schedule
     carried = positions.start(scope)
-    generated = no_tokens(scope, carried.tokens)
+    token_type = onnx_type(given.signatures[schedule.step].input(schedule.tokens).dtype)
     done = 0
+    generated = scope.op("Slice", carried.tokens, *(scope.constant([n]) for n in (0, 0, 1)))
     if schedule.first is not None:
         carried, generated = positions.advance(scope, carried, Position(scope.constant(0), 0))
         done = 1
+    body = Scope(functions=scope.functions, outer=scope)
+    iteration, going = _inner((), DType.INT64), _inner((), DType.BOOL)
+    position = body.op("Add", iteration, body.constant(done)) if done else iteration
+    slots = {name: ir.Value(type=ir.TensorType(onnx_type(dtype))) for name, dtype in _slot_types(given).items()}
+    counted = None if carried.full_products is None else _inner((), DType.INT64)
+    inner = Carried(ir.Value(type=ir.TensorType(token_type)), _inner(("batch", 1), DType.BOOL), slots, counted)
+    before = ir.Value(type=ir.TensorType(token_type))
+    after, token = positions.advance(body, inner, Position(position, None))
+    so_far = body.op("Concat", before, token, axis=1)
+    goes_on = _some_go_on(body, after.ended)
+    results = [so_far, after.tokens, after.ended, *(after.slots[name] for name in slots)]
+    begins = [generated, carried.tokens, carried.ended, *(carried.slots[name] for name in slots)]
+    carries = [before, inner.tokens, inner.ended, *slots.values()]
+    for values, last in ((results, after), (begins, carried), (carries, inner)):
+        values.extend(() if last.full_products is None else (last.full_products,))
+    for result, carry in zip(results, carries, strict=True):
+        result.type = carry.type
+    goes_on.type = ir.TensorType(ir.DataType.BOOL)
+    trips = scope.constant(schedule.generation.max_new_tokens - done)
     begin = _some_go_on(scope, carried.ended) if done else scope.constant(True, np.bool_)
-    if given.can_drop_rows:
-        return looped_dropping(scope, positions, given, carried, generated, begin)
-    run = Run(scope.constant(done), scope.constant(schedule.generation.max_new_tokens - done), begin, _some_go_on)
-    after, made = looped(scope, positions, given, carried, run)
-    return scope.op("Concat", generated, made, axis=1), after.full_products
+    graph = body.body([iteration, going, *carries], [goes_on, *results])
+    final = scope.tape.op_multi_out("Loop", [trips, begin, *begins], {"body": graph}, num_outputs=len(begins))
+    return final[0], None if counted is None else final[-1]
 
 
 def _some_go_on(scope: Scope, ended: ir.Value) -> ir.Value:
     return scope.op("Not", scope.op("ReduceMin", ended, keepdims=0))
+
+
+def _slot_types(given: DecodeInputs) -> Mapping[str, DType]:
+    step = given.signatures[given.schedule.step]
+    return {slot.input: step.input(slot.input).dtype for slot in given.schedule.slots}
+
+
+def _inner(shape: tuple[int | str, ...], dtype: DType) -> ir.Value:
+    return ir.Value(type=ir.TensorType(onnx_type(dtype)), shape=ir.Shape(shape))
 
 
 def _lengths(scope: Scope, tokens: ir.Value, ends: tuple[int, ...]) -> ir.Value:

@@ -58,19 +58,17 @@ class Reader:
 
     @cached_property
     def default(self) -> Callable[[int], list[int]]:
-        """The default schedule, to a length that is given: the most trips of its Loops become an input."""
+        """The default schedule, to a length that is given: the number of trips of its Loop becomes an input."""
         root = self.bundle(ScheduleName.AUTO)
         (engine,) = Bundle.open(root).manifest.engines.values()
         model = onnx.load_model(root / engine.source, load_external_data=False)
         (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
-        # Inside it is another one, which does what is left of them.
-        (limit,) = (tensor for tensor in model.graph.initializer if tensor.name == loop.input[0])
-        model.graph.initializer.remove(limit)
-        model.graph.input.append(onnx.helper.make_tensor_value_info(limit.name, onnx.TensorProto.INT64, []))
+        loop.input[0] = "trips"
+        model.graph.input.append(onnx.helper.make_tensor_value_info("trips", onnx.TensorProto.INT64, []))
         session = bare_session(model.SerializeToString(), 1, folder=root)
 
         def decode(count: int) -> list[int]:
-            tokens, *_ = session.run(None, {"image": self.image, limit.name: np.array(count)})
+            tokens, *_ = session.run(None, {"image": self.image, "trips": np.array(count)})
             return list(map(int, tokens[0]))
 
         return decode

@@ -12,7 +12,6 @@ import numpy as np
 
 from artifacts.runtime import Session, live_rows
 from artifacts.samples import Arrays, read_arrays
-from compiler.decode_onnx import dropping
 from compiler.generation import TokenFlags
 from compiler.options import CompileOptions, ScheduleName
 from tests.bench.cases import bundle_of, ocr
@@ -27,34 +26,34 @@ WHEN_ALL_HAVE = 1.0
 
 
 def of_many_lines(*, quick: bool) -> Iterator[Figure]:
-    """The 256 lines of examples/ocr in batches that drop rows or do not, in the order given and by their lengths."""
+    """The 256 lines of examples/ocr in batches, in the order given and by their lengths; where the host loops, also
+    without dropping rows."""
     lines = read_arrays(OCR / "eval.npz")
     requests = [{"image": np.asarray(image[None], np.float32)} for image in lines["images"]]
     lengths = (lines["targets"] != 0).sum(1).tolist()
     for form, name in FORMS.items():
-        with (
-            Session.open(_bundle(form), threads=1) as session,
-            Session.open(_bundle(form, keeps=form == ScheduleName.ENGINE_LOOP), threads=1) as keeping,
-        ):
+        with Session.open(_bundle(form), threads=1) as session:
             calls: dict[str, Callable[[], object]] = {"alone": partial(session.run_many, requests, batch=1)}
             for batch in BATCHES:
-                calls[f"kept {batch}"] = partial(_kept, keeping, requests, batch)
-                calls[f"dropped {batch}"] = partial(session.run_many, requests, batch=batch)
+                if form != ScheduleName.ENGINE_LOOP:
+                    calls[f"kept {batch}"] = partial(_kept, session, requests, batch)
+                calls[f"together {batch}"] = partial(session.run_many, requests, batch=batch)
                 calls[f"sorted {batch}"] = partial(session.run_many, requests, batch=batch, expected=lengths)
             seconds = interleaved(calls, 1 if quick else 11, warm_up=1, clock=time.process_time)
         what = f"examples/ocr, {name}"
         for batch in BATCHES:
-            kept, dropped, known = (seconds[f"{how} {batch}"] for how in ("kept", "dropped", "sorted"))
-            yield _ratio(f"{what}, batches of {batch}, over one by one", dropped, seconds["alone"])
-            yield _ratio(f"{what}, batches of {batch}, over the same without dropping rows", dropped, kept, 1.0)
-            yield _ratio(f"{what}, batches of {batch} by real length, over the given order", known, dropped)
+            together, known = (seconds[f"{how} {batch}"] for how in ("together", "sorted"))
+            yield _ratio(f"{what}, batches of {batch}, over one by one", together, seconds["alone"])
+            kept = seconds.get(f"kept {batch}")
+            if kept is not None:
+                yield _ratio(f"{what}, batches of {batch}, over the same without dropping rows", together, kept, 1.0)
+            yield _ratio(f"{what}, batches of {batch} by real length, over the given order", known, together)
 
 
-def _bundle(form: ScheduleName, *, keeps: bool = False) -> Path:
+def _bundle(form: ScheduleName) -> Path:
     cuts = (25, 50, 75) if form == ScheduleName.PARTITIONED else ()
     options = CompileOptions(schedule=form, partitions=cuts, tokens=TokenFlags(max_new_tokens=75))
-    with patch.object(dropping, "DROPPED_SHARE", WHEN_ALL_HAVE if keeps else live_rows.DROPPED_SHARE):
-        return bundle_of(f"batching-{form}{'-keeps' if keeps else ''}", ocr(), options)
+    return bundle_of(f"batching-{form}", ocr(), options)
 
 
 def _kept(session: Session, requests: Sequence[Arrays], batch: int) -> None:

@@ -62,8 +62,8 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         ),
         "batching": Part(
             "Many lines together",
-            "One thread, seconds of the processor. Rows of a batch that have ended are dropped once they are a\n"
-            "quarter of it: between steps, at boundaries, or by the engine's outer loop. Batches by real length\n"
+            "One thread, seconds of the processor. Where the host loops, rows of a batch that have ended are dropped\n"
+            "once they are a quarter of it: between steps, or at boundaries. Batches by real length\n"
             "are what a perfect guess of the lengths would give (`Session.run_many(expected=...)`).",
             batching.of_many_lines,
         ),

@@ -86,7 +86,7 @@ def test_as_many_partitions_run_as_the_longest_row_demands(
     order=st.integers(1, 12).flatmap(lambda count: st.permutations(range(count))),
     seed=st.integers(0, 99),
 )
-def test_an_engine_that_drops_rows_gives_each_what_it_has_alone(
+def test_rows_of_an_engine_have_the_tokens_that_they_have_alone(
     tmp_path: Path, form: Form, eos: tuple[int, ...], order: list[int], seed: int
 ) -> None:
     generation = Generation(start=1, eos=eos, pad=0, max_new_tokens=LENGTH)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.support.onnx_ops import Array
+from tests.support.onnx_ops import TOLERANCES, Array
 from tests.support.strategies.node import BIT, Node, is_half
 from tests.support.strategies.table import draws
 from tests.support.windows import Area, cropped, largest, scattered, window_sums
@@ -76,6 +76,9 @@ def transposed_convolution(node: Node) -> Sequence[Array | None]:
     begin, end = area.pads[:rank], [pad - more for pad, more in zip(area.pads[rank:], extra, strict=True)]
     expected = cropped(whole, begin, end) + (0 if bias is None else bias.astype(np.float64).reshape(-1, *[1] * rank))
     node.expected = [expected.astype(data.dtype)]
+    if is_half(data.dtype):
+        # Some processors round the sum of each tap to 16 bits: what cancels leaves the error of larger terms.
+        node.tolerance = 10 * TOLERANCES[data.dtype.name]
     return [data, weight, bias]
 
 

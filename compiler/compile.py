@@ -124,7 +124,8 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
     if options.tolerance is not None and options.precision is Precision.FP32:
         flag = f"--tolerance {options.tolerance}"
         problems.append(Problem("options", flag, "is for fewer bits than float32", "choose another --precision"))
-    if options.calibration is not None and options.precision not in (Precision.INT8, Precision.AUTO):
+    finds_layers = options.precision is Precision.AUTO and options.tolerance is not None
+    if options.calibration is not None and not finds_layers and options.precision is not Precision.INT8:
         flag, hint = f"--calibration {options.calibration}", "leave it out, or give --precision int8"
         problems.append(
             Problem("options", flag, f"finds ranges that --precision {options.precision} has no use for", hint)

@@ -198,10 +198,11 @@ class TestCompile:
     ) -> None:
         command = ["compile", perceptron_file, "-o", tmp_path / "out", "--json"]
         given = ["--calibration", tmp_path, "--calibration-method", "entropy"]
-        found = unspool(capsys, *command, "--precision", "fp32", *given)
-        assert found.status == 2
-        assert found.error["subject"] == f"--calibration {tmp_path}"
-        assert "--precision int8" in found.error["hint"]
+        for precision in ("fp32", "auto"):
+            found = unspool(capsys, *command, "--precision", precision, *given)
+            assert found.status == 2
+            assert found.error["subject"] == f"--calibration {tmp_path}"
+            assert "--precision int8" in found.error["hint"]
         for wrong in (["--calibration", tmp_path / "no"], ["--calibration-method", "guess"]):
             assert unspool(capsys, *command, *wrong).status == 2
         assert not (tmp_path / "out").exists()

@@ -55,7 +55,7 @@ class FoldConstants(Pass):
     limit: int = 1024
 
     def rewrite(self, program: Program) -> Rewrite:
-        users = Counter(f.weights[n.name].digest for f in program.functions.values() for n in f.weight_nodes if n.users)
+        users = program.weight_users()
         store = program.weights
         folders = {name: _Folder(f, users, store, self.limit) for name, f in program.functions.items()}
         # Folding takes users from weights, and a weight that has lost one may let more be folded: until none is.

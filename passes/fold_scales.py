@@ -46,7 +46,7 @@ class FoldScales(Pass):
     name: ClassVar[str] = "fold-scales"
 
     def rewrite(self, program: Program) -> Rewrite:
-        users = Counter(f.weights[n.name].digest for f in program.functions.values() for n in f.weight_nodes if n.users)
+        users = program.weight_users()
         store, functions, notes = program.weights, dict(program.functions), []
         for name, function in program.functions.items():
             folder = _Folder(function, users, store)

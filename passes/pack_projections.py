@@ -34,7 +34,7 @@ class PackProjections(Pass):
     name: ClassVar[str] = "pack-projections"
 
     def rewrite(self, program: Program) -> Rewrite:
-        users = Counter(f.weights[n.name].digest for f in program.functions.values() for n in f.weight_nodes if n.users)
+        users = program.weight_users()
         store, functions, notes = program.weights, dict(program.functions), []
         for name, function in program.functions.items():
             packer = _Packer(function, users, store)

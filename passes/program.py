@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -110,6 +111,11 @@ class Program:
             functions={**self.functions, **functions},
             weights=self.weights if weights is None else weights,
         )
+
+    def weight_users(self) -> Counter[str]:
+        """How many placeholders of the functions that something uses are bound to each content."""
+        nodes = ((f, node) for f in self.functions.values() for node in f.weight_nodes if node.users)
+        return Counter(function.weights[node.name].digest for function, node in nodes)
 
     def merged(self, other: Program) -> Program:
         """Two programs as one, weights shared. Raises ValueError if a function or model name occurs twice."""

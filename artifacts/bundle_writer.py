@@ -125,7 +125,7 @@ def write_bundle(destination: str | os.PathLike[str], *, force: bool = False) ->
         try:
             with _reported(target):
                 made = _make_folders(target.parent)
-                _sweep(target)
+                sweep_abandoned(target)
                 _check_destination(target, force)
                 staging = _claim(target, stack)
             writer = BundleWriter(staging, target, force)
@@ -233,8 +233,8 @@ def _claim(target: Path, stack: contextlib.ExitStack) -> Path:
                 return staging
 
 
-def _sweep(target: Path) -> None:
-    """Remove what dead writers to this destination left; put back a bundle that one had moved aside."""
+def sweep_abandoned(target: Path) -> None:
+    """Remove what dead writers to this destination left; put back a bundle that one had moved aside. Raises OSError."""
     stale = re.compile(re.escape(f".{target.name}.unspool-") + r"\d+-[0-9a-f]{8}(\.old)?")
     with os.scandir(target.parent) as entries:
         names = [e.name for e in entries if stale.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]

@@ -9,6 +9,7 @@
     │   └── NumericsError        an output moved further than its tolerance
     ├── TargetError              an engine could not be made
     ├── BundleError              a bundle cannot be read, written or trusted
+    ├── StoreError               a store of shards cannot be read, written or trusted
     ├── RunError                 an engine was given inputs that it cannot run on
     └── MissingToolError         an optional package or a vendor's tool is not installed
 
@@ -110,6 +111,12 @@ class BundleError(UnspoolError):
     """A bundle cannot be read, written or trusted."""
 
     hint = "compile it again, or copy it again from where it is whole"
+
+
+class StoreError(UnspoolError):
+    """A store of shards cannot be read, written or trusted."""
+
+    hint = "`unspool store verify STORE` says everything that is wrong with it"
 
 
 class RunError(UnspoolError):

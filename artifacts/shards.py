@@ -86,6 +86,11 @@ class ShardIndex:
         return Location(path, tensor.offset + ref.offset, ref.nbytes)
 
 
+def shard_path(digest: str) -> str:
+    """Where the shard with this digest is in a bundle."""
+    return f"{WEIGHTS_FOLDER}/{digest[:_NAME_DIGITS]}.safetensors"
+
+
 def write_shards(
     store: WeightStore, refs: Iterable[WeightRef], root: Path, limit: int = DEFAULT_SHARD_BYTES
 ) -> ShardIndex:
@@ -273,7 +278,7 @@ def _write_shard(tensors: Sequence[_Shown], root: Path) -> tuple[Shard, tuple[Sh
     # The library makes its files private; a bundle is as readable as the folder it is in.
     draft.chmod(folder.stat().st_mode & 0o666)
     digest = sha256_file(draft)
-    path = f"{WEIGHTS_FOLDER}/{digest[:_NAME_DIGITS]}.safetensors"
+    path = shard_path(digest)
     draft.replace(root / path)
     entries, _ = read_shard(root, path, verify=False)
     return Shard(path=path, sha256=digest, bytes=(root / path).stat().st_size), entries

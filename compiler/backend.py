@@ -24,7 +24,8 @@ from artifacts.manifest import (
 )
 from artifacts.report import EngineSize, WeightsReport
 from artifacts.samples import Sample, archive_bytes
-from artifacts.shards import ShardIndex, mapped, write_shards
+from artifacts.shard_store.writer import ShardWriter
+from artifacts.shards import ShardIndex, mapped
 from artifacts.tolerances import TOLERANCES
 from artifacts.verification import check_bundle
 from artifacts.weights import WeightRef
@@ -54,11 +55,14 @@ class Making:
     tolerances: Tolerances
 
 
-def write_weights(program: Program, target: Target, writer: BundleWriter, log: BuildLog) -> tuple[Program, ShardIndex]:
+def write_weights(
+    program: Program, target: Target, writer: BundleWriter, shard_writer: ShardWriter, log: BuildLog
+) -> tuple[Program, ShardIndex]:
     """Write the weights. The program that is returned has them from the bundle, so that the one given can go."""
     refs = used_weights(program)
     with log.stage("weights", f"{len(refs)} tensors"):
-        shards = write_shards(program.weights, target.stored(refs), writer.root)
+        shards = shard_writer.write_shards(program.weights, target.stored(refs), writer.root)
+    log.notices += shard_writer.notices
     return replace(program, weights=mapped(program.weights, shards.shards, writer.root)), shards
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from artifacts.checks import Tolerances
 from artifacts.errors import Problem, TargetError, UsageError
 from artifacts.manifest import MANIFEST_FILE
 from artifacts.report import BuildReport
+from artifacts.shard_store.store import ShardStore
+from artifacts.shard_store.writer import OwnShards, ShardWriter, adopt, share_shards
 from compiler.build_log import BuildLog
 from compiler.converters import find_converter
 from compiler.generation import generation_files
@@ -38,12 +41,15 @@ def compile_bundle(
     options: CompileOptions,
     *,
     force: bool = False,
+    store: str | None = None,
     log: BuildLog | None = None,
 ) -> Compiled:
     """Compile models into one bundle at `destination`; their weights are shared.
 
     A bundle that is there and was made from the same inputs is left as it is; another one is replaced only with
-    `force`. Raises UnspoolError; then nothing is at the destination that was not there before.
+    `force`. With a `store`, which is made if it is not there, the bundle shares its shards; one that is up to date
+    comes to share them, whichever store it shared before. Raises UnspoolError; then nothing is at the destination that
+    was not there before.
     """
     log = log or BuildLog(quiet=True)
     target = find_target(options.target)
@@ -54,12 +60,12 @@ def compile_bundle(
     generation = {name: sha256_file(path) for name, path in beside.items()}
 
     def key_of(digests: Mapping[str, str]) -> str:
-        return compilation_key(models, digests, options, generation, tools)
+        return compilation_key(models, digests, options, generation, tools, shared=store is not None)
 
     with log.stage("read", ", ".join(path.name for model in models for path in model.paths)):
         unchanged = None if force else find_unchanged(destination, models, key_of)
         if unchanged is not None:
-            return _kept(unchanged, [*unchanged.files, *beside.values()])
+            return _kept(unchanged, [*unchanged.files, *beside.values()], store, log)
         from compiler.parts.reading import read_model
 
         read = {model.name: read_model(model) for model in models}
@@ -68,23 +74,35 @@ def compile_bundle(
     external = {name: model.external for name, model in read.items()}
     present = None if force else find_present(destination, key)
     if present is not None:
-        return _kept(present, files)
+        return _kept(present, files, store, log)
     from compiler.parts.opening import loaded_sources
 
     if options.tune is not None:
         options = _tuned(models, options, log)
-    with loaded_sources(read) as sources, write_bundle(destination, force=force) as writer:
+    with (
+        loaded_sources(read) as sources,
+        write_bundle(destination, force=force) as writer,
+        _shard_writer(store, destination) as shard_writer,
+    ):
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend
         program = frontend.make_program(models, sources, options, target, converter, log)
         sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
-        program, shards = backend.write_weights(program, target, writer, log)
+        program, shards = backend.write_weights(program, target, writer, shard_writer, log)
         tolerances = log.loosened(Tolerances.of(options.atol, options.rtol))
         made = backend.Making(target, tools, converter.translations(), tolerances)
         manifest = backend.write_program(program, shards, models, made, writer, log)
         backend.require_status(manifest, options.require)
         report = log.report(key, external, backend.engine_sizes(manifest), backend.weights_report(program))
-        return Compiled(writer.commit(manifest, report), False, report, tuple(files))
+        with shard_writer.claim(manifest):
+            bundle = writer.commit(manifest, report)
+    return Compiled(bundle, False, report, tuple(files))
+
+
+def _shard_writer(store: str | None, destination: Path) -> AbstractContextManager[ShardWriter]:
+    if store is None:
+        return nullcontext(OwnShards())
+    return share_shards(ShardStore.open(store, create=True), destination)
 
 
 def _tuned(models: Sequence[ModelFile], options: CompileOptions, log: BuildLog) -> CompileOptions:
@@ -140,6 +158,8 @@ def _generation_files(models: Sequence[ModelFile]) -> dict[str, Path]:
     return {f"{model.name}/{path.name}": path for model in models for path in generation_files(model.path)}
 
 
-def _kept(present: Present, files: Sequence[Path]) -> Compiled:
+def _kept(present: Present, files: Sequence[Path], store: str | None, log: BuildLog) -> Compiled:
+    if store is not None:
+        log.notices += adopt(ShardStore.open(store, create=True), present.bundle)
     (present.bundle.root / MANIFEST_FILE).touch()  # make compares times
     return Compiled(present.bundle, True, present.report, tuple(files))

@@ -27,13 +27,15 @@ def compilation_key(
     options: CompileOptions,
     generation: Mapping[str, str],
     tools: Mapping[str, str],
+    *,
+    shared: bool = False,
 ) -> str:
     """The key of one compilation, SHA-256 in hexadecimal.
 
     `digests` are those of the source models by name, `generation` of the configuration files beside them, `tools`
-    the versions of what the target and the converter use, the digests of custom operators' code among them. Paths
-    do not count: a moved model is the same model. Raises UsageError if the samples, the lengths or the calibration
-    cannot be read.
+    the versions of what the target and the converter use, the digests of custom operators' code among them; `shared`
+    says that weights are cut into shards for a store, whichever that is. Paths do not count: a moved model is the same
+    model. Raises UsageError if the samples, the lengths or the calibration cannot be read.
     """
     settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude=_BY_CONTENT)
     names = [model.name for model in models]
@@ -48,6 +50,7 @@ def compilation_key(
                 "calibration": calibration,
                 "generation": dict(generation),
                 "tools": dict(tools),
+                "shared": shared,
                 "unspool": own_digest(),
                 "machine": [platform.machine(), platform.python_version()],
             }

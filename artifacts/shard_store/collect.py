@@ -10,6 +10,7 @@ from pathlib import Path
 from artifacts.bundle_writer import sweep_abandoned
 from artifacts.errors import StoreError
 from artifacts.shard_store.claims import Claim, ClaimState, Needs
+from artifacts.shard_store.progress import Progress
 from artifacts.shard_store.store import SHARDS, ShardStore, stored_path, unusable
 
 
@@ -39,7 +40,7 @@ class Collected:
     dead_writers: int
 
 
-def collect(store: ShardStore, *, dry_run: bool = False) -> Collected:
+def collect(store: ShardStore, *, dry_run: bool = False, progress: Progress | None = None) -> Collected:
     """Remove shards that no bundle that is there claims or links to, and no living writer needs; `dry_run` only tells.
 
     It waits until nobody is putting shards or a bundle in place. What a dead writer left beside its bundle's place is
@@ -48,12 +49,12 @@ def collect(store: ShardStore, *, dry_run: bool = False) -> Collected:
     """
     try:
         with store.files.collecting():
-            return _collected(store, dry_run)
+            return _collected(store, dry_run, progress)
     except OSError as error:
         raise unusable(store.files, error) from error
 
 
-def _collected(store: ShardStore, dry_run: bool) -> Collected:
+def _collected(store: ShardStore, dry_run: bool, progress: Progress | None) -> Collected:
     states = {claim: claim.state() for claim in store.claims()}
     dead = tuple(claim for claim, state in states.items() if state is ClaimState.DEAD)
     claimed = {stored_path(digest) for claim in states.keys() - set(dead) for digest in claim.shards}
@@ -71,7 +72,9 @@ def _collected(store: ShardStore, dry_run: bool) -> Collected:
         store.files.sweep()
         for claim in dead:
             store.files.delete(claim.path)
-    for file in store.files.list(SHARDS):
+    files = list(store.files.list(SHARDS))
+    total, done = sum(file.bytes for file in files), 0
+    for file in files:
         if file.path in claimed:
             fate = "claimed"
         elif file.path in awaited:
@@ -83,6 +86,9 @@ def _collected(store: ShardStore, dry_run: bool) -> Collected:
             if not dry_run:
                 store.files.delete(file.path)
         tallies[fate] += Tally(1, file.bytes)
+        done += file.bytes
+        if progress:
+            progress(done, total)
     return Collected(
         removed=tallies["removed"],
         claimed=tallies["claimed"],

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from artifacts.errors import Problem, StoreError
 from artifacts.manifest import MANIFEST_FILE
 from artifacts.shard_store.claims import CLAIMS, STAGE, Claim, ClaimState
+from artifacts.shard_store.progress import Progress
 from artifacts.shard_store.store import SHARDS, ShardStore, stored_path, unusable
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes that were read and those that there are."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -18,8 +20,37 @@ from artifacts.shard_store.files import Parts
 from artifacts.shard_store.local import WRITERS
 from artifacts.shard_store.shard_file import shard_file
 from artifacts.shard_store.store import ShardStore, stored_path, unusable
-from artifacts.shards import WEIGHTS_FOLDER, Shard, ShardIndex
+from artifacts.shards import WEIGHTS_FOLDER, Shard, ShardIndex, write_shards
 from artifacts.weights import WeightRef, WeightStore
+
+
+class ShardWriter(Protocol):
+    """Where a bundle's weights go while it is made: shards of its own, or those of a store."""
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What people should know about them."""
+
+    def write_shards(self, weights: WeightStore, refs: Iterable[WeightRef], root: Path) -> ShardIndex:
+        """Write every blob that the references reach to `root/weights/NAME.safetensors`."""
+
+    def claim(self, manifest: Manifest) -> AbstractContextManager[None]:
+        """The bundle with this manifest is put in place inside the block."""
+
+
+@dataclass(frozen=True)
+class OwnShards:
+    """Shards that no other bundle has to do with. Few of them, and so small manifests."""
+
+    notices: ClassVar[Sequence[str]] = ()
+
+    def write_shards(self, weights: WeightStore, refs: Iterable[WeightRef], root: Path) -> ShardIndex:
+        """See `artifacts.shards.write_shards`."""
+        return write_shards(weights, refs, root)
+
+    def claim(self, manifest: Manifest) -> AbstractContextManager[None]:  # noqa: ARG002 - nobody else needs them
+        """Nothing to tell anyone."""
+        return contextlib.nullcontext()
 
 
 @dataclass(eq=False)

@@ -14,6 +14,8 @@ from compiler.cli.converting import ConverterFlag, CustomOpsFlag
 from compiler.cli.output import JsonFlag, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from compiler.compile import Compiled
     from compiler.options import ModelFile
 
@@ -71,6 +73,10 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     rtol: RtolFlag = None,
     force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
     depfile: Annotated[Path | None, typer.Option(metavar="FILE.d", help="Write a make rule of what was read.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="STORE", envvar="UNSPOOL_STORE", help="Share weights with other bundles in this folder."),
+    ] = None,
     json: JsonFlag = False,
     schedule: Annotated[
         ScheduleFlag, _decoding(help="Who loops over tokens; auto decodes if start and end tokens are known.")
@@ -137,6 +143,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     unspool compile summarize.onnx --schedule loop --beams 4 --length-penalty 2 -o build/summarize
 
+    unspool compile spam.onnx -o zoo/spam --store zoo/store
+
     Compiling again onto the same bundle does nothing if nothing changed.
 
     In make, name BUNDLE/manifest.json as the target.
@@ -175,7 +183,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     files = _model_files(models or [], part or [])
     log = BuildLog()
     with log.interrupts.listening():
-        compiled = compile_bundle(files, output, options, force=force, log=log)
+        compiled = compile_bundle(files, output, options, force=force, store=store, log=log)
     if depfile is not None:
         from compiler.depfile import write_depfile
 
@@ -183,7 +191,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     if json:
         print_json(_document(compiled))
     else:
-        _print(compiled)
+        _print(compiled, log.notices)
 
 
 def convert_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
@@ -289,14 +297,14 @@ def _document(compiled: Compiled) -> dict[str, object]:
     }
 
 
-def _print(compiled: Compiled) -> None:
+def _print(compiled: Compiled, notices: Sequence[str]) -> None:
     manifest = compiled.bundle.manifest
     root = compiled.bundle.root
+    for notice in notices:
+        print(f"note: {notice}", file=sys.stderr)
     if compiled.up_to_date:
         print(f"{root}: up to date")
         return
-    for notice in compiled.report.notices:
-        print(f"note: {notice}", file=sys.stderr)
     for name, entry in manifest.models.items():
         worst = max((n.max_abs or 0.0 for n in compiled.report.numerics if n.model == name), default=0.0)
         print(f"{name}: {entry.schedule.kind}, largest difference from the source {worst:.3g}")

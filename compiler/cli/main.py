@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from artifacts.errors import MissingToolError, Problem, UnspoolError, UsageError
-from compiler.cli import bundles, catalog, compiling, tuning
+from compiler.cli import bundles, catalog, compiling, stores, tuning
 from compiler.cli.output import print_json, print_problems
 
 DEBUG_VARIABLE = "UNSPOOL_DEBUG"
@@ -28,6 +28,7 @@ app = typer.Typer(
 for module in (compiling, tuning, bundles, catalog):
     for command in module.COMMANDS:
         app.command(command.__name__.removesuffix("_command"))(command)
+app.add_typer(stores.app)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,6 +77,37 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console(width=width, highlight=False, markup=False)
     console.print(title, style="italic", soft_wrap=True)  # a table's own title folds at the table's width
     console.print(table)
+
+
+@contextmanager
+def byte_progress(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """Tell people how far a long job is: call with the bytes that are done, and those that there are.
+
+    Nothing is printed in its first two seconds; from then on one line that changes on a terminal, and elsewhere a line
+    every ten seconds.
+    """
+    is_terminal = sys.stderr.isatty()
+    due = time.monotonic() + 2
+    shown = False
+
+    def tell(done: int, total: int) -> None:
+        nonlocal due, shown
+        if time.monotonic() < due:
+            return
+        print(
+            f"{verb}: {done / 1e9:.2f} of {total / 1e9:.2f} GB",
+            end="\r" if is_terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+        due = time.monotonic() + (0.2 if is_terminal else 10)
+        shown = True
+
+    try:
+        yield tell
+    finally:
+        if shown and is_terminal:
+            print(file=sys.stderr)
 
 
 def write_file(stage: str, path: Path, data: bytes) -> None:

@@ -44,8 +44,8 @@ bench: $(READY) models peers ## measure speed and memory, and write docs/perform
 	@$(BIN)/python -m tests.bench
 
 .PHONY: fuzz
-fuzz: $(READY) ## damage 10,000 models and bundles, and see that each gives one clear error (about an hour)
-	@$(BIN)/python -m tests.fuzz --models 6000 --bundles 4000
+fuzz: $(READY) ## damage 11,000 models and bundles, and see that each gives one clear error (about an hour)
+	@$(BIN)/python -m tests.fuzz --models 6000 --bundles 4000 --archives 1000
 
 .PHONY: check
 check: $(READY) ## lint, format, types, and which room imports which; changes nothing

@@ -141,7 +141,7 @@ def is_identical(destination: str | os.PathLike[str], manifest: Manifest) -> boo
     """True if `destination` already holds this very manifest, byte for byte: the bundle is up to date."""
     path = Path(destination) / MANIFEST_FILE
     try:
-        return path.stat().st_size <= _MAX_MANIFEST_BYTES and path.read_bytes() == manifest.to_bytes()
+        return path.stat().st_size <= MAX_MANIFEST_BYTES and path.read_bytes() == manifest.to_bytes()
     except OSError:
         return False
 
@@ -160,7 +160,7 @@ def walk(root: Path, folder: str = "") -> Iterator[tuple[str, os.stat_result]]:
                 yield from walk(root, path)
 
 
-_MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 
 
 def _read_manifest(root: Path) -> Manifest:
@@ -170,7 +170,7 @@ def _read_manifest(root: Path) -> Manifest:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
             raise BundleError.of(_STAGE, MANIFEST_FILE, "is not a regular file", hint)
-        if status.st_size > _MAX_MANIFEST_BYTES:
+        if status.st_size > MAX_MANIFEST_BYTES:
             raise BundleError.of(_STAGE, MANIFEST_FILE, f"is too large: {status.st_size} bytes", hint)
         data = path.read_bytes()
     except OSError as error:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,21 @@ class BundleWriter:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
 
+    def copy(self, path: str, blocks: Iterable[memoryview]) -> str:
+        """Write one file at a path relative to the bundle, block by block; its digest.
+
+        Raises BundleError, and what reading a block raises.
+        """
+        file, digest = self.root / path, hashlib.sha256()
+        with _reported(self.destination):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("xb") as out:
+                for block in blocks:
+                    digest.update(block)
+                    out.write(block)
+            self._remember(path, file.stat(), digest.hexdigest())
+        return digest.hexdigest()
+
     def inventory(self) -> dict[str, FileEntry]:
         """Digest and size of every file so far, for `Manifest.files`; a file is read again if it changed."""
         entries = {}
@@ -56,23 +72,24 @@ class BundleWriter:
             for path, status in walk(self.root):
                 if path in UNLISTED_FILES or not stat.S_ISREG(status.st_mode):
                     continue
-                mark = (status.st_ino, status.st_size, status.st_mtime_ns)
                 known = self._hashed.get(path)
-                if known is None or known[0] != mark:
-                    digest = sha256_file(self.root / path)
-                    known = (mark, FileEntry(sha256=digest, bytes=status.st_size))
-                    self._hashed[path] = known
-                entries[path] = known[1]
+                if known is None or known[0] != _mark(status):
+                    self._remember(path, status, sha256_file(self.root / path))
+                entries[path] = self._hashed[path][1]
         return entries
 
-    def commit(self, manifest: Manifest, report: BuildReport) -> Bundle:
+    def _remember(self, path: str, status: os.stat_result, digest: str) -> None:
+        self._hashed[path] = (_mark(status), FileEntry(sha256=digest, bytes=status.st_size))
+
+    def commit(self, manifest: Manifest, report: BuildReport | None = None) -> Bundle:
         """Put the bundle in place and return it as it is there.
 
-        Raises BundleError if the files are not the ones that the manifest lists, or if the destination is
-        taken.
+        Without a report its build.json is the one that was added, if any. Raises BundleError if the files are not the
+        ones that the manifest lists, or if the destination is taken.
         """
         self.add(MANIFEST_FILE, manifest.to_bytes())
-        self.add(REPORT_FILE, report.to_bytes())
+        if report is not None:
+            self.add(REPORT_FILE, report.to_bytes())
         with _reported(self.destination):
             BundleError.raise_if(Bundle(self.root, manifest).problems(digests=False))
             BundleError.raise_if(
@@ -141,6 +158,11 @@ def write_bundle(destination: str | os.PathLike[str], *, force: bool = False) ->
                 for folder in reversed(made):
                     with contextlib.suppress(OSError):
                         folder.rmdir()
+
+
+def _mark(status: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written."""
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _is_about(error: OSError, staging: Path) -> bool:

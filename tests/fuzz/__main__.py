@@ -1,6 +1,6 @@
-"""Damage models and bundles, run the real commands on them, and count how that ends.
+"""Damage models, bundles and packed bundles, run the real commands on them, and count how that ends.
 
-    python -m tests.fuzz --models 6000 --bundles 4000 --seed 0 --workers 2
+    python -m tests.fuzz --models 6000 --bundles 4000 --archives 1000 --seed 0 --workers 2
     python -m tests.fuzz --only model:17 --only bundle:4          # trials again, by their seeds
 
 Every trial has to end in one clear error, or in success where the damage did no harm. What must not be (a traceback, a
@@ -38,10 +38,10 @@ def main() -> int:
     asked = _arguments()
     trials = [_named(text) for text in asked.only] or [
         {"subject": subject, "seed": asked.seed + number}
-        for subject, count in (("model", asked.models), ("bundle", asked.bundles))
+        for subject, count in (("model", asked.models), ("bundle", asked.bundles), ("archive", asked.archives))
         for number in range(count)
     ]
-    # Both kinds from the beginning, whenever it is stopped.
+    # All kinds from the beginning, whenever it is stopped.
     trials.sort(key=lambda trial: trial["seed"])
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         bundles = [] if all(trial["subject"] == "model" for trial in trials) else bundles_of(BUNDLED, Path(folder))
@@ -158,7 +158,7 @@ def _named(text: str) -> Found:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").partition("\n")[0])
-    for name, default in (("models", 600), ("bundles", 400), ("seed", 0), ("workers", 2)):
+    for name, default in (("models", 600), ("bundles", 400), ("archives", 100), ("seed", 0), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--only", action="append", default=[], metavar="SUBJECT:SEED")
     parser.add_argument("--verbose", action="store_true", help="print every trial")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fuzz.__main__ import TRIALS_APART, bundles_of, run
 
-MODELS, BUNDLES = 40, 60
+MODELS, BUNDLES, ARCHIVES = 40, 60, 40
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +19,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_damage_gives_one_clear_error_or_does_no_harm(bundle: list[Path], tmp_path: Path) -> None:
     trials = [{"subject": "model", "seed": TRIALS_APART + number} for number in range(MODELS)]
     trials += [{"subject": "bundle", "seed": TRIALS_APART + number} for number in range(BUNDLES)]
+    trials += [{"subject": "archive", "seed": TRIALS_APART + number} for number in range(ARCHIVES)]
     found = list(run(trials, tmp_path, bundle, workers=1))
     assert [verdict for verdict in found if verdict["end"] == "defect"] == []
     # Damage that nothing notices would be no damage.
-    for subject, count in (("model", MODELS), ("bundle", BUNDLES)):
+    for subject, count in (("model", MODELS), ("bundle", BUNDLES), ("archive", ARCHIVES)):
         ends = [verdict["end"] for verdict in found if verdict["trial"]["subject"] == subject]
         assert len(ends) == count
         assert ends.count("refused") > count / 2

@@ -1,4 +1,4 @@
-"""One damaged model or bundle, what it was given to, and how that ended."""
+"""One damaged model, bundle or packed bundle, what it was given to, and how that ended."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from artifacts.errors import Problem
 from compiler.cli.main import main
 from tests.fuzz import graph_mutations, operator_mutations, tensor_mutations
 from tests.fuzz.base_models import BASES, write_base
-from tests.fuzz.bundle_mutations import BUNDLE_MUTATIONS
+from tests.fuzz.bundle_mutations import BUNDLE_MUTATIONS, damage_and_seal
 from tests.fuzz.graph_mutations import ModelMutation
 from tests.support.mutations import damage_file, replace_by_other_kind
 
 End = Literal["refused", "compiled", "harmless", "defect"]
-Subject = Literal["model", "bundle"]
+Subject = Literal["model", "bundle", "archive"]
 
 MODEL_MUTATIONS: tuple[ModelMutation, ...] = (
     *graph_mutations.mutations(),
@@ -68,9 +68,13 @@ def run_trial(trial: Trial, folder: Path, bundles: Sequence[Path]) -> Verdict:
         (folder / name).mkdir(exist_ok=True)
         os.environ[variable] = str(folder / name)
     began = time.perf_counter()
-    damage, stage, end, detail = (
-        _try_model(random, folder) if trial.subject == "model" else _try_bundle(random, folder, bundles)
-    )
+    match trial.subject:
+        case "model":
+            damage, stage, end, detail = _try_model(random, folder)
+        case "bundle":
+            damage, stage, end, detail = _try_bundle(random, folder, bundles)
+        case "archive":
+            damage, stage, end, detail = _try_archive(random, folder, bundles)
     gc.collect()  # what a process of its own would have ended with; deep in a recursion finalizers cannot run
     for path in folder.iterdir():
         shutil.rmtree(path)
@@ -96,8 +100,8 @@ def _try_model(random: Random, folder: Path) -> tuple[str, str, End, str]:
     return f"{base}: {damage}", stage, end, detail
 
 
-def _inside(path: str) -> bool:
-    return path == "bundle" or path.startswith("bundle/")
+def _inside(path: str, folder: str = "bundle") -> bool:
+    return path == folder or path.startswith(f"{folder}/")
 
 
 def _try_bundle(random: Random, folder: Path, bundles: Sequence[Path]) -> tuple[str, str, End, str]:
@@ -113,6 +117,30 @@ def _try_bundle(random: Random, folder: Path, bundles: Sequence[Path]) -> tuple[
     if changed:
         end, detail = "defect", f"files appeared, changed or went: {changed}; {detail}"
     return f"{base.name}: {done}, {command[0]}", stage, "harmless" if end == "compiled" else end, detail
+
+
+def _try_archive(random: Random, folder: Path, bundles: Sequence[Path]) -> tuple[str, str, End, str]:
+    base = random.choice(bundles)
+    bundle, archive, out = folder / "bundle", folder / "packed" / "bundle.tar", folder / "out"
+    shutil.copytree(base, bundle)
+    archive.parent.mkdir()
+    done = [damage_and_seal(random, bundle)] if random.random() < 0.4 else []
+    stage, end, detail = _judge(*_command("pack", str(bundle), "-o", str(archive), "--json"))
+    if end == "compiled":
+        if random.random() < 0.9:
+            done.append(f"{damage_file(random, archive)} {archive.name}")
+        elif not done or random.random() < 0.5:
+            done.append(f"{archive.name} is {replace_by_other_kind(random, archive)}")
+        before = listing(folder)
+        stage, end, detail = _judge(*_command("unpack", str(archive), "-o", str(out), "--json"))
+        left = {path for path, _ in listing(folder) ^ before}
+        changed = sorted(path for path in left if end != "compiled" or not _inside(path, "out"))
+        if changed:
+            end, detail = "defect", f"files appeared, changed or went: {changed}; {detail}"
+    if end == "compiled":
+        stage, verified, again = _judge(*_command("verify", str(out), "--json"))
+        end, detail = ("defect", again) if verified == "defect" else ("harmless", again)
+    return f"{base.name}: {', '.join(done)}, unpack", stage, end, detail
 
 
 def damaged_model(random: Random, folder: Path) -> tuple[str, str]:

@@ -26,6 +26,8 @@ FLAGS = {
     "run": {"--inputs", "--output", "-o", "--model", "--threads", "--json"},
     "verify": {"--against", "--inputs", "--model", "--atol", "--rtol", "--json"},
     "inspect": {"--json"},
+    "pack": {"--output", "-o", "--force", "--json"},
+    "unpack": {"--output", "-o", "--force", "--json"},
     "targets": {"--json"},
     "ops": {"--coverage", "--json"},
     "schema": {"--json"},

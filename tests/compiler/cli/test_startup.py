@@ -65,7 +65,14 @@ def test_bundles_run_where_torch_and_onnx_are_missing(
     bundle: Path = request.getfixturevalue(name)
     blocked = ("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes", "sympy")
     np.savez(tmp_path / "in.npz", x=normal(3, 16 if name == "perceptron_bundle" else 4))
-    for arguments in (["run", bundle, "--inputs", tmp_path / "in.npz"], ["verify", bundle], ["inspect", bundle]):
+    packed, unpacked = tmp_path / "bundle.tar", tmp_path / "unpacked"
+    for arguments in (
+        ["run", bundle, "--inputs", tmp_path / "in.npz"],
+        ["verify", bundle],
+        ["inspect", bundle],
+        ["pack", bundle, "-o", packed, "--force"],
+        ["unpack", packed, "-o", unpacked, "--force"],
+    ):
         for json in ([], ["--json"]):
             found = unspool_process(*arguments, *json, blocked=blocked)
             assert found.status == 0, found.stderr

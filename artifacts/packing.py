@@ -13,6 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from artifacts.archive import (
     MAX_REPORT_BYTES,
     STAGE,
@@ -25,11 +27,13 @@ from artifacts.archive import (
     padding,
 )
 from artifacts.bundle import Bundle
-from artifacts.bundle_writer import write_bundle
+from artifacts.bundle_writer import BundleWriter, write_bundle
 from artifacts.canonical import BLOCK_BYTES
 from artifacts.draft_file import draft_file
 from artifacts.errors import BundleError, Problem, UsageError
-from artifacts.manifest import MANIFEST_FILE, REPORT_FILE
+from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, Manifest
+from artifacts.shard_store.store import ShardStore
+from artifacts.shard_store.writer import share_shards
 
 _PACK = "pack"
 
@@ -39,6 +43,14 @@ Progress = Callable[[int, int], None]
 
 def _untold(_done: int, _total: int) -> None:
     """What is called where nobody asked."""
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A bundle that was unpacked, and what people should know about it."""
+
+    bundle: Bundle
+    notices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,13 +92,15 @@ def unpack(
     destination: str | os.PathLike[str],
     *,
     force: bool = False,
+    store: ShardStore | None = None,
     progress: Progress = _untold,
-) -> Bundle:
+) -> Unpacked:
     """Make the bundle that the file `source` holds at `destination`; it appears whole or not at all.
 
     Nothing is written unless the archive holds what its manifest lists and nothing else, and nothing stays unless
-    every digest is right. A bundle at `destination` is replaced only with `force`. Raises BundleError with everything
-    that is wrong at once.
+    every digest is right. A bundle at `destination` is replaced only with `force`. With a `store` the bundle's shards
+    become links to equal ones there, which are put there if they are not. Raises BundleError with everything that is
+    wrong at once, StoreError if the store cannot be used.
     """
     try:
         file = FileIO(source, opener=_without_waiting)
@@ -103,7 +117,21 @@ def unpack(
         with write_bundle(destination, force=force) as writer:
             digests = (writer.copy(path, blocks) for path, blocks in _read(archive, contents, progress))
             BundleError.raise_if(_digest_faults(archive, contents, digests))
-            return writer.commit(contents.manifest)
+            if store is None:
+                return Unpacked(writer.commit(contents.manifest), ())
+            return _committed_in(store, writer, contents.manifest)
+
+
+def _committed_in(store: ShardStore, writer: BundleWriter, manifest: Manifest) -> Unpacked:
+    """Put a bundle in place that is whole, with its shards in a store."""
+    BundleError.raise_if(Bundle(writer.root, manifest).problems(digests=False))
+    with share_shards(store, writer.destination) as sharing:
+        sharing.share(
+            {shard: (np.memmap(writer.root / shard.path, np.uint8, "r"),) for shard in manifest.weights.shards},
+            writer.root,
+        )
+        with sharing.claim(manifest):
+            return Unpacked(writer.commit(manifest), tuple(sharing.notices))
 
 
 def _without_waiting(path: str, flags: int) -> int:

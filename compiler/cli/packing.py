@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,16 +37,27 @@ def unpack_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `unspool pack` wrote.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="BUNDLE", help="Folder to make.")],
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle that is there.")] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="STORE", envvar="UNSPOOL_STORE", help="Share weights with the other bundles of a store."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Make a bundle of a packed one. Every digest is checked, and nothing is written but what the manifest lists.
 
     unspool unpack ocr.tar -o build/ocr
+
+    unspool unpack ocr.tar -o zoo/ocr --store zoo/store
     """
     from artifacts.packing import unpack
+    from artifacts.shard_store.store import ShardStore
 
+    shared = None if store is None else ShardStore.open(store, create=True)
     with byte_progress(f"unpacking {file}") as progress:
-        bundle = unpack(file, output, force=force, progress=progress)
+        unpacked = unpack(file, output, force=force, store=shared, progress=progress)
+    bundle = unpacked.bundle
+    for notice in unpacked.notices:
+        print(f"note: {notice}", file=sys.stderr)
     if json:
         size = sum(entry.bytes for entry in bundle.manifest.files.values())
         document = {"file": str(file), "bundle": str(output), "bytes": size, "digest": bundle.manifest.digest}

@@ -20,6 +20,8 @@ from artifacts.bundle import Bundle
 from artifacts.bundle_writer import write_bundle
 from artifacts.errors import BundleError, UsageError
 from artifacts.packing import pack, unpack
+from artifacts.shard_store.store import ShardStore, stored_path
+from artifacts.shard_store.verify import verify
 from tests.artifacts.strategies import NAMES
 from tests.support import bundles
 from tests.support.bundles import REPORT
@@ -58,7 +60,7 @@ def test_what_is_unpacked_is_what_was_packed(columns: list[int], extra: dict[str
             writer.commit(manifest.model_copy(update={"files": writer.inventory()}), REPORT)
         archive = pack(folder / "b", folder / "b.tar")
         assert archive.bytes == archive.path.stat().st_size
-        unpacked = unpack(archive.path, folder / "u")
+        unpacked = unpack(archive.path, folder / "u").bundle
         assert unpacked == Bundle.open(folder / "u")
         assert tree(folder / "u") == tree(folder / "b")
         assert pack(folder / "u", folder / "u.tar").path.read_bytes() == archive.path.read_bytes()
@@ -86,7 +88,7 @@ def test_the_manifest_comes_first_and_the_report_last(packed: Path) -> None:
 
 def test_a_bundle_without_a_report_is_packed_without_one(bundle_copy: Path, tmp_path: Path) -> None:
     (bundle_copy / "build.json").unlink()
-    unpacked = unpack(pack(bundle_copy, tmp_path / "b.tar").path, tmp_path / "u")
+    unpacked = unpack(pack(bundle_copy, tmp_path / "b.tar").path, tmp_path / "u").bundle
     assert unpacked.report() is None
     assert tree(unpacked.root) == tree(bundle_copy)
 
@@ -96,6 +98,29 @@ def test_hard_linked_weights_are_packed_as_files(bundle_copy: Path, packed: Path
         os.link(shard, tmp_path / shard.name)
         os.link(shard, tmp_path / f"other-{shard.name}")
     assert pack(bundle_copy, tmp_path / "b.tar").path.read_bytes() == packed.read_bytes()
+
+
+def test_shards_become_links_into_a_store_and_are_put_there_first(packed: Path, tmp_path: Path) -> None:
+    store = ShardStore.open(tmp_path / "store", create=True)
+    first = unpack(packed, tmp_path / "one", store=store)
+    again = unpack(packed, tmp_path / "two", store=store)
+    assert first.notices == again.notices == ()
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    for shard in first.bundle.manifest.weights.shards:
+        inodes = {(tmp_path / name / shard.path).stat().st_ino for name in ("one", "two")}
+        assert inodes == {(tmp_path / "store" / stored_path(shard.sha256)).stat().st_ino}
+    assert {claim.place for claim in store.claims()} == {str(tmp_path / "one"), str(tmp_path / "two")}
+    assert verify(store).problems == ()
+    assert Bundle.open(tmp_path / "two").manifest == first.bundle.manifest
+
+
+def test_a_store_is_left_alone_by_an_archive_that_is_refused(packed: Path, tmp_path: Path) -> None:
+    store = ShardStore.open(tmp_path / "store", create=True)
+    before = tree(tmp_path / "store")
+    (tmp_path / "b.tar").write_bytes(packed.read_bytes().replace(b"samples/inputs.npz\0\0", b"samples/inputs.npy\0\0"))
+    with pytest.raises(BundleError):
+        unpack(tmp_path / "b.tar", tmp_path / "u", store=store)
+    assert tree(tmp_path / "store") == before
 
 
 def test_progress_ends_at_the_total(linear_bundle: Bundle, tmp_path: Path) -> None:
@@ -131,7 +156,7 @@ def test_a_bundle_that_is_there_is_replaced_only_by_force(packed: Path, tmp_path
     with pytest.raises(BundleError, match="already there"):
         unpack(packed, tmp_path / "u")
     assert tree(tmp_path / "u") == before
-    assert unpack(packed, tmp_path / "u", force=True) == Bundle.open(tmp_path / "u")
+    assert unpack(packed, tmp_path / "u", force=True).bundle == Bundle.open(tmp_path / "u")
     assert names(tmp_path) == ["u"]
 
 
@@ -191,7 +216,7 @@ def refused(data: bytes) -> None:
 
 def test_a_changed_report_is_unpacked_as_it_is(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "b.tar").write_bytes(packed.read_bytes().replace(b"x86_64", b"\0bad\xff\n"))
-    unpacked = unpack(tmp_path / "b.tar", tmp_path / "u")
+    unpacked = unpack(tmp_path / "b.tar", tmp_path / "u").bundle
     with pytest.raises(BundleError, match="cannot be read"):
         unpacked.report()
 
@@ -235,17 +260,24 @@ def test_a_killed_process_leaves_nothing_that_the_next_does_not_remove(
     linear_bundle: Bundle, packed: Path, tmp_path: Path, verb: str
 ) -> None:
     source = {"pack": linear_bundle.root, "unpack": packed}[verb]
+
+    def run(destination: Path) -> None:
+        if verb == "pack":
+            pack(source, destination)
+        else:
+            unpack(source, destination)
+
     command = [sys.executable, "-c", CHILD, verb, str(source), str(tmp_path / "x")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=child_environment()) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"here\n"
         (draft,) = names(tmp_path)
-        {"pack": pack, "unpack": unpack}[verb](source, tmp_path / "other")
+        run(tmp_path / "other")
         assert names(tmp_path) == sorted([draft, "other"]), "a living process keeps its draft"
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
     assert names(tmp_path) == sorted([draft, "other"])
-    {"pack": pack, "unpack": unpack}[verb](source, tmp_path / "x")
+    run(tmp_path / "x")
     assert names(tmp_path) == ["other", "x"]
 
 

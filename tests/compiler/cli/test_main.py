@@ -27,7 +27,7 @@ FLAGS = {
     "verify": {"--against", "--inputs", "--model", "--atol", "--rtol", "--json"},
     "inspect": {"--json"},
     "pack": {"--output", "-o", "--force", "--json"},
-    "unpack": {"--output", "-o", "--force", "--json"},
+    "unpack": {"--output", "-o", "--force", "--store", "--json"},
     "targets": {"--json"},
     "ops": {"--coverage", "--json"},
     "schema": {"--json"},

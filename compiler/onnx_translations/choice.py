@@ -53,15 +53,25 @@ def _two_stage_choice(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     every = op.ReduceMin(proven, keepdims=0)
     first = ir.node("Gather", [order, _integers(0)], {"axis": 1})
     candidate = ir.node("GatherElements", [places, *first.outputs], {"axis": 1})
-    scores = ir.node("Gemm", [vectors, rows, bias], {"transB": 1})
-    full = ir.node("ArgMax", scores.outputs, {"axis": 1, "keepdims": 1})
     branches = {
         "then_branch": _branch([first, candidate], 0, "candidate"),
-        "else_branch": _branch([scores, full], 1, "full_product"),
+        "else_branch": _branch(_full_product(vectors, rows, bias, across), 1, "full_product"),
     }
     choice = ir.node("If", [every], branches, num_outputs=2)
     _recorded(choice)
     return choice.outputs
+
+
+def _full_product(vectors: Any, rows: Any, bias: Any, across: Any) -> list[ir.Node]:
+    """The place of the highest of all scores, int64 [b, 1], as ArgMax finds it in [vocabulary, b].
+
+    The rows are the left factor because ONNX Runtime packs right ones, and in a branch for each branch anew: an engine
+    of 25 positions would hold the vocabulary's rows 25 times, for a product that is hardly ever needed.
+    """
+    columns = [] if bias is None else [ir.node("Unsqueeze", [bias, across])]
+    scores = ir.node("Gemm", [rows, vectors, *(node.outputs[0] for node in columns)], {"transB": 1})
+    highest = ir.node("ArgMax", scores.outputs, {"axis": 0, "keepdims": 1})
+    return [*columns, scores, highest, ir.node("Transpose", highest.outputs, {"perm": [1, 0]})]
 
 
 def _branch(nodes: Sequence[ir.Node], count: int, name: str) -> ir.Graph:

@@ -24,7 +24,7 @@ from artifacts.spec import Signature
 from artifacts.tolerances import Tolerance
 from artifacts.weights import Size, WeightRef
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "build.json"
 UNLISTED_FILES = (MANIFEST_FILE, REPORT_FILE)
@@ -37,6 +37,18 @@ Status = Literal["emitted", "hlo-verified", "built", "verified"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """How far an engine got, ascending: source only; the compiler's input proven on the CPU; a real compiler
 made the plan; it ran here and agreed with the source model."""
+
+Access = Literal["prepacked", "mapped", "cached", "embedded", "refit", "stripped", "separate"]
+"""A way in which an engine takes its weights.
+
+prepacked   from the shards, into copies of its own in the order in which its products read them
+mapped      from the shards, as they lie there: pages of a file, which all processes share
+cached      from a file of prepacked weights on the host, outside the bundle, which all processes share
+embedded    inside its plan
+refit       inside its plan, replaced from the shards when it is loaded
+stripped    from the shards, into a plan that was built without them
+separate    from the shards, beside a plan that takes them as inputs
+"""
 
 
 class FileEntry(Noun):
@@ -84,11 +96,32 @@ class ModelEntry(Noun):
     samples: tuple[SampleFiles, ...] = ()
 
 
+class WeightAccess(Noun):
+    """How an engine takes its weights: by `default`, unless another of its `ways` is asked for.
+
+    Each way comes with what two openings of the engine cannot share when they take it.
+    """
+
+    default: Access
+    ways: dict[Access, Text]
+
+    @model_validator(mode="after")
+    def _default_is_a_way(self) -> WeightAccess:
+        if self.default not in self.ways:
+            raise ValueError(f"the default {self.default!r} is none of the ways")
+        return self
+
+    def by(self, way: Access) -> WeightAccess:
+        """The same with another default. Raises ValueError (pydantic's) if that is none of the ways."""
+        return WeightAccess(default=way, ways=self.ways)
+
+
 class EngineEntry(Noun):
     """One engine: what was handed to the vendor's compiler, what that made of it, and how to run it.
 
     `kind` names the runner (artifacts/engines), `target` the maker. `session` holds the runtime's own
-    options. `bindings` maps engine inputs or initializers to the weights that they hold.
+    options. `bindings` maps engine inputs or initializers to the weights that they hold, `weights` says how it takes
+    them.
     """
 
     kind: Name
@@ -101,6 +134,7 @@ class EngineEntry(Noun):
     runs_on: tuple[Text, ...] = ()
     session: dict[Text, Scalar] = Field(default_factory=dict)
     bindings: dict[Text, WeightRef] = Field(default_factory=dict)
+    weights: WeightAccess
 
 
 class Weights(Noun):
@@ -142,7 +176,7 @@ class Manifest(Noun):
     itself and build.json.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     unspool: Text
     models: Annotated[dict[Name, ModelEntry], Field(min_length=1)]
     engines: Annotated[dict[Name, EngineEntry], Field(min_length=1)]

@@ -195,6 +195,7 @@ def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleW
         runs_on=built.runs_on,
         session=dict(built.session),
         bindings=dict(built.bindings),
+        weights=built.weights,
     )
 
 

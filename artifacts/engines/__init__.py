@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import cast
 
 from artifacts.engines.engine import Buffer, EngineRunner, Opener
-from artifacts.errors import BundleError
-from artifacts.manifest import EngineEntry
+from artifacts.errors import BundleError, RunError
+from artifacts.manifest import Access, EngineEntry
 
 __all__ = ["Buffer", "EngineRunner", "engine_kinds", "open_engine"]
 
@@ -25,8 +25,13 @@ def engine_kinds() -> tuple[str, ...]:
     return tuple(sorted(name.replace("_", "-") for name in modules))
 
 
-def open_engine(root: Path, entry: EngineEntry, threads: int | None = None) -> EngineRunner:
-    """Open an engine of the bundle at `root`. Raises as `engine.Opener` does, and for an unknown kind."""
+def open_engine(
+    root: Path, entry: EngineEntry, threads: int | None = None, weights: Access | None = None
+) -> EngineRunner:
+    """Open an engine of the bundle at `root`; `weights` None takes them as the entry says by default.
+
+    Raises as `engine.Opener` does, BundleError for an unknown kind, RunError for weights that it cannot take this way.
+    """
     kinds = engine_kinds()
     if entry.kind not in kinds:
         raise BundleError.of(
@@ -35,6 +40,9 @@ def open_engine(root: Path, entry: EngineEntry, threads: int | None = None) -> E
             f"is of the kind {entry.kind!r}, which this version cannot run",
             f"known kinds: {', '.join(kinds)}",
         )
+    if weights is not None and weights not in entry.weights.ways:
+        ways = ", ".join(sorted(entry.weights.ways))
+        raise RunError.of("engine", entry.source, f"cannot run with {weights} weights", f"open it with one of: {ways}")
     # The name is one of this package's own modules, never free text from a manifest.
     module = import_module(f"artifacts.engines.{entry.kind.replace('-', '_')}")
-    return cast(Opener, module.open_engine)(root, entry, threads)
+    return cast(Opener, module.open_engine)(root, entry, threads, weights or entry.weights.default)

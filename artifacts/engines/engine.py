@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from artifacts.dtype import DType
-from artifacts.manifest import EngineEntry
+from artifacts.manifest import Access, EngineEntry
 from artifacts.spec import Signature, TensorSpec
 
 Array = npt.NDArray[Any]
@@ -71,9 +71,11 @@ class EngineRunner(Protocol):
 class Opener(Protocol):
     """The function `open_engine` that every module of an engine kind has."""
 
-    def __call__(self, root: Path, entry: EngineEntry, threads: int | None) -> EngineRunner:
+    def __call__(self, root: Path, entry: EngineEntry, threads: int | None, weights: Access) -> EngineRunner:
         """Open the engine of a bundle at `root`.
 
-        `threads` overrides the number of threads that the entry asks for. Raises BundleError if the engine
-        cannot be opened, MissingToolError if its runtime is not installed.
+        `threads` overrides the number of threads that the entry asks for; `weights` is one of the ways in which the
+        entry says that it can take its weights. Raises BundleError if the engine
+        cannot be opened, RunError if a cache of the host cannot be used, MissingToolError if its runtime is not
+        installed.
         """

@@ -1,4 +1,8 @@
-"""Engines that ONNX Runtime runs on the CPU: `engines/NAME.onnx`, weights mapped from the bundle's shards."""
+"""Engines that ONNX Runtime runs on the CPU: `engines/NAME.onnx`, weights mapped from the bundle's shards.
+
+Kernels of products and convolutions pack the weights that they find there into copies of their own, unless the engine
+is opened `mapped`; opened `cached` they map packed ones (`artifacts/prepacked.py`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import numpy.typing as npt
 from artifacts.dtype import DType
 from artifacts.engines.engine import Buffer
 from artifacts.errors import BundleError, Problem, RunError
-from artifacts.manifest import EngineEntry
+from artifacts.manifest import Access, EngineEntry
 from artifacts.onnxruntime_module import import_onnxruntime
 from artifacts.spec import Signature, TensorSpec
 
@@ -22,6 +26,8 @@ Array = npt.NDArray[Any]
 _STAGE = "engine"
 
 _FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
+
+_NO_PACKING = "session.disable_prepacking"
 
 _VALUES: Mapping[str, type] = {
     "intra_op_num_threads": int,
@@ -52,7 +58,7 @@ _CONFIG_ENTRIES = frozenset(
         "mlas.enable_gemm_fastmath_arm64_bfloat16",
         "optimization.disable_specified_optimizers",
         "optimization.enable_gelu_approximation",
-        "session.disable_prepacking",
+        _NO_PACKING,
         "session.disable_quant_qdq",
         "session.dynamic_block_base",
         "session.enable_quant_qdq_cleanup",
@@ -194,19 +200,36 @@ class OnnxRuntimeRunner:
         return RunError(Problem("run", self._source, f"ONNX Runtime: {error}"))
 
 
-def open_engine(root: Path, entry: EngineEntry, threads: int | None) -> OnnxRuntimeRunner:
+def open_engine(root: Path, entry: EngineEntry, threads: int | None, weights: Access) -> OnnxRuntimeRunner:
     """Open the engine of a bundle at `root`. See `engine.Opener`."""
     onnxruntime = import_onnxruntime(_STAGE)
-    options = _session_options(onnxruntime, entry, threads)
-    # Engines lie in a folder beside the weights; external data is looked up from the bundle's own folder.
-    options.add_session_config_entry(_FOLDER_ENTRY, str(root))
-    try:
-        # Its fallback tries the same again, and prints to standard output, where a caller may have a document.
-        session = onnxruntime.InferenceSession(
-            str(root / entry.source), options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
-    except _failures() as error:
-        raise BundleError.of(_STAGE, entry.source, f"ONNX Runtime cannot open it: {error}") from error
+
+    def options() -> Any:
+        found = _session_options(onnxruntime, entry, threads)
+        # Engines lie in a folder beside the weights; external data is looked up from the bundle's own folder.
+        found.add_session_config_entry(_FOLDER_ENTRY, str(root))
+        return found
+
+    def opened(path: Path, settings: Any) -> Any:
+        try:
+            # Its fallback tries the same again, and prints to standard output, where a caller may have a document.
+            return onnxruntime.InferenceSession(
+                str(path), settings, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+        except _failures() as error:
+            raise BundleError.of(_STAGE, entry.source, f"ONNX Runtime cannot open it: {error}") from error
+
+    if weights == "cached":
+        from artifacts.prepacked import prepacked_engine
+
+        path = prepacked_engine(root, entry, options, opened)
+        settings = _session_options(onnxruntime, entry, threads)
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised
+    else:
+        path, settings = root / entry.source, options()
+        if weights == "mapped":
+            settings.add_session_config_entry(_NO_PACKING, "1")
+    session = opened(path, settings)
     BundleError.raise_if(_signature_problems(session, entry))
     return OnnxRuntimeRunner(session, entry)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from artifacts.bundle import Bundle
 from artifacts.engines import EngineRunner, open_engine
 from artifacts.errors import BundleError, Problem, RunError
-from artifacts.manifest import ModelEntry
+from artifacts.manifest import Access, ModelEntry
 from artifacts.runtime.answer import Answer
 from artifacts.runtime.batches import Rows, answer_rows
 from artifacts.runtime.decode import HostDecoder
@@ -60,15 +60,19 @@ class Session:
         *,
         threads: int | None = None,
         beams: Beams | int | None = None,
+        weights: Access | None = None,
         verify: bool = True,
     ) -> Session:
         """Open a model of the bundle at `path`; None takes the only model.
 
         `threads` overrides how many threads the engines use within an operator, `beams` how many beams decoding
-        follows (1 is greedy) or all that beam search depends on. `verify` False leaves out the digests of the files.
-        Raises BundleError, RunError (no such model, no beams), MissingToolError.
+        follows (1 is greedy) or all that beam search depends on. `weights` is how engines take their weights, instead
+        of the bundle's own default: `prepacked` into copies of their own, `mapped` as they lie in the bundle's
+        files, `cached` as packed once for this host; what is mapped or cached all processes share. `verify` False
+        leaves out the digests of the files. Raises BundleError, MissingToolError, RunError (no such model, no beams,
+        engines that cannot take their weights like this, a cache that cannot be used).
         """
-        return cls.of(Bundle.open(path, verify=verify), model, threads=threads, beams=beams)
+        return cls.of(Bundle.open(path, verify=verify), model, threads=threads, beams=beams, weights=weights)
 
     @classmethod
     def of(
@@ -78,13 +82,14 @@ class Session:
         *,
         threads: int | None = None,
         beams: Beams | int | None = None,
+        weights: Access | None = None,
     ) -> Session:
         """Open a model of an opened bundle. See `open`."""
         entry = _choose(bundle, model)
         opened: dict[str, EngineRunner] = {}
         try:
             for name in dict.fromkeys(name for f in entry.schedule.functions for name in entry.functions[f]):
-                opened[name] = open_engine(bundle.root, bundle.manifest.engines[name], threads)
+                opened[name] = open_engine(bundle.root, bundle.manifest.engines[name], threads, weights)
             return cls(entry, opened, beams=beams)
         except BaseException:
             for runner in opened.values():

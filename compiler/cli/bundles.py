@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,9 +15,10 @@ from compiler.cli.output import JsonFlag, print_json, print_table, write_file
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
 ModelFlag = Annotated[str | None, typer.Option(metavar="NAME", help="Which model, if the bundle holds several.")]
 ThreadsFlag = Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")]
+WeightsFlag = Literal["prepacked", "mapped", "cached"]
 
 
-def run_command(
+def run_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     bundle: BundleArgument,
     inputs: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, metavar="IN.npz", help="Inputs by the source model's names.")
@@ -30,6 +31,9 @@ def run_command(
     beams: Annotated[int | None, typer.Option(min=1, help="Beams to search with instead of the bundle's.")] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Rows that are decoded together; all that the file has if left out.")
+    ] = None,
+    weights: Annotated[
+        WeightsFlag | None, typer.Option(help="How engines take their weights, instead of the bundle's default.")
     ] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -49,7 +53,7 @@ def run_command(
     from artifacts.samples import archive_bytes, read_arrays
 
     arrays = read_arrays(inputs)
-    with Session.open(bundle, model, threads=threads, beams=beams) as session:
+    with Session.open(bundle, model, threads=threads, beams=beams, weights=weights) as session:
         started = time.perf_counter()
         answer = session.answer(arrays, batch=batch)
         seconds = time.perf_counter() - started

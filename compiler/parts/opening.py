@@ -12,8 +12,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from artifacts.errors import ModelFormatError
+from artifacts.freed_memory import give_back
 from artifacts.spec import Signature
-from compiler.freed_memory import give_back
 from compiler.options import ModelFile
 from compiler.parts.compose import compose, refer_to_files, refer_to_own_file, without_cache
 from compiler.parts.folder import Role

@@ -13,13 +13,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from artifacts.decode_inputs import DecodeInputs
-from artifacts.manifest import Scalar
+from artifacts.manifest import Access, Scalar, WeightAccess
 from artifacts.schedule import Host, Partitioned, Single, Unrolled
 from artifacts.spec import Signature
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import Availability, BuiltEngine, ModelEngines, Pair, Placement
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from artifacts.weights import WeightRef
     from compiler.emit_onnx import OnnxBody
     from passes.program import Function, Program
@@ -27,6 +29,18 @@ if TYPE_CHECKING:
 
 INLINE_BYTES = 512
 """Weights up to this size stay inside the graph: naming one in a graph, a manifest and a shard takes about as much."""
+
+WAYS: Mapping[Access, str] = MappingProxyType(
+    {
+        "prepacked": "the weights of products and of convolutions: each opening has a packed copy",
+        "mapped": "weights that ONNX Runtime folds, fuses or reorders when it opens the engine",
+        "cached": "small weights that ONNX Runtime unpacks from the graph",
+    }
+)
+"""How an engine can take its weights, and what two openings do not share then."""
+
+_PACKED_ONLY = frozenset({"MatMulNBits"})
+"""Products that take 25 times as long where their weights are not packed, and then round otherwise."""
 
 UNROLLED_SESSION: Mapping[str, Scalar] = MappingProxyType({"enable_mem_reuse": False})
 """Planning memory reuse is quadratic in the number of nodes: minutes for an unrolled decoder, for nothing."""
@@ -152,7 +166,18 @@ def _engine(
         bindings=external,
         session=session,
         runs_on=("cpu",),
+        weights=_access(model),
     )
+
+
+def _access(model: ir.Model) -> WeightAccess:
+    import onnx_ir as ir
+
+    graphs = (model.graph, *(function.graph for function in model.functions.values()))
+    nodes = (node for graph in graphs for node in ir.traversal.RecursiveGraphIterator(graph))
+    packed_only = any(node.op_type in _PACKED_ONLY for node in nodes)
+    ways = {way: text for way, text in WAYS.items() if not (packed_only and way == "mapped")}
+    return WeightAccess(default="prepacked", ways=ways)
 
 
 TARGET = OnnxRuntimeTarget()

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from artifacts.manifest import Need, Scalar, Status
+from artifacts.manifest import Need, Scalar, Status, WeightAccess
 from artifacts.schedule import State
 from artifacts.spec import Signature
 from artifacts.weights import WeightRef
@@ -57,12 +57,16 @@ class Placement:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """One engine that a target made: the source file's bytes, what it takes and gives, and how to run it."""
+    """One engine that a target made: the source file's bytes, what it takes and gives, and how to run it.
+
+    `weights` says how it can take its weights; the default is the fastest way.
+    """
 
     source: bytes
     suffix: str
     signature: Signature
     status: Status
+    weights: WeightAccess
     bindings: Mapping[str, WeightRef] = field(default_factory=dict)
     session: Mapping[str, Scalar] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from artifacts.dtype import DType
 from artifacts.manifest import (
     STATUSES,
+    Access,
     EngineEntry,
     FileEntry,
     Manifest,
@@ -18,6 +19,7 @@ from artifacts.manifest import (
     PassEntry,
     SampleFiles,
     Verdict,
+    WeightAccess,
     Weights,
 )
 from artifacts.schedule import (
@@ -88,6 +90,12 @@ SHARDS = st.lists(DIGESTS, max_size=3, unique=True).map(
 
 
 @st.composite
+def accesses(draw: st.DrawFn) -> WeightAccess:
+    ways = draw(st.dictionaries(st.sampled_from(get_args(Access)), TEXT, min_size=1, max_size=3))
+    return WeightAccess(default=draw(st.sampled_from(sorted(ways))), ways=ways)
+
+
+@st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     files = {
         f"files/{name}": FileEntry(sha256=draw(DIGESTS), bytes=draw(st.integers(0, 99)))
@@ -114,6 +122,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             runs_on=draw(st.lists(TEXT, max_size=2).map(tuple)),
             session=draw(st.dictionaries(TEXT, SCALARS, max_size=2)),
             bindings=draw(st.dictionaries(TEXT, refs, max_size=2)) if stored else {},
+            weights=draw(accesses()),
         )
         for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
     }

@@ -16,7 +16,7 @@ from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter, write_bundle
 from artifacts.canonical import sha256_bytes
 from artifacts.dtype import DType
-from artifacts.manifest import EngineEntry, Manifest, ModelEntry, SampleFiles, Scalar, Weights
+from artifacts.manifest import EngineEntry, Manifest, ModelEntry, SampleFiles, Scalar, WeightAccess, Weights
 from artifacts.report import BuildReport, Machine
 from artifacts.schedule import Schedule, Single
 from artifacts.shards import ShardIndex, write_shards
@@ -29,6 +29,10 @@ REPORT = BuildReport(
     started="2026-01-01T00:00:00Z",
     seconds=0.5,
     machine=Machine(system="Linux", architecture="x86_64", python="3.11.0", processors=2),
+)
+
+ACCESS = WeightAccess(
+    default="prepacked", ways=dict.fromkeys(("prepacked", "mapped", "cached"), "nothing that a test would miss")
 )
 
 SAMPLE = SampleFiles(inputs="samples/inputs.npz", outputs="samples/outputs.npz")
@@ -129,6 +133,7 @@ def fill(writer: BundleWriter, models: Mapping[str, Model], shard_bytes: int = 1
                 runs_on=("cpu",),
                 session=dict(graph.session),
                 bindings=bindings[name],
+                weights=ACCESS,
             )
             for name, graph in graphs.items()
         },

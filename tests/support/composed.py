@@ -9,7 +9,7 @@ from pathlib import Path
 
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.engines import EngineRunner, open_engine
-from artifacts.manifest import EngineEntry, ModelEntry
+from artifacts.manifest import Access, EngineEntry, ModelEntry
 from artifacts.runtime import Session
 from artifacts.schedule import Control, Decode, Generation, Partitioned
 from artifacts.shards import ShardIndex
@@ -19,6 +19,7 @@ from compiler.decode_onnx import DecodeFunctions, emit_partitions, emit_whole
 from compiler.emit_onnx import OnnxBody, attach_weights, emit_onnx, serialized
 from compiler.targets.target import Placement
 from passes.program import Program
+from tests.support.bundles import ACCESS
 from tests.support.decoder_programs import Form, decoder_program
 
 EVERYTHING = 1 << 40
@@ -42,7 +43,7 @@ class Composed:
         inputs = replace(self.functions.inputs, schedule=Decode.model_validate(schedule.model_dump()))
         return replace(self, functions=replace(self.functions, inputs=inputs))
 
-    def opened(self, folder: Path) -> Session:
+    def opened(self, folder: Path, weights: Access | None = None) -> Session:
         """A session on engines that are written into the folder, their weights inside."""
         schedule = self.schedule
         if isinstance(schedule.control, Partitioned):
@@ -55,17 +56,19 @@ class Composed:
         else:
             engines = {"decode": emit_whole(self.functions)}
             holders = dict.fromkeys(schedule.functions, ("decode",))
-        runners = {name: self._runner(folder, name, *engine) for name, engine in engines.items()}
+        runners = {name: self._runner(folder, name, *engine, weights) for name, engine in engines.items()}
         source = self.functions.inputs.source
         return Session(ModelEntry(source="0" * 64, signature=source, schedule=schedule, functions=holders), runners)
 
-    def _runner(self, folder: Path, name: str, body: OnnxBody, signature: Signature) -> EngineRunner:
+    def _runner(
+        self, folder: Path, name: str, body: OnnxBody, signature: Signature, weights: Access | None
+    ) -> EngineRunner:
         model, _ = attach_weights(body, Placement(folder, self.weights, ShardIndex({})), EVERYTHING)
         (folder / f"{name}.onnx").write_bytes(serialized(model))
         entry = EngineEntry(
-            kind="onnxruntime", target="t", signature=signature, source=f"{name}.onnx", status="emitted"
+            kind="onnxruntime", target="t", signature=signature, source=f"{name}.onnx", status="emitted", weights=ACCESS
         )
-        return open_engine(folder, entry, 1)
+        return open_engine(folder, entry, 1, weights)
 
 
 @cache

@@ -21,7 +21,7 @@ from artifacts.runtime.partition_decode import PartitionDecoder
 from artifacts.schedule import CacheSlot, Decode, Generation, Partitioned
 from artifacts.shards import ShardIndex
 from artifacts.spec import Signature, TensorSpec
-from tests.support.bundles import Graph, spec
+from tests.support.bundles import ACCESS, Graph, spec
 
 RULES = Generation(start=0, eos=(7, 9), pad=5, max_new_tokens=9)
 SLOT = CacheSlot(input="past", output="present", axis=1, batch_axis=0, init="empty")
@@ -67,7 +67,9 @@ def partition(begin: int, end: int) -> Graph:
 
 def runner(folder: Path, name: str, graph: Graph) -> EngineRunner:
     (folder / name).write_bytes(graph.to_bytes({}, ShardIndex({})))
-    entry = EngineEntry(kind="onnxruntime", target="t", signature=graph.signature, source=name, status="emitted")
+    entry = EngineEntry(
+        kind="onnxruntime", target="t", signature=graph.signature, source=name, status="emitted", weights=ACCESS
+    )
     return open_engine(folder, entry, 1)
 
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from artifacts.host_cache import CACHE_VARIABLE
+from artifacts.manifest import Access
 from artifacts.schedule import Control, Engine, Generation, Partitioned, Unrolled
 from tests.support.composed import composed
 from tests.support.decoder_programs import FORMS, LENGTH, Form, greedy
@@ -44,6 +46,19 @@ def test_every_schedule_gives_the_tokens_of_the_reference(
             np.testing.assert_array_equal(found["tokens"], expected["tokens"])
             np.testing.assert_array_equal(found["lengths"], expected["lengths"])
             assert found["tokens"].dtype == found["lengths"].dtype == np.int64
+
+
+@pytest.mark.parametrize("weights", ["mapped", "cached"])
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.kind)
+def test_every_schedule_gives_them_however_engines_take_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: Control, weights: Access
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    decode = composed(FORMS[0]).scheduled(control, RULES["plain"])
+    for _ in range(2):  # what is cached is made by the first, and used by the second
+        with decode.opened(tmp_path, weights) as session:
+            x = rows(7, 2)
+            np.testing.assert_array_equal(session.run({"x": x})["tokens"], greedy(x, RULES["plain"])["tokens"])
 
 
 def test_the_cases_end_early_late_and_never() -> None:

@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from compiler.freed_memory import give_back
+from artifacts.freed_memory import give_back
 
 
 class _Library:

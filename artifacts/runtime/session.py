@@ -21,6 +21,7 @@ from artifacts.runtime.decode import HostDecoder
 from artifacts.runtime.engine_decode import EngineDecoder
 from artifacts.runtime.inputs import checked_inputs
 from artifacts.runtime.partition_decode import PartitionDecoder
+from artifacts.runtime.workers import Workers, equal_share
 from artifacts.schedule import Beams, Decode, Engine, Host, Partitioned, Schedule, Single, Unrolled
 from artifacts.spec import Signature, TensorSpec
 
@@ -30,13 +31,21 @@ Array = npt.NDArray[Any]
 class Session:
     """One model of a bundle, ready to run. Also a context manager that closes it.
 
-    `run` may be called from several threads if the engine's runtime allows that; ONNX Runtime does.
+    `run` may be called from several threads if the engine's runtime allows that; ONNX Runtime does. All of them share
+    the session's weights.
     """
 
     def __init__(
-        self, model: ModelEntry, runners: Mapping[str, EngineRunner], *, beams: Beams | int | None = None
+        self,
+        model: ModelEntry,
+        runners: Mapping[str, EngineRunner],
+        *,
+        beams: Beams | int | None = None,
+        workers: int = 1,
     ) -> None:
-        """`runners` holds an open runner for every engine that the model's functions are in; `beams` as in `open`."""
+        """`runners` holds an open runner for every engine that the model's functions are in; the rest as in `open`."""
+        if workers < 1:
+            raise RunError.of("session", "workers", f"is {workers}", "give 1 or more")
         self._runners = dict(runners)
         self._plan: HostDecoder | EngineDecoder | PartitionDecoder | SingleCall
         self._schedule = schedule = model.schedule if beams is None else _with_beams(model.schedule, beams)
@@ -51,6 +60,7 @@ class Session:
             self._plan = PartitionDecoder(schedule, encoder, partitions, model.signature)
         else:
             self._plan = HostDecoder(schedule, first, model.signature)
+        self._workers = Workers(workers)
 
     @classmethod
     def open(
@@ -61,6 +71,7 @@ class Session:
         threads: int | None = None,
         beams: Beams | int | None = None,
         weights: Access | None = None,
+        workers: int = 1,
         verify: bool = True,
     ) -> Session:
         """Open a model of the bundle at `path`; None takes the only model.
@@ -68,11 +79,15 @@ class Session:
         `threads` overrides how many threads the engines use within an operator, `beams` how many beams decoding
         follows (1 is greedy) or all that beam search depends on. `weights` is how engines take their weights, instead
         of the bundle's own default: `prepacked` into copies of their own, `mapped` as they lie in the bundle's
-        files, `cached` as packed once for this host; what is mapped or cached all processes share. `verify` False
+        files, `cached` as packed once for this host; what is mapped or cached all processes share. `workers` is how
+        many requests `run_many` answers at once, and the batches of one request `run`; their engines then have an
+        equal share of the processors for threads, unless that is given. `verify` False
         leaves out the digests of the files. Raises BundleError, MissingToolError, RunError (no such model, no beams,
         engines that cannot take their weights like this, a cache that cannot be used).
         """
-        return cls.of(Bundle.open(path, verify=verify), model, threads=threads, beams=beams, weights=weights)
+        return cls.of(
+            Bundle.open(path, verify=verify), model, threads=threads, beams=beams, weights=weights, workers=workers
+        )
 
     @classmethod
     def of(
@@ -83,14 +98,16 @@ class Session:
         threads: int | None = None,
         beams: Beams | int | None = None,
         weights: Access | None = None,
+        workers: int = 1,
     ) -> Session:
         """Open a model of an opened bundle. See `open`."""
         entry = _choose(bundle, model)
+        threads = equal_share(workers) if threads is None else threads
         opened: dict[str, EngineRunner] = {}
         try:
             for name in dict.fromkeys(name for f in entry.schedule.functions for name in entry.functions[f]):
                 opened[name] = open_engine(bundle.root, bundle.manifest.engines[name], threads, weights)
-            return cls(entry, opened, beams=beams)
+            return cls(entry, opened, beams=beams, workers=workers)
         except BaseException:
             for runner in opened.values():
                 runner.close()
@@ -115,7 +132,10 @@ class Session:
     def answer(self, inputs: Mapping[str, npt.ArrayLike], *, batch: int | None = None) -> Answer:
         """Answer one request as `run` does, and tell which engines it took."""
         arrays = checked_inputs(self._plan.signature.inputs, inputs)
-        return self._plan.run(arrays) if batch is None else self._in_batches(self._decoded_rows(), arrays, batch)
+        if batch is None:
+            return self._plan.run(arrays)
+        (answer,) = self._in_batches(self._decoded_rows(), [arrays], batch)
+        return answer
 
     def run_many(
         self,
@@ -124,30 +144,39 @@ class Session:
         batch: int = 8,
         expected: Sequence[float] | None = None,
     ) -> list[dict[str, Array]]:
-        """Answer many requests of a model that decodes, `batch` rows at a time, each as if it were alone.
+        """Answer many requests, each as if it were alone; if the model decodes, `batch` rows at a time.
 
-        Requests are decoded together if their inputs differ in rows only, and never padded: what padding does to an
-        answer is not known here. Within those the order is that of the requests, or of `expected`, one number for
-        each: how long its answer is expected to be. Rows that end together waste least. Raises RunError as `run`.
+        A model that is called once is called for each request. Those of a model that decodes are decoded together if
+        their inputs differ in rows only, and never padded: what padding does to an answer is not known here. Within
+        those the order is that of the requests, or of `expected`, one number for each: how long its answer is expected
+        to be. Rows that end together waste least. Raises RunError as `run`.
         """
-        rows, specs = self._decoded_rows(), self._plan.signature.inputs
+        specs = self._plan.signature.inputs
         if expected is not None and len(expected) != len(requests):
             raise RunError.of("session", "expected", f"has {len(expected)} numbers for {len(requests)} requests")
         given = [_checked(number, specs, request) for number, request in enumerate(requests)]
+        if isinstance(self._schedule, Single):
+            return [answer.outputs for answer in self._workers.map(self._plan.run, given)]
+        rows = self._decoded_rows()
+        orders = rows.alike(given)
+        if expected is not None:
+            lengths = [float(number) for number in expected]
+            orders = [sorted(group, key=lengths.__getitem__) for group in orders]
+        together = [rows.together([given[number] for number in order]) for order in orders]
         found: dict[int, dict[str, Array]] = {}
-        for group in rows.alike(given):
-            order = group if expected is None else sorted(group, key=[float(n) for n in expected].__getitem__)
-            members = [given[number] for number in order]
-            outputs = self._in_batches(rows, rows.together(members), batch).outputs
-            ends = np.cumsum([rows.count(member) for member in members]).tolist()
+        for order, answer in zip(orders, self._in_batches(rows, together, batch), strict=True):
+            ends = np.cumsum([rows.count(given[number]) for number in order]).tolist()
             for number, begin, end in zip(order, [0, *ends], ends, strict=False):
-                found[number] = answer_rows(outputs, begin, end)
+                found[number] = answer_rows(answer.outputs, begin, end)
         return [found[number] for number in range(len(given))]
 
-    def _in_batches(self, rows: Rows, arrays: Mapping[str, Array], batch: int) -> Answer:
+    def _in_batches(self, rows: Rows, requests: Sequence[Mapping[str, Array]], batch: int) -> list[Answer]:
+        """The answer to each request, from all of their batches side by side."""
         if batch < 1:
             raise RunError.of("session", "batch", f"is {batch}", "give 1 or more rows")
-        return rows.joined([self._plan.run(part) for part in rows.cut(arrays, batch)])
+        cut = [list(rows.cut(arrays, batch)) for arrays in requests]
+        answers = iter(self._workers.map(self._plan.run, (part for parts in cut for part in parts)))
+        return [rows.joined([next(answers) for _ in parts]) for parts in cut]
 
     def _decoded_rows(self) -> Rows:
         """What tells the rows of a request. Raises RunError if nothing does."""
@@ -161,7 +190,8 @@ class Session:
         return rows
 
     def close(self) -> None:
-        """Release the engines; the session cannot run any more."""
+        """Wait for the workers and release the engines; the session cannot run any more."""
+        self._workers.close()
         for runner in self._runners.values():
             runner.close()
 

@@ -67,10 +67,10 @@ def test_run_takes_them_as_it_is_told(
 
 
 @pytest.mark.slow  # compiles the reader once more
-def test_blocks_of_bytes_are_never_read_unpacked(cache: BundleCache, images: Array) -> None:
-    options = CompileOptions(precision=Precision.INT8_WEIGHT)
+def test_products_of_quantised_blocks_are_never_read_unpacked(cache: BundleCache, images: Array) -> None:
+    options = CompileOptions(precision=Precision.INT4_WEIGHT)
     model = ModelFile("ocr", OCR / "model.onnx")
-    bundle = cache.get("ocr-int8-weight-ways", lambda folder: compile_bundle([model], folder, options))
+    bundle = cache.get("ocr-int4-weight-ways", lambda folder: compile_bundle([model], folder, options))
     ways = {way for engine in Bundle.open(bundle).manifest.engines.values() for way in engine.weights.ways}
     assert ways == {"prepacked", "cached"}
     with pytest.raises(RunError, match="cannot run with mapped weights"):

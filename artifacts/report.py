@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from artifacts.canonical import canonical_json
+from artifacts.manifest import Access
 from artifacts.noun import Noun
 from artifacts.schedule import State
 from artifacts.tolerances import Comparison
@@ -134,6 +135,23 @@ class WeightsReport(Noun):
     derived_bytes: Size = 0
 
 
+class WeightCost(Noun):
+    """What it costs to serve a model whose engines take their weights in one way.
+
+    `milliseconds` is the median of answering its samples, all of them; `own_bytes` what opening the engines adds to a
+    process that no other can share, None where the system does not tell.
+    """
+
+    model: str
+    way: Access
+    milliseconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    own_bytes: Size | None
+
+    def __str__(self) -> str:
+        memory = "an unknown number of bytes" if self.own_bytes is None else f"{self.own_bytes / 1e6:.1f} MB"
+        return f"{memory} and takes {self.milliseconds:.2f} ms {self.way}"
+
+
 class BuildReport(Noun):
     """The content of build.json. `started` is UTC in ISO 8601; `notices` are what the user should know.
 
@@ -152,6 +170,7 @@ class BuildReport(Noun):
     weights: WeightsReport | None = None
     sensitivity: tuple[LayerSensitivity, ...] = ()
     decode_costs: tuple[DecodeCost, ...] = ()
+    weight_costs: tuple[WeightCost, ...] = ()
     log: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 

@@ -31,11 +31,12 @@ from artifacts.verification import check_bundle
 from artifacts.weights import WeightRef
 from compiler.build_log import BuildLog
 from compiler.locate import locate_in_engine
-from compiler.options import ModelFile
+from compiler.options import ModelFile, WeightsName
 from compiler.parts.opening import opened_source
 from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
 from compiler.version import version
+from compiler.weight_access import with_access, with_measured_access
 from passes.program import Program
 
 SAMPLE_BYTES = 1 << 20
@@ -46,13 +47,15 @@ SAMPLE_BYTES = 1 << 20
 class Making:
     """What decides the bundle that a program becomes.
 
-    `tools` are the versions that its manifest names, `translations` those of operators that no target knows.
+    `tools` are the versions that its manifest names, `translations` those of operators that no target knows. `weights`
+    is how its engines take their weights by default; None leaves that to the target.
     """
 
     target: Target
     tools: Mapping[str, str]
     translations: Translations
     tolerances: Tolerances
+    weights: WeightsName | None
 
 
 def write_weights(
@@ -88,6 +91,7 @@ def write_program(
             built = target.build(program, name, placement)
         engines |= {engine: _write_engine(engine, made, target, writer) for engine, made in built.engines.items()}
         models[name] = _model(program, name, built.functions, writer)
+    engines = with_access(engines, making.weights)
     manifest = Manifest(
         unspool=version(),
         models=models,
@@ -107,7 +111,7 @@ def write_program(
     log.record(checks, "engine")
     log.notices += [f"{check.model}: {_what_moved(check)}" for check in checks if not check.comparison.passed]
     require_equal(checks, "verify", "emission", _where_moved(manifest, program, checks, tolerances, writer.root, files))
-    return _verified(manifest)
+    return _verified(with_measured_access(Bundle(writer.root, manifest), samples, making.weights, log))
 
 
 def _what_moved(check: OutputCheck) -> str:

@@ -21,6 +21,7 @@ from artifacts.report import (
     Machine,
     OutputNumerics,
     StageTime,
+    WeightCost,
     WeightsReport,
 )
 from artifacts.tolerances import Comparison
@@ -44,6 +45,7 @@ class BuildLog:
     numerics: list[OutputNumerics] = field(default_factory=list)
     passes: list[PassRun] = field(default_factory=list)
     decode_costs: list[DecodeCost] = field(default_factory=list)
+    weight_costs: list[WeightCost] = field(default_factory=list)
     sensitivity: list[LayerSensitivity] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     interrupts: Interrupts = field(default_factory=Interrupts)
@@ -105,6 +107,7 @@ class BuildLog:
             weights=weights,
             sensitivity=tuple(self.sensitivity),
             decode_costs=tuple(self.decode_costs),
+            weight_costs=tuple(self.weight_costs),
             log=tuple(f"{run.step.name}: {note}" for run in self.passes for note in run.notes),
             notices=tuple(self.notices),
         )

@@ -90,7 +90,7 @@ def compile_bundle(
         sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
         program, shards = backend.write_weights(program, target, writer, shard_writer, log)
         tolerances = log.loosened(Tolerances.of(options.atol, options.rtol))
-        made = backend.Making(target, tools, converter.translations(), tolerances)
+        made = backend.Making(target, tools, converter.translations(), tolerances, options.weights)
         manifest = backend.write_program(program, shards, models, made, writer, log)
         backend.require_status(manifest, options.require)
         report = log.report(key, external, backend.engine_sizes(manifest), backend.weights_report(program))

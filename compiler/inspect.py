@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from artifacts.bundle import Bundle
 from artifacts.errors import UsageError
-from artifacts.manifest import MANIFEST_FILE
-from artifacts.report import DecodeCost
+from artifacts.manifest import MANIFEST_FILE, EngineEntry
+from artifacts.report import DecodeCost, WeightCost
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
 from compiler.inspect_schedule import schedule_rows
@@ -63,10 +63,17 @@ def _bundle(path: Path) -> Inspection:
         rows.append(["source", model.source, ""])
         sections.append(Section(f"Model {name}", ["", "", ""], rows))
     engines = [
-        [name, engine.kind, engine.status, _megabytes(manifest.files[engine.source].bytes), ", ".join(engine.runs_on)]
+        [
+            name,
+            engine.kind,
+            engine.status,
+            _megabytes(manifest.files[engine.source].bytes),
+            ", ".join(engine.runs_on),
+            _access(engine),
+        ]
         for name, engine in manifest.engines.items()
     ]
-    sections.append(Section("Engines", ["engine", "kind", "status", "size", "runs on"], engines))
+    sections.append(Section("Engines", ["engine", "kind", "status", "size", "runs on", "weights"], engines))
     held = {shard: len(read_shard(bundle.root, shard.path, verify=False)[0]) for shard in manifest.weights.shards}
     weights = [[shard.path, str(count), _megabytes(shard.bytes)] for shard, count in held.items()]
     sections.append(Section("Weights", ["shard", "tensors", "size"], weights))
@@ -81,6 +88,7 @@ def _bundle(path: Path) -> Inspection:
         numerics = [[model, after, f"{value:.3g}"] for (model, after), value in worst.items()]
         sections.append(Section("Numerics", ["model", "after", "largest difference"], numerics))
         sections += [_decode_costs(report.decode_costs)] if report.decode_costs else []
+        sections += [_weight_costs(report.weight_costs)] if report.weight_costs else []
     document = {
         "kind": "bundle",
         "manifest": manifest.model_dump(mode="json"),
@@ -89,6 +97,26 @@ def _bundle(path: Path) -> Inspection:
         "report": report.model_dump(mode="json") if report is not None else None,
     }
     return document, sections
+
+
+def _access(engine: EngineEntry) -> str:
+    """How an engine takes its weights, and how else it can."""
+    others = ", ".join(sorted(engine.weights.ways.keys() - {engine.weights.default}))
+    return f"{engine.weights.default} (or {others})" if others else engine.weights.default
+
+
+def _weight_costs(costs: Sequence[WeightCost]) -> Section:
+    """What each way to take the weights was seen to cost when the bundle was made."""
+    rows = [
+        [
+            cost.model,
+            cost.way,
+            f"{cost.milliseconds:.2f} ms",
+            "" if cost.own_bytes is None else _megabytes(cost.own_bytes),
+        ]
+        for cost in costs
+    ]
+    return Section("Weights in memory", ["model", "taken", "to answer its samples", "memory of its own"], rows)
 
 
 def _decode_costs(costs: Sequence[DecodeCost]) -> Section:

@@ -44,6 +44,14 @@ class Precision(StrEnum):
     FP8 = "fp8"
 
 
+class WeightsName(StrEnum):
+    """How engines take their weights when a bundle is opened; auto measures it."""
+
+    AUTO = "auto"
+    PREPACKED = "prepacked"
+    MAPPED = "mapped"
+
+
 class CalibrationMethod(StrEnum):
     """How the range that 8 bits stand for is found from the values that were seen."""
 
@@ -89,6 +97,7 @@ class ModelFile:
 class CompileOptions:
     """Everything that can change what a compilation makes. Paths of outputs are not among them.
 
+    `weights` None leaves it to the target how its engines take their weights.
     `tune` is a file of lengths, by which the schedule and its partitions are chosen; `calibration` a folder of
     requests, by which the scales of 8-bit values are. `tolerance` is the share of an output's largest element that
     computing in fewer bits may change its elements by.
@@ -113,5 +122,6 @@ class CompileOptions:
     atol: float | None = None
     rtol: float | None = None
     require: Status | None = None
+    weights: WeightsName | None = None
     converter: ConverterName = ConverterName.UNSPOOL
     custom_ops: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ PrecisionFlag = Literal["auto", "fp32", "fp16", "bf16", "int8", "int8-weight", "
 MethodFlag = Literal["min-max", "entropy", "percentile"]
 CacheFlag = Literal["auto", "on", "off", "padded"]
 EarlyFlag = Literal["true", "false", "never"]
+WeightsFlag = Literal["auto", "prepacked", "mapped"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 
 _NAME = re.compile(r"^(?P<name>[A-Za-z0-9_][A-Za-z0-9_.+-]*)=(?P<path>.+)$")
@@ -69,6 +70,13 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         ),
     ] = None,
     require: Annotated[StatusFlag | None, typer.Option(help="Fail if an engine reaches less than this.")] = None,
+    weights: Annotated[
+        WeightsFlag | None,
+        typer.Option(
+            help="How engines take their weights: into packed copies, or as they lie in the bundle's files, which all"
+            " processes share; auto measures both, and maps them where that is as fast."
+        ),
+    ] = None,
     atol: AtolFlag = None,
     rtol: RtolFlag = None,
     force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
@@ -152,7 +160,15 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
     from compiler.generation import TokenFlags
-    from compiler.options import CacheMode, CalibrationMethod, CompileOptions, ConverterName, Precision, ScheduleName
+    from compiler.options import (
+        CacheMode,
+        CalibrationMethod,
+        CompileOptions,
+        ConverterName,
+        Precision,
+        ScheduleName,
+        WeightsName,
+    )
     from compiler.shapes import parse_shapes
 
     options = CompileOptions(
@@ -177,6 +193,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         atol=atol,
         rtol=rtol,
         require=require,
+        weights=None if weights is None else WeightsName(weights),
         converter=ConverterName(converter),
         custom_ops=tuple(custom_ops or ()),
     )

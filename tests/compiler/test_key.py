@@ -24,6 +24,7 @@ from compiler.options import (
     ModelFile,
     Precision,
     ScheduleName,
+    WeightsName,
 )
 from tests.support.cli import child_environment
 
@@ -57,6 +58,7 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "tolerance": BOUNDS,
     "rtol": BOUNDS,
     "require": st.sampled_from(("emitted", "verified")),
+    "weights": st.sampled_from(list(WeightsName)),
     "converter": st.sampled_from([name for name in ConverterName if name != DEFAULTS.converter]),
 }
 TOKENS: Mapping[str, st.SearchStrategy[Any]] = {

@@ -1,6 +1,6 @@
 """Measure, print each figure as it comes, and write the report.
 
-    python -m tests.bench [--quick] [--only speed overhead compile memory decoding partitions batching peers]
+    python -m tests.bench [--quick] [--only speed overhead compile memory decoding partitions batching sharing peers]
 
 The report is docs/performance.md, made from docs/performance.json, where a part that is not measured keeps the
 figures that it has. The exit status is 0 whether or not the bounds are met: figures depend on what else

@@ -97,7 +97,7 @@ class Reader:
         return partial(StepLoop(self.bundle(ScheduleName.LOOP, CacheMode.PADDED)), self.image)
 
 
-def _readers() -> tuple[Reader, ...]:
+def readers() -> tuple[Reader, ...]:
     lines = read_arrays(OCR / "eval.npz")
     image = np.random.default_rng(0).random((1, 1, 48, 320), np.float32)
     return (
@@ -108,7 +108,7 @@ def _readers() -> tuple[Reader, ...]:
 
 def against_loops(*, quick: bool) -> Iterator[Figure]:
     """The default and the partitioned schedule against the loops that they replace, as ratios of medians."""
-    models, rounds = _readers()[: 1 if quick else 2], 2 if quick else 5
+    models, rounds = readers()[: 1 if quick else 2], 2 if quick else 5
     for model in models:
         for count in LENGTHS:
             seconds = _timed({"default": model.default, "loop": model.cached}, count, 4 * rounds)
@@ -133,7 +133,7 @@ def _against_padded(model: Reader, rounds: int) -> Iterator[Figure]:
 
 def _mean_of_lines(*, quick: bool) -> Iterator[Figure]:
     """As many tokens as the lines of the example have in the mean, their end tokens counted."""
-    (model, _), lines = _readers(), read_arrays(OCR / "eval.npz")
+    (model, _), lines = readers(), read_arrays(OCR / "eval.npz")
     count = round(float((lines["targets"] != PAD).sum(1).mean()))
     calls = {"default": model.default, "source": model.source, "padded": model.padded}
     seconds = _timed(calls, count, 3 if quick else 11)
@@ -171,7 +171,7 @@ _MB = 1e6
 
 def partitioned_bundles(*, quick: bool) -> Iterator[Figure]:
     """What three partitions of 25 positions cost before they run: to open, to store, and to compile."""
-    for model in _readers()[: 1 if quick else 2]:
+    for model in readers()[: 1 if quick else 2]:
         root = model.bundle(ScheduleName.PARTITIONED)
         seconds = interleaved({"open": partial(_opened, root)}, 1 if quick else 5, warm_up=1, clock=time.process_time)
         what = f"{model.what}, three partitions of 25 tokens"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tests.bench import batching, compiling, decoding, speed
+from tests.bench import batching, compiling, decoding, sharing, speed
 from tests.bench.figures import Figure
 from tests.bench.peers.contest import Contest
 from tests.bench.peers.race import against_peers
@@ -66,6 +66,15 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             "once they are a quarter of it: between steps, or at boundaries. Batches by real length\n"
             "are what a perfect guess of the lengths would give (`Session.run_many(expected=...)`).",
             batching.of_many_lines,
+        ),
+        "sharing": Part(
+            "Weights in memory",
+            "Each figure from processes of their own on Linux. Private is what no other process can share: pages of\n"
+            "no file (`Anonymous` in /proc/PID/smaps_rollup), as far as opening the engines added to them. Weights\n"
+            "are `prepacked` into copies, `mapped` from the bundle, or mapped from the host's cache of packed ones\n"
+            "(`cached`). Over one process are the proportional set sizes of four that a server forked before it\n"
+            "opened the bundle, with that server, each after a line of text. Speed is processor time of one thread.",
+            sharing.in_memory,
         ),
         "peers": Part(
             "Against peers",

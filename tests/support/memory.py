@@ -43,7 +43,7 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._over.wait(INTERVAL):
-            family = sum(map(_share, _family(self._process)))
+            family = sum(map(proportional, _family(self._process)))
             self.peak_bytes = max(self.peak_bytes, family, high_water(self._process))
 
 
@@ -59,8 +59,8 @@ def _family(process: int) -> list[int]:
     return found
 
 
-def _share(process: int) -> int:
-    """Bytes of a process, 0 if it has ended."""
+def proportional(process: int) -> int:
+    """Proportional set size of a process, in bytes; 0 if it has ended."""
     try:
         before = _resident(process)
         found = _SHARE.search(Path(f"/proc/{process}/smaps_rollup").read_text())

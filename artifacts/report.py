@@ -121,18 +121,33 @@ class LayerSensitivity(Noun):
     kept: bool
 
 
-class WeightsReport(Noun):
-    """What the weight store saved.
+class DerivedWeights(Noun):
+    """Tensors that are not the bytes of a source tensor, for one reason; `names` has a few of them.
 
-    `source_bytes` counts every tensor as the source files hold it, `unique_bytes` every content once,
-    `merged` the tensors that needed no bytes of their own. `derived_bytes` are copies that a target had to
-    make of contents that it could not use in place, transposed say.
+    The reason is the pass that made them, "convert" for what the converter computed from the graph, or an operator.
+    """
+
+    reason: str
+    tensors: Size
+    bytes: Size
+    names: tuple[str, ...] = ()
+
+
+class WeightsReport(Noun):
+    """What the weight store saved, and what in it is not the source's.
+
+    `source_bytes` counts every tensor as the source files hold it, `unique_bytes` every content that functions use,
+    once. `merged` are the source tensors that need no bytes of their own, because another one has them. Contents that
+    are no source tensor's bytes are `derived_bytes` of the unique ones. `computed_at_open` is not stored: it is what
+    the functions compute of weights alone, which a runtime may do when it opens an engine, once for each place.
     """
 
     source_bytes: Size
     unique_bytes: Size
     merged: Size
     derived_bytes: Size = 0
+    derived: tuple[DerivedWeights, ...] = ()
+    computed_at_open: tuple[DerivedWeights, ...] = ()
 
 
 class WeightCost(Noun):

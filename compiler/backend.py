@@ -22,7 +22,7 @@ from artifacts.manifest import (
     Verdict,
     Weights,
 )
-from artifacts.report import EngineSize, WeightsReport
+from artifacts.report import EngineSize
 from artifacts.samples import Sample, archive_bytes
 from artifacts.shard_store.writer import ShardWriter
 from artifacts.shards import ShardIndex, mapped
@@ -161,17 +161,6 @@ def used_weights(program: Program) -> tuple[WeightRef, ...]:
     """The references of every function, each once, in the order of the functions' names."""
     found = (ref for _, function in sorted(program.functions.items()) for ref in function.weights.values())
     return tuple(dict.fromkeys(found))
-
-
-def weights_report(program: Program) -> WeightsReport:
-    """What the weight store saved, in bytes."""
-    every = [ref for function in program.functions.values() for ref in function.weights.values()]
-    unique = {ref.digest for ref in every}
-    return WeightsReport(
-        source_bytes=sum(ref.nbytes for ref in every),
-        unique_bytes=sum(program.weights.blobs[digest].nbytes for digest in unique),
-        merged=len(every) - len(unique),
-    )
 
 
 def engine_sizes(manifest: Manifest) -> tuple[EngineSize, ...]:

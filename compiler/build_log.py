@@ -28,6 +28,7 @@ from artifacts.tolerances import Comparison
 from compiler.interrupts import Interrupts
 
 if TYPE_CHECKING:
+    from compiler.provenance import SourceTensors
     from passes.pipeline import PassRun
 
 
@@ -44,6 +45,7 @@ class BuildLog:
     times: list[StageTime] = field(default_factory=list)
     numerics: list[OutputNumerics] = field(default_factory=list)
     passes: list[PassRun] = field(default_factory=list)
+    sources: list[SourceTensors] = field(default_factory=list)
     decode_costs: list[DecodeCost] = field(default_factory=list)
     weight_costs: list[WeightCost] = field(default_factory=list)
     sensitivity: list[LayerSensitivity] = field(default_factory=list)

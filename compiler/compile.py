@@ -85,7 +85,7 @@ def compile_bundle(
         _shard_writer(store, destination) as shard_writer,
     ):
         with log.stage("start", "PyTorch"):
-            from compiler import backend, frontend
+            from compiler import backend, frontend, provenance
         program = frontend.make_program(models, sources, options, target, converter, log)
         sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
         program, shards = backend.write_weights(program, target, writer, shard_writer, log)
@@ -93,7 +93,8 @@ def compile_bundle(
         made = backend.Making(target, tools, converter.translations(), tolerances, options.weights)
         manifest = backend.write_program(program, shards, models, made, writer, log)
         backend.require_status(manifest, options.require)
-        report = log.report(key, external, backend.engine_sizes(manifest), backend.weights_report(program))
+        weights = provenance.weights_report(program, log.sources, log.passes)
+        report = log.report(key, external, backend.engine_sizes(manifest), weights)
         with shard_writer.claim(manifest):
             bundle = writer.commit(manifest, report)
     return Compiled(bundle, False, report, tuple(files))

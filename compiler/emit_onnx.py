@@ -29,6 +29,7 @@ from artifacts.names import free_name
 from artifacts.weights import WeightRef
 from compiler.onnx_translations import OPSET, TRANSLATIONS
 from compiler.targets.target import Placement, Translations
+from compiler.turned_products import read_in_place
 from passes.bodies import copied_graph, edited
 from passes.program import Function
 
@@ -67,6 +68,7 @@ def emit_onnx(function: Function, translations: Translations = MappingProxyType(
         graph.inputs.append(value)
     with _quiet():
         onnxscript.optimizer.optimize_ir(model, onnx_shape_inference=False, output_size_limit=FOLD_ELEMENTS)
+    read_in_place(graph, set(placeholders.values()))
     weights: dict[str, WeightRef] = {}
     taken = {spec.name for spec in (*function.signature.inputs, *function.signature.outputs)}
     constants = list(graph.initializers.values())

@@ -25,6 +25,7 @@ from compiler.nan_outputs import nan_notices
 from compiler.options import CompileOptions, ModelFile
 from compiler.parts.with_past import check_with_past
 from compiler.precision import precision_pass
+from compiler.provenance import source_tensors
 from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
 from compiler.shapes import check_shapes
 from compiler.source_decode import PROBE_TOKENS, decoded_sample, request_sample
@@ -32,6 +33,7 @@ from compiler.source_runner import SourceRunner
 from compiler.targets import Target
 from passes.contract import Pass
 from passes.decode_cost import decode_costs
+from passes.deduplicate_weights import DeduplicateWeights
 from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
@@ -58,11 +60,11 @@ def passes_for(plans: Sequence[DecodePlan], target: Target) -> tuple[tuple[Pass,
     """
     fusions = _named(target.fusions)
     if not plans:
-        return ((*CLEANUP, *fusions),)
+        return ((*CLEANUP, *fusions, DeduplicateWeights()),)
     cached = [plan for plan in plans if plan.state == "cached"]
     required = not all(plan.may_fall_back for plan in cached)
     derive = (DeriveKvCache(required=required), TabulatePositions()) if cached else ()
-    return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions))
+    return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions, DeduplicateWeights()))
 
 
 def _named(passes: Sequence[str]) -> tuple[Pass, ...]:
@@ -89,7 +91,9 @@ def make_program(
     for group in groups:
         stages.append(_passed(stages[-1], group, tolerances, log))
     reduced = precision_pass(stages[-1], options, log)
-    last = (*([] if reduced is None else [reduced]), *_named(target.late_fusions))
+    # What fewer bits make of a slice and of the whole are two contents again.
+    fewer_bits = () if reduced is None else (reduced, DeduplicateWeights())
+    last = (*fewer_bits, *_named(target.late_fusions))
     stages.append(_passed(stages[-1], last, tolerances, log))
     log.decode_costs += decode_costs(*stages[1:])
     return stages[-1]
@@ -121,6 +125,7 @@ def _convert_one(
     with log.stage("convert", f"{file.name} to PyTorch"):
         masks = () if sampled.plan is None else sampled.plan.ports.masks
         program, notices = to_program(loaded, model, converter, masks)
+        log.sources.append(source_tensors(loaded.source.model, program.weights))
         asked = options.tokens.max_new_tokens is not None or bool(options.partitions)
         program, limited = within_limit(program, file.name, asked)
         checks = check_program(program, tolerances)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from artifacts.bundle import Bundle
 from artifacts.errors import UsageError
 from artifacts.manifest import MANIFEST_FILE, EngineEntry
-from artifacts.report import DecodeCost, WeightCost
+from artifacts.report import DecodeCost, DerivedWeights, WeightCost, WeightsReport
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
 from compiler.inspect_schedule import schedule_rows
@@ -87,6 +87,7 @@ def _bundle(path: Path) -> Inspection:
             worst[key] = max(worst.get(key, 0.0), item.max_abs if item.max_abs is not None else float("inf"))
         numerics = [[model, after, f"{value:.3g}"] for (model, after), value in worst.items()]
         sections.append(Section("Numerics", ["model", "after", "largest difference"], numerics))
+        sections += [] if report.weights is None else [_saved(report.weights)]
         sections += [_decode_costs(report.decode_costs)] if report.decode_costs else []
         sections += [_weight_costs(report.weight_costs)] if report.weight_costs else []
     document = {
@@ -117,6 +118,27 @@ def _weight_costs(costs: Sequence[WeightCost]) -> Section:
         for cost in costs
     ]
     return Section("Weights in memory", ["model", "taken", "to answer its samples", "memory of its own"], rows)
+
+
+def _saved(weights: WeightsReport) -> Section:
+    """How many bytes of weights went in and came out, and which of them are not the source's."""
+    rows = [
+        ["in the source files", "", _megabytes(weights.source_bytes), ""],
+        ["stored once", "", _megabytes(weights.unique_bytes), ""],
+        ["of them the source's", "", _megabytes(weights.unique_bytes - weights.derived_bytes), ""],
+    ]
+    rows += [[f"of them made by {d.reason}", str(d.tensors), _megabytes(d.bytes), _some(d)] for d in weights.derived]
+    rows.append(["source tensors that another one stands for", str(weights.merged), "", ""])
+    rows += [
+        [f"computed when an engine opens: {made.reason}", str(made.tensors), _megabytes(made.bytes), _some(made)]
+        for made in weights.computed_at_open
+    ]
+    return Section("Where the weights come from", ["", "tensors", "size", "names"], rows)
+
+
+def _some(weights: DerivedWeights) -> str:
+    more = weights.tensors - len(weights.names)
+    return ", ".join(weights.names) + (f" and {more} more" if more else "")
 
 
 def _decode_costs(costs: Sequence[DecodeCost]) -> Section:

@@ -25,7 +25,7 @@ from artifacts.spec import Dim
 from artifacts.weights import WeightRef, WeightStore
 from passes.program import WEIGHT_KINDS, Function
 from passes.subgraphs import Modules, copied, held_modules
-from passes.torch_dtypes import from_numpy
+from passes.torch_dtypes import from_numpy, torch_dtype_of
 
 
 def edited(body: ExportedProgram, graph: torch.fx.Graph, modules: Modules | None = None) -> ExportedProgram:
@@ -99,6 +99,24 @@ def inserted_weight(graph: torch.fx.Graph, weights: Collection[str], name: str, 
     with graph.inserting_after(placed[-1]) if placed else graph.inserting_before():
         node: torch.fx.Node = graph.placeholder(name)
     node.meta = {"val": value, "weight": True}
+    return node
+
+
+def weight_placeholder(
+    graph: torch.fx.Graph, weights: dict[str, WeightRef], name: str, ref: WeightRef, like: torch.fx.Node
+) -> torch.fx.Node:
+    """The placeholder of a weight in a graph that is edited: one that is there, or a new one, added to `weights`.
+
+    `like` is any node of the graph's world.
+    """
+    for node in graph.nodes:
+        if node.op == "placeholder" and weights.get(node.name) == ref:
+            found: torch.fx.Node = node
+            return found
+    with like.meta["val"].fake_mode:
+        shown = torch.empty(ref.shape, dtype=torch_dtype_of(ref.dtype))
+    node = inserted_weight(graph, weights, name, shown)
+    weights[node.name] = ref
     return node
 
 

@@ -22,7 +22,8 @@ _BUGS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, Arith
 class PassRun:
     """What one pass did: whether it changed anything, how far the outputs are from the source's, and what it told.
 
-    `notes` are for the log of the build, `notices` for the user.
+    `notes` are for the log of the build, `notices` for the user. `made` and `dropped` are the digests of the contents
+    that functions use after it and did not before, and the reverse.
     """
 
     step: Pass
@@ -30,6 +31,8 @@ class PassRun:
     notes: tuple[str, ...]
     checks: tuple[OutputCheck, ...]
     notices: tuple[str, ...] = ()
+    made: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
 
 
 def run_passes(
@@ -65,7 +68,9 @@ def run_passes(
             sample = program.models[moved.model].samples[moved.sample]
             where = first_moved_node(program, result.program, moved.model, sample, tolerances)
             require_equal(checks, STAGE, f"pass {step.name!r}", where)
-        runs.append(PassRun(step, result.modified, result.notes, checks, result.notices))
+        before, after = program.digests, result.program.digests
+        made, dropped = after - before, before - after
+        runs.append(PassRun(step, result.modified, result.notes, checks, result.notices, made, dropped))
         program = result.program
     return program, tuple(runs)
 

@@ -117,6 +117,11 @@ class Program:
         nodes = ((f, node) for f in self.functions.values() for node in f.weight_nodes if node.users)
         return Counter(function.weights[node.name].digest for function, node in nodes)
 
+    @property
+    def digests(self) -> frozenset[str]:
+        """The contents that the functions refer to."""
+        return frozenset(ref.digest for function in self.functions.values() for ref in function.weights.values())
+
     def merged(self, other: Program) -> Program:
         """Two programs as one, weights shared. Raises ValueError if a function or model name occurs twice."""
         twice = (set(self.functions) & set(other.functions)) | (set(self.models) & set(other.models))

@@ -56,7 +56,8 @@ def test_the_manifest_tells_what_was_done(perceptron_bundle: Path, perceptron_fi
     assert (engine.kind, engine.target, engine.status) == ("onnxruntime", "onnxruntime", "verified")
     assert set(engine.bindings) == {"first", "second"}, "the bias is small and lies inside"
     target = find_target("onnxruntime")
-    expected = [*(step.name for step in frontend.CLEANUP), *target.fusions, *target.late_fusions]
+    cleanup = [step.name for step in frontend.CLEANUP]
+    expected = [*cleanup, *target.fusions, "deduplicate-weights", *target.late_fusions]
     assert [step.name for step in manifest.passes] == expected
     assert manifest.tools == dict(find_target("onnxruntime").tools())
     assert all(verdict.passed for verdict in manifest.numerics.verdicts["perceptron"])

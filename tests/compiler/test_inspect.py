@@ -8,6 +8,7 @@ from onnx import helper
 
 from artifacts.bundle import Bundle
 from artifacts.errors import BundleError, ModelFormatError, UsageError
+from artifacts.report import BuildReport, DerivedWeights, WeightsReport
 from compiler.inspect import Section, inspect
 from tests.support.models import floats, graph_model, saved
 
@@ -31,6 +32,34 @@ def test_a_bundle(perceptron_bundle: Path) -> None:
         assert part in shown
     assert manifest.weights.shards[0].path in shown
     json.dumps(document, allow_nan=False)
+
+
+def test_a_bundle_says_where_its_weights_come_from(perceptron_bundle: Path) -> None:
+    document, sections = inspect(perceptron_bundle)
+    (table,) = [section for section in sections if section.title == "Where the weights come from"]
+    assert [row[2] for row in table.rows[:3]] == ["0.00 MB"] * 3
+    assert document["report"]["weights"]["derived"] == []
+
+
+def test_derived_weights_are_shown_with_their_pass_and_some_names(perceptron_copy: Path) -> None:
+    path = perceptron_copy / "build.json"
+    report = BuildReport.model_validate_json(path.read_bytes())
+    made = DerivedWeights(reason="pack-projections", tensors=5, bytes=2_500_000, names=("q", "k"))
+    copy = DerivedWeights(reason="permute", tensors=1, bytes=1_000_000, names=("turn",))
+    weights = WeightsReport(
+        source_bytes=8_000_000,
+        unique_bytes=4_000_000,
+        merged=3,
+        derived_bytes=2_500_000,
+        derived=(made,),
+        computed_at_open=(copy,),
+    )
+    path.write_bytes(report.model_copy(update={"weights": weights}).to_bytes())
+    shown = text(inspect(perceptron_copy)[1])
+    assert "in the source files  8.00 MB" in shown
+    assert "of them the source's  1.50 MB" in shown
+    assert "of them made by pack-projections 5 2.50 MB q, k and 3 more" in shown
+    assert "computed when an engine opens: permute 1 1.00 MB turn" in shown
 
 
 def test_a_decoding_bundle_says_how_it_decodes(toy_bundle: Path) -> None:

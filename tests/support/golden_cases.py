@@ -11,6 +11,7 @@ import torch
 
 from artifacts.schedule import Engine, Unrolled
 from passes.contract import Pass
+from passes.deduplicate_weights import DeduplicateWeights
 from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
@@ -592,6 +593,74 @@ _GUARDS = {
     "weights_that_are_a_result_too_stay": _attending(_HIDDEN_ROW, "k = ReduceSum (kept) y = Add (o, k)"),
 }
 
+_TABLE = normal(6, 4)
+_TWO_PRODUCTS = """g (float[n, 4] x) => (float[n, 6] y, float[n, 3] z) {
+    y = Gemm <transB = 1> (x, w)
+    z = Gemm <transB = 1> (x, v)
+}"""
+_HALVES = normal(4, 4).astype(np.float16)
+
+_CASTS = _of(
+    "g (float[n, 4] x) => (float[n, 4] y) { v = Cast <to = 1> (half) z = MatMul (x, v) y = MatMul (z, w) }",
+    half=_HALVES,
+    w=_HALVES.astype(np.float32),
+)
+
+_DEDUPLICATED = {
+    "nothing_to_do": _PRODUCT,
+    "rows_of_a_table": _of(
+        _TWO_PRODUCTS,
+        w=_TABLE,
+        v=_TABLE[2:5],
+    ),
+    "elements_that_are_no_rows": _of(
+        "g (float[n, 4] x) => (float[n, 6] y, float[n, 4] z) { y = Gemm <transB = 1> (x, w) z = Mul (x, v) }",
+        w=_TABLE,
+        v=_TABLE.reshape(-1)[5:9],
+    ),
+    "rows_of_a_table_but_one_element_stay": _of(
+        _TWO_PRODUCTS,
+        w=_TABLE,
+        v=np.concatenate([_TABLE[2:4], _TABLE[4:5] + np.float32(1e-6)]),
+    ),
+    "transpose_of_a_matrix_whose_rows_are_read": _of(
+        """g (float[n, 4] x) => (float[n, 6] y, float[4] z) {
+            y = MatMul (x, w)
+            z = ReduceSum <keepdims = 0> (v, first)
+        }""",
+        w=_TABLE.T.copy(),
+        v=_TABLE,
+        first=np.array([0]),
+    ),
+    "transpose_with_a_bias": _of(
+        "g (float[n, 4] x) => (float[n, 6] y, float[n, 4] z) { y = Gemm (x, w, b) z = MatMul (y, v) }",
+        w=_TABLE.T.copy(),
+        b=normal(6, seed=1),
+        v=_TABLE,
+    ),
+    "transpose_that_was_turned": _of(
+        """g (float[n, 4] x) => (float[n, 6] y, float[n, 4] z) {
+            y = Gemm <transB = 1> (x, w, b)
+            t = Transpose <perm = [1, 0]> (v)
+            z = MatMul (y, t)
+        }""",
+        w=_TABLE,
+        b=normal(6, seed=1),
+        v=_TABLE.T.copy(),
+    ),
+    "transposes_whose_rows_are_both_read_stay": _of(
+        """g (float[n, 4] x) => (float[n, 4] y, float[6] z) {
+            sums = ReduceSum <keepdims = 0> (v, first)
+            y = Add (x, sums)
+            z = ReduceSum <keepdims = 0> (w, first)
+        }""",
+        w=_TABLE.T.copy(),
+        v=_TABLE,
+        first=np.array([0]),
+    ),
+    "exact_cast_is_told": _CASTS,
+}
+
 CASES: Mapping[str, Case] = {
     f"{step.name}/{name}": Case(step, program)
     for step, programs in (
@@ -611,6 +680,8 @@ CASES: Mapping[str, Case] = {
         (QuantizeWeights(block=16, least=32), _WEIGHTS),
         (LowerPrecision(), _LOW),
         (QuantizeStatic(), _STATIC),
+        (DeduplicateWeights(least=8), _DEDUPLICATED),
+        (DeduplicateWeights(least=8, merge_casts=True), {"exact_cast_is_merged": _CASTS}),
     )
     for name, program in programs.items()
 }

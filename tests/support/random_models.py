@@ -1,4 +1,4 @@
-"""Random small ONNX models with ties: what a property of every pass is tried on."""
+"""Random small ONNX models with ties, views, branches and loops: what a property of every pass is tried on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Graph:
         found = [name for name, shape in self.shapes.items() if wanted(shape)]
         return self.draw(st.sampled_from(found)) if found else None
 
-    def add(self, op: str, inputs: list[str], shape: Shape, **attributes: int | list[int]) -> None:
+    def add(self, op: str, inputs: list[str], shape: Shape, **attributes: int | list[int] | onnx.GraphProto) -> None:
         name = f"v{len(self.nodes)}"
         node = onnx.helper.make_node(op, inputs, [name])
         node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in attributes.items())
@@ -42,17 +42,45 @@ class _Graph:
         self.shapes[name] = shape
 
     def weight(self, rows: int, columns: int) -> str:
-        """A weight of that shape: one that is there, a new one, or a new one of the content of one that is there."""
+        """A weight of that shape: one that is there, or a new one, maybe of the content of one that is there.
+
+        It may also be another one turned, some of its rows, or all of its elements in another shape.
+        """
         alike = [name for name, array in self.weights.items() if array.shape == (rows, columns)]
-        choice = self.draw(st.sampled_from(["there", "equal", "new"])) if alike else "new"
+        views = self._views(rows, columns)
+        kinds = ["there", "equal"] if alike else []
+        choice = self.draw(st.sampled_from([*kinds, *(["view"] if views else []), "new"]))
         if choice == "there":
             return self.draw(st.sampled_from(alike))
         seed = len(self.weights)
-        new = np.random.default_rng(seed).normal(size=(rows, columns)) / 2
         name = f"w{seed}"
-        self.weights[name] = self.weights[alike[0]] if choice == "equal" else new
+        if choice == "equal":
+            self.weights[name] = self.weights[alike[0]]
+        elif choice == "view":
+            self.weights[name] = np.ascontiguousarray(self.draw(st.sampled_from(views)))
+        else:
+            self.weights[name] = np.random.default_rng(seed).normal(size=(rows, columns)) / 2
         self.shapes[name] = (rows, columns)
         return name
+
+    def _views(self, rows: int, columns: int) -> list[Array]:
+        """What views of the weights have a shape."""
+        arrays = self.weights.values()
+        turned = [array.T for array in arrays if array.T.shape == (rows, columns)]
+        parts = [a[-rows:] for a in arrays if a.shape[1] == columns and a.shape[0] > rows]
+        reshaped = [array.reshape(rows, columns) for array in arrays if array.size == rows * columns]
+        return [*turned, *parts, *reshaped]
+
+    def inner(self, name: str, nodes: list[onnx.NodeProto], given: list[str], results: list[str]) -> onnx.GraphProto:
+        """A graph inside the graph: "i" and "going" are the number and the condition of a loop."""
+        scalars = {"i": onnx.TensorProto.INT64, "going": onnx.TensorProto.BOOL, "on": onnx.TensorProto.BOOL}
+
+        def infos(names: list[str]) -> list[onnx.ValueInfoProto]:
+            double = onnx.TensorProto.DOUBLE
+            typed = [(n, scalars.get(n, double), [] if n in scalars else [None, None]) for n in names]
+            return [onnx.helper.make_tensor_value_info(*info) for info in typed]
+
+        return onnx.helper.make_graph(nodes, name, infos(given), infos(results))
 
 
 def _unary(graph: _Graph) -> None:
@@ -121,6 +149,33 @@ def _again(graph: _Graph) -> None:
         graph.shapes[node.output[0]] = shape
 
 
+def _branch(graph: _Graph) -> None:
+    """A product in one branch, and a product with the same weight, or another one, in the other."""
+    left = graph.pick(lambda shape: isinstance(shape[1], int)) or ""
+    rows, columns = graph.shapes[left]
+    assert isinstance(columns, int)
+    count = len(graph.nodes)
+    branches = {}
+    for name in ("then_branch", "else_branch"):
+        product = onnx.helper.make_node("MatMul", [left, graph.weight(columns, columns)], [f"{name}{count}"])
+        branches[name] = graph.inner(name, [product], [], [f"{name}{count}"])
+    graph.add("If", ["given"], (rows, columns), **branches)
+
+
+def _loop(graph: _Graph) -> None:
+    """Products with one weight, as many as the caller says."""
+    value = graph.pick(lambda shape: isinstance(shape[1], int)) or ""
+    columns = graph.shapes[value][1]
+    assert isinstance(columns, int)
+    weight = graph.weight(columns, columns)
+    nodes = [
+        onnx.helper.make_node("Identity", ["going"], ["on"]),
+        onnx.helper.make_node("MatMul", ["carried", weight], ["next"]),
+    ]
+    body = graph.inner("body", nodes, ["i", "going", "carried"], ["on", "next"])
+    graph.add("Loop", ["count", "", value], graph.shapes[value], body=body)
+
+
 def _times(size: Size, factor: int) -> Size:
     return size * factor if isinstance(size, int) else (size[0], size[1] * factor)
 
@@ -129,20 +184,33 @@ _STEPS = (_unary, _binary, _binary, _product, _product, _transpose, _reshape, _c
 
 
 @st.composite
-def random_models(draw: st.DrawFn) -> onnx.ModelProto:
-    """A model of x float64 [n, 4]; what nothing in it uses is an output."""
+def random_models(draw: st.DrawFn, inside: bool = False) -> onnx.ModelProto:
+    """A model of x float64 [n, 4]; what nothing in it uses is an output.
+
+    With `inside` there are branches and loops too, and the inputs `given`, a flag, and `count`, a number of times.
+    """
     graph = _Graph(draw, {"x": (("n", 1), 4)})
     graph.weight(4, 4)
-    for step in draw(st.lists(st.sampled_from(_STEPS), min_size=5, max_size=12)):
+    steps = (*_STEPS, _branch, _loop) if inside else _STEPS
+    for step in draw(st.lists(st.sampled_from(steps), min_size=5, max_size=12)):
         step(graph)
-    used = {name for node in graph.nodes for name in node.input}
+    used = {name for node in graph.nodes for name in (*node.input, *_captured(node))}
     outputs = [name for name in graph.shapes if name not in used | graph.weights.keys()] or ["x"]
     double = onnx.TensorProto.DOUBLE
+    inputs = [onnx.helper.make_tensor_value_info("x", double, ["n", 4])]
+    if inside:
+        inputs.append(onnx.helper.make_tensor_value_info("given", onnx.TensorProto.BOOL, []))
+        inputs.append(onnx.helper.make_tensor_value_info("count", onnx.TensorProto.INT64, []))
     whole = onnx.helper.make_graph(
         graph.nodes,
         "random",
-        [onnx.helper.make_tensor_value_info("x", double, ["n", 4])],
+        inputs,
         [onnx.helper.make_tensor_value_info(name, double, [None, None]) for name in outputs],
         [onnx.numpy_helper.from_array(array, name) for name, array in graph.weights.items()],
     )
     return onnx.helper.make_model(whole, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+
+
+def _captured(node: onnx.NodeProto) -> list[str]:
+    """What the graphs inside a node take from around it."""
+    return [name for attribute in node.attribute for inner in attribute.g.node for name in inner.input]

@@ -101,6 +101,18 @@ class DecodeCost(Noun):
         return self.encoder + self.steps
 
 
+class Movement(Noun):
+    """What the operators of a function that only move elements move in one call, after a stage or pass.
+
+    `operators` counts them, views among them; `bytes` are read and written, at the sizes of the model's first sample.
+    """
+
+    function: str
+    after: str
+    operators: Size
+    bytes: Size
+
+
 class EngineSize(Noun):
     """Bytes of an engine's files, without the weights that it refers to."""
 
@@ -186,6 +198,7 @@ class BuildReport(Noun):
     sensitivity: tuple[LayerSensitivity, ...] = ()
     decode_costs: tuple[DecodeCost, ...] = ()
     weight_costs: tuple[WeightCost, ...] = ()
+    movements: tuple[Movement, ...] = ()
     log: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 

@@ -19,6 +19,7 @@ from artifacts.report import (
     EngineSize,
     LayerSensitivity,
     Machine,
+    Movement,
     OutputNumerics,
     StageTime,
     WeightCost,
@@ -48,6 +49,7 @@ class BuildLog:
     sources: list[SourceTensors] = field(default_factory=list)
     decode_costs: list[DecodeCost] = field(default_factory=list)
     weight_costs: list[WeightCost] = field(default_factory=list)
+    movements: list[Movement] = field(default_factory=list)
     sensitivity: list[LayerSensitivity] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     interrupts: Interrupts = field(default_factory=Interrupts)
@@ -110,6 +112,7 @@ class BuildLog:
             sensitivity=tuple(self.sensitivity),
             decode_costs=tuple(self.decode_costs),
             weight_costs=tuple(self.weight_costs),
+            movements=tuple(self.movements),
             log=tuple(f"{run.step.name}: {note}" for run in self.passes for note in run.notes),
             notices=tuple(self.notices),
         )

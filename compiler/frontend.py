@@ -36,9 +36,11 @@ from passes.decode_cost import decode_costs
 from passes.deduplicate_weights import DeduplicateWeights
 from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from passes.eliminate_copies import EliminateCopies
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fill_decoder_mask import fill_decoder_mask
 from passes.fold_constants import FoldConstants
+from passes.movement import movements
 from passes.onnx_to_torch.convert import source_inputs, source_signature
 from passes.onnx_to_torch.input_hints import InputHint, input_hint
 from passes.onnx_to_torch.source import Source
@@ -51,6 +53,9 @@ from passes.verification import check_program
 
 CLEANUP: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), EliminateDeadCode())
 """The passes of every compilation, in order."""
+
+LAST: tuple[Pass, ...] = (EliminateCopies(),)
+"""The passes of every compilation after those that look for patterns: those would no longer find theirs."""
 
 
 def passes_for(plans: Sequence[DecodePlan], target: Target) -> tuple[tuple[Pass, ...], ...]:
@@ -93,9 +98,11 @@ def make_program(
     reduced = precision_pass(stages[-1], options, log)
     # What fewer bits make of a slice and of the whole are two contents again.
     fewer_bits = () if reduced is None else (reduced, DeduplicateWeights())
-    last = (*fewer_bits, *_named(target.late_fusions))
+    last = (*fewer_bits, *LAST, *_named(target.late_fusions))
     stages.append(_passed(stages[-1], last, tolerances, log))
     log.decode_costs += decode_costs(*stages[1:])
+    for after, counted in (("convert", program), ("fusions", stages[-2]), ("passes", stages[-1])):
+        log.movements += movements(counted, after)
     return stages[-1]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from artifacts.bundle import Bundle
 from artifacts.errors import UsageError
 from artifacts.manifest import MANIFEST_FILE, EngineEntry
-from artifacts.report import DecodeCost, DerivedWeights, WeightCost, WeightsReport
+from artifacts.report import DecodeCost, DerivedWeights, Movement, WeightCost, WeightsReport
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
 from compiler.inspect_schedule import schedule_rows
@@ -90,6 +90,7 @@ def _bundle(path: Path) -> Inspection:
         sections += [] if report.weights is None else [_saved(report.weights)]
         sections += [_decode_costs(report.decode_costs)] if report.decode_costs else []
         sections += [_weight_costs(report.weight_costs)] if report.weight_costs else []
+        sections += [_movements(report.movements)] if report.movements else []
     document = {
         "kind": "bundle",
         "manifest": manifest.model_dump(mode="json"),
@@ -164,6 +165,12 @@ def _decode_costs(costs: Sequence[DecodeCost]) -> Section:
         )
     columns = ["model", "form", "tokens", "encoder flops", "flops", "other elements", "instructions"]
     return Section("Decode costs", [*columns, "weights read", "cache moved", "for"], rows)
+
+
+def _movements(movements: Sequence[Movement]) -> Section:
+    """What one call of each function moves, as it was converted and after passes."""
+    rows = [[found.function, found.after, str(found.operators), str(found.bytes)] for found in movements]
+    return Section("Moved in one call", ["function", "after", "operators", "bytes"], rows)
 
 
 _FORMS = {"padded": "padded", "recompute": "exact length", "cached": "cached"}

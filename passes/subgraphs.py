@@ -85,12 +85,20 @@ def sweep(graph: Graph, owner: torch.nn.Module) -> tuple[Modules, int]:
     An operand that none of these uses goes too. The graph is changed; those inside are copied. Gives the modules
     that the graph now names, and how many nodes were erased. Placeholders of the graph itself stay.
     """
-    return _edit(graph, owner, _erase_unused, _drop_unused_operands)
+    return _edit(graph, owner, erase_unused, _drop_unused_operands)
 
 
 def merge_operands(graph: Graph, owner: torch.nn.Module) -> Modules:
     """Hand every operand in once: torch takes two of one tensor for a danger. Otherwise like `sweep`."""
     return _edit(graph, owner, lambda _: 0, _merge_equal_operands)[0]
+
+
+def edit_graphs(graph: Graph, owner: torch.nn.Module, edit: Callable[[Graph], int]) -> tuple[Modules, int]:
+    """Apply an edit, which says how much it changed, to the graph and to copies of those inside it.
+
+    Gives the modules that the graph now names, and the sum of what the edit said.
+    """
+    return _edit(graph, owner, edit, lambda _node, _graphs: 0)
 
 
 def _edit(
@@ -119,7 +127,8 @@ def _names(node: Node) -> tuple[str, ...]:
     return tuple(str(argument.target) for argument in given if argument.op == "get_attr")
 
 
-def _erase_unused(graph: Graph) -> int:
+def erase_unused(graph: Graph) -> int:
+    """Erase what computes something that nobody uses, in one graph; how many nodes that were."""
     unused = 0
     for node in reversed(list(graph.nodes)):
         if not node.users and node.op in ("call_function", "get_attr"):

@@ -9,13 +9,14 @@ from passes.axis_maps import argument_of
 
 _aten = torch.ops.aten
 
-_TURNS = (_aten.permute.default, _aten.transpose.int)
+TURNS = (_aten.permute.default, _aten.transpose.int)
+"""Operators that put axes in another order."""
 
 
 def unturned(node: Node) -> tuple[Node, list[int]]:
     """What a node is a permutation of, and its axes in the order in which the node has them."""
     order = list(range(node.meta["val"].dim()))
-    while node.target in _TURNS:
+    while node.target in TURNS:
         rank = len(order)
         axes = list(range(rank))
         if node.target is _aten.permute.default:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from artifacts.report import BuildReport, EngineSize, OutputNumerics, StageTime, WeightsReport
+from artifacts.report import BuildReport, EngineSize, Movement, OutputNumerics, StageTime, WeightsReport
 from artifacts.tolerances import EXACT, Tolerance, compare
 from tests.support.bundles import REPORT
 
@@ -19,6 +19,7 @@ def test_a_report_survives_its_file() -> None:
             "numerics": (OutputNumerics.of("m", "fold-constants", "y", comparison),),
             "engines": (EngineSize(name="m-main", source_bytes=10),),
             "weights": WeightsReport(source_bytes=20, unique_bytes=8, merged=1),
+            "movements": (Movement(function="m", after="convert", operators=2, bytes=16),),
             "log": ("a line",),
         }
     )

@@ -56,8 +56,13 @@ def test_the_manifest_tells_what_was_done(perceptron_bundle: Path, perceptron_fi
     assert (engine.kind, engine.target, engine.status) == ("onnxruntime", "onnxruntime", "verified")
     assert set(engine.bindings) == {"first", "second"}, "the bias is small and lies inside"
     target = find_target("onnxruntime")
-    cleanup = [step.name for step in frontend.CLEANUP]
-    expected = [*cleanup, *target.fusions, "deduplicate-weights", *target.late_fusions]
+    expected = [
+        *(step.name for step in frontend.CLEANUP),
+        *target.fusions,
+        "deduplicate-weights",
+        *(step.name for step in frontend.LAST),
+        *target.late_fusions,
+    ]
     assert [step.name for step in manifest.passes] == expected
     assert manifest.tools == dict(find_target("onnxruntime").tools())
     assert all(verdict.passed for verdict in manifest.numerics.verdicts["perceptron"])

@@ -86,6 +86,21 @@ def test_a_decoding_bundle_says_what_its_forms_cost(toy_bundle: Path) -> None:
     assert [row[:3] for row in table.rows[:2]] == [["toy", "padded", "9"], ["toy", "exact length", "9"]]
 
 
+def test_a_bundle_says_what_its_functions_move(toy_bundle: Path) -> None:
+    document, sections = inspect(toy_bundle)
+    moved = document["report"]["movements"]
+    assert {(item["function"], item["after"]) for item in moved} == {
+        ("toy", "convert"),
+        *((function, after) for function in ("toy.encoder", "toy.step") for after in ("fusions", "passes")),
+    }
+    (table,) = [section for section in sections if section.title == "Moved in one call"]
+    assert [row[:2] for row in table.rows] == [[item["function"], item["after"]] for item in moved]
+    by_function = {(item["function"], item["after"]): item for item in moved}
+    for function in ("toy.encoder", "toy.step"):
+        for figure in ("operators", "bytes"):
+            assert by_function[function, "passes"][figure] <= by_function[function, "fusions"][figure]
+
+
 def test_a_bundle_without_its_report(perceptron_copy: Path) -> None:
     (perceptron_copy / "build.json").unlink()
     document, sections = inspect(perceptron_copy)

@@ -14,6 +14,7 @@ from passes.contract import Pass
 from passes.deduplicate_weights import DeduplicateWeights
 from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from passes.eliminate_copies import EliminateCopies
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
 from passes.fold_scales import FoldScales
@@ -29,6 +30,7 @@ from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
 from passes.turn_memory import TurnMemory
 from passes.two_stage_head import TwoStageHead
+from tests.support.copy_cases import COPIES
 from tests.support.decoder_modules import converted_decoder
 from tests.support.decoder_programs import controlled, decoder_program
 from tests.support.programs import Array, bare, normal, parsed, program_of, traced, without_output
@@ -682,6 +684,7 @@ CASES: Mapping[str, Case] = {
         (QuantizeStatic(), _STATIC),
         (DeduplicateWeights(least=8), _DEDUPLICATED),
         (DeduplicateWeights(least=8, merge_casts=True), {"exact_cast_is_merged": _CASTS}),
+        (EliminateCopies(), COPIES),
     )
     for name, program in programs.items()
 }

@@ -17,7 +17,7 @@ from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import share_shards
 from artifacts.spec import Signature
 from artifacts.weights import WeightStore
-from tests.support.bundles import REPORT, Array
+from tests.support.bundles import ACCESS, REPORT, Array
 
 
 def content(seed: int, size: int = 1000) -> Array:
@@ -50,6 +50,7 @@ def share(store: ShardStore, destination: Path, tensors: Mapping[str, Array], *,
                     source="engines/e.onnx",
                     status="emitted",
                     bindings=dict(zip(tensors, refs, strict=True)),
+                    weights=ACCESS,
                 )
             },
             weights=Weights(layout="store", shards=index.shards),

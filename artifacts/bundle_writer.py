@@ -108,7 +108,8 @@ class BundleWriter:
         if not self.destination.exists():
             rename_to_new(self.root, self.destination)
         elif exchange(self.root, self.destination):
-            shutil.rmtree(self.root)
+            # What was replaced is nobody's, and another writer may be sweeping it at this moment.
+            shutil.rmtree(self.root, ignore_errors=True)
         else:
             self._replace_aside()
 

@@ -81,8 +81,8 @@ def compile_bundle(
         options = _tuned(models, options, log)
     with (
         loaded_sources(read) as sources,
-        write_bundle(destination, force=force) as writer,
         _shard_writer(store, destination) as shard_writer,
+        write_bundle(destination, force=force) as writer,
     ):
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend, provenance

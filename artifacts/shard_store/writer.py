@@ -145,7 +145,8 @@ class StoreWriter:
 def share_shards(store: ShardStore, destination: str | os.PathLike[str]) -> Iterator[StoreWriter]:
     """Share the weights of a bundle that is being made: `write_shards`, and then its commit inside `claim`.
 
-    Until the block ends, gc keeps what was shared in it.
+    Until the block ends, gc keeps what was shared in it. Enter it around `write_bundle`: what a writer leaves beside
+    its destination is found by what it announced, which must not go first.
     """
     with contextlib.ExitStack() as announced:
         yield StoreWriter(store, Path(destination), announced)

@@ -28,7 +28,7 @@ def content(seed: int, size: int = 1000) -> Array:
 def share(store: ShardStore, destination: Path, tensors: Mapping[str, Array], *, force: bool = False) -> Bundle:
     """A whole bundle at `destination` that shares these weights with the store; its engine is no more than a name."""
     weights, refs = WeightStore().with_tensors((array, None) for array in tensors.values())
-    with write_bundle(destination, force=force) as writer, share_shards(store, destination) as sharing:
+    with share_shards(store, destination) as sharing, write_bundle(destination, force=force) as writer:
         index = sharing.write_shards(weights, refs, writer.root)
         writer.add("engines/e.onnx", b"engine")
         signature = Signature(inputs=(), outputs=())

@@ -100,7 +100,7 @@ def test_the_claim_of_another_host_is_live(tmp_path: Path, store: ShardStore, mo
 
 def test_what_a_living_writer_announced_stays(tmp_path: Path, store: ShardStore) -> None:
     weights, ref = WeightStore().with_tensor(content(1))
-    with write_bundle(tmp_path / "b") as writer, share_shards(store, tmp_path / "b") as sharing:
+    with share_shards(store, tmp_path / "b") as sharing, write_bundle(tmp_path / "b") as writer:
         index = sharing.write_shards(weights, [ref], writer.root)
         shutil.rmtree(writer.root / "weights")  # as if it had copies on another file system
         assert collect(store).awaited.files == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from artifacts.manifest import (
     Weights,
 )
 from artifacts.report import EngineSize
-from artifacts.samples import Sample, archive_bytes
+from artifacts.samples import Arrays, Sample, archive_bytes
 from artifacts.shard_store.writer import ShardWriter
 from artifacts.shards import ShardIndex, mapped
 from artifacts.tolerances import TOLERANCES
@@ -86,11 +86,12 @@ def write_program(
     placement = Placement(writer.root, program.weights, shards, making.translations)
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}
+    written: dict[bytes, str] = {}
     for name in program.models:
         with log.stage("emit", f"{name} for {target.name}"):
             built = target.build(program, name, placement)
         engines |= {engine: _write_engine(engine, made, target, writer) for engine, made in built.engines.items()}
-        models[name] = _model(program, name, built.functions, writer)
+        models[name] = _model(program, name, built.functions, writer, written)
     engines = with_access(engines, making.weights)
     manifest = Manifest(
         unspool=version(),
@@ -192,7 +193,14 @@ def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleW
     )
 
 
-def _model(program: Program, name: str, functions: Mapping[str, tuple[str, ...]], writer: BundleWriter) -> ModelEntry:
+def _model(
+    program: Program,
+    name: str,
+    functions: Mapping[str, tuple[str, ...]],
+    writer: BundleWriter,
+    written: MutableMapping[bytes, str],
+) -> ModelEntry:
+    """The entry of a model, whose samples are written unless `written` has the same bytes of another's."""
     model = program.models[name]
     return ModelEntry(
         source=model.digest,
@@ -200,7 +208,7 @@ def _model(program: Program, name: str, functions: Mapping[str, tuple[str, ...]]
         schedule=model.schedule,
         functions=dict(functions),
         samples=tuple(
-            _write_sample(writer, f"samples/{name}-{number}", sample)
+            _write_sample(writer, f"samples/{name}-{number}", sample, written)
             for number, sample in enumerate(_small(model.samples))
         ),
     )
@@ -224,15 +232,21 @@ def _nbytes(sample: Sample) -> int:
     return sum(array.nbytes for arrays in (sample.inputs, sample.outputs) for array in arrays.values())
 
 
-def _write_sample(writer: BundleWriter, stem: str, sample: Sample) -> SampleFiles:
-    files = SampleFiles(
-        inputs=f"{stem}.inputs.npz",
-        outputs=f"{stem}.outputs.npz",
-        decoded=f"{stem}.decoded.npz" if sample.decoded else None,
+def _write_sample(writer: BundleWriter, stem: str, sample: Sample, written: MutableMapping[bytes, str]) -> SampleFiles:
+    """The sample as files, which are those of another sample where that is the same: tasks may share their inputs."""
+
+    def path_of(part: str, arrays: Arrays) -> str:
+        data = archive_bytes(arrays)
+        if data not in written:
+            written[data] = f"{stem}.{part}.npz"
+            writer.add(written[data], data)
+        return written[data]
+
+    return SampleFiles(
+        inputs=path_of("inputs", sample.inputs),
+        outputs=path_of("outputs", sample.outputs),
+        decoded=path_of("decoded", sample.decoded) if sample.decoded else None,
     )
-    for path, arrays in zip(files.paths, (sample.inputs, sample.outputs, sample.decoded), strict=False):
-        writer.add(path, archive_bytes(arrays))
-    return files
 
 
 def _verified(manifest: Manifest) -> Manifest:

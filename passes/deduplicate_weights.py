@@ -93,7 +93,7 @@ def _with_turns(program: Program, least: int, notes: list[str]) -> Program:
         program = program.with_functions({n: with_turned(f, dropped, kept) for n, f in program.functions.items()})
         merged.append(dropped)
     _tell(notes, "transposes of another, which is read turned", merged, before)
-    _tell(notes, "transposes of another, both stored because their rows are read", left, before)
+    _tell(notes, "transposes of another, both stored because more than products use them", left, before)
     return program
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx
 import onnx.numpy_helper
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,18 @@ def compiled(
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(random_models(inside=True), st.sampled_from(PIPELINES))
 def test_a_weight_is_the_sources_or_has_a_reason(model: onnx.ModelProto, steps: Sequence[Pass]) -> None:
+    assert_told(model, steps)
+
+
+# A third of a second for each model.
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(random_models(inside=True), st.sampled_from(PIPELINES))
+def test_the_same_for_many_models(model: onnx.ModelProto, steps: Sequence[Pass]) -> None:
+    assert_told(model, steps)
+
+
+def assert_told(model: onnx.ModelProto, steps: Sequence[Pass]) -> None:
     random = np.random.default_rng(0)
     requests = [(3, True, 2), (1, False, 0), (8, True, 3)]
     inputs = [{"x": random.normal(size=(n, 4)), "given": np.array(g), "count": np.array(c)} for n, g, c in requests]

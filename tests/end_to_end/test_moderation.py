@@ -54,6 +54,13 @@ def test_a_backbone_is_stored_once(bundle: Path) -> None:
     assert stored == sum(array.nbytes for array in weights if array.nbytes > INLINE_BYTES)
 
 
+def test_requests_that_tasks_share_are_one_file(bundle: Path) -> None:
+    models = Bundle.open(bundle).manifest.models
+    first, second = (models[name].samples for name in ("image_nsfw", "image_violence"))
+    assert [sample.inputs for sample in first] == [sample.inputs for sample in second]
+    assert {sample.outputs for sample in first}.isdisjoint(sample.outputs for sample in second)
+
+
 def test_the_report_says_what_was_saved(bundle: Path) -> None:
     report = Bundle.open(bundle).report()
     assert report is not None
@@ -64,6 +71,7 @@ def test_the_report_says_what_was_saved(bundle: Path) -> None:
     assert report.weights.derived == ()
     files = [to_array(tensor).nbytes for model in moderation().values() for tensor in model.graph.initializer]
     assert report.weights.source_bytes == sum(files)
+    assert sum(file.stat().st_size for file in (bundle / "weights").iterdir()) <= 1.01 * report.weights.unique_bytes
     assert report.weights.merged == 2 * (len(text_backbone()) + len(image_backbone()))
 
 

@@ -49,7 +49,7 @@ class _Graph:
         alike = [name for name, array in self.weights.items() if array.shape == (rows, columns)]
         views = self._views(rows, columns)
         kinds = ["there", "equal"] if alike else []
-        choice = self.draw(st.sampled_from([*kinds, *(["view"] if views else []), "new"]))
+        choice = self.draw(st.sampled_from([*kinds, *(["view", "view"] if views else []), "new"]))
         if choice == "there":
             return self.draw(st.sampled_from(alike))
         seed = len(self.weights)

@@ -10,9 +10,10 @@ belongs to exactly one tensor, and every tensor is aligned to its element size.
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ import numpy as np
 from artifacts.canonical import sha256_bytes, sha256_file
 from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
+from artifacts.mapped_pages import give_back_pages
 from artifacts.names import SHA256_PATTERN, RelativePath, Sha256
 from artifacts.noun import Noun
 from artifacts.weights import Bytes, Size, WeightRef, WeightStore
@@ -251,37 +253,41 @@ def _stored_as(dtype: DType) -> DType:
 _NAME_DIGITS = 16
 """Of a shard's digest, in the name of its file, which an engine repeats for each of its weights."""
 
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
-
 
 def _write_shard(tensors: Sequence[_Shown], root: Path) -> tuple[Shard, tuple[ShardTensor, ...]]:
-    from safetensors import SafetensorError, TensorSpec, serialize_file
-
     folder = root / WEIGHTS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / "draft.safetensors"
-    specs = {
-        tensor.digest: TensorSpec(
-            dtype=tensor.dtype.value,
-            shape=tensor.shape,
-            data_ptr=tensor.data.ctypes.data,
-            data_len=tensor.data.nbytes,
-        )
-        for tensor in tensors
-    }
-    try:
-        serialize_file(specs, draft)
-    except SafetensorError as error:  # it has the operating system's error number in its text only
-        number = _OS_ERROR.search(str(error))
-        code, reason = (int(number[1]), os.strerror(int(number[1]))) if number else (None, str(error))
-        raise OSError(code, reason, str(draft)) from error
-    # The library makes its files private; a bundle is as readable as the folder it is in.
-    draft.chmod(folder.stat().st_mode & 0o666)
+    with draft.open("wb", buffering=0) as file:
+        file.write(_header(tensors))
+        for tensor in tensors:
+            _write_all(file, tensor.data)
+            give_back_pages(tensor.data)
+    draft.chmod(folder.stat().st_mode & 0o666)  # a bundle is as readable as the folder it is in
     digest = sha256_file(draft)
     path = shard_path(digest)
     draft.replace(root / path)
     entries, _ = read_shard(root, path, verify=False)
     return Shard(path=path, sha256=digest, bytes=(root / path).stat().st_size), entries
+
+
+def _header(tensors: Sequence[_Shown]) -> bytes:
+    """The length and the entries, filled up with spaces to a multiple of 8 bytes as the format wants it."""
+    ends = [*itertools.accumulate((tensor.data.nbytes for tensor in tensors), initial=0)]
+    entries = {
+        tensor.digest: {"dtype": _CODE_OF_DTYPE[tensor.dtype], "shape": tensor.shape, "data_offsets": offsets}
+        for tensor, offsets in zip(tensors, itertools.pairwise(ends), strict=True)
+    }
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _write_all(file: io.FileIO, data: Bytes) -> None:
+    """Write a content, of which one call may take a part."""
+    left = data.data
+    while left:
+        left = left[file.write(left) :]
 
 
 _DTYPE_OF_CODE: Mapping[str, DType] = {
@@ -305,3 +311,5 @@ _DTYPE_OF_CODE: Mapping[str, DType] = {
     "F64": DType.FLOAT64,
     "C64": DType.COMPLEX64,
 }
+
+_CODE_OF_DTYPE: Mapping[DType, str] = {dtype: code for code, dtype in _DTYPE_OF_CODE.items()}

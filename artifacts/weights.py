@@ -20,6 +20,7 @@ from pydantic import Field
 from artifacts.canonical import sha256_bytes
 from artifacts.carriers import in_carrier
 from artifacts.dtype import DType
+from artifacts.mapped_pages import give_back_pages
 from artifacts.names import Sha256
 from artifacts.noun import Noun
 
@@ -69,8 +70,8 @@ class WeightStore:
     """An immutable mapping from digest to content: `blobs` holds uint8 [n], read-only.
 
     Arrays are kept as they are: a contiguous one, a memory map in particular, is never copied, and whoever
-    hands it over must not write to it any more. `digest_of` is a parameter for the tests of colliding
-    digests alone.
+    hands it over must not write to it any more. Pages of a map that were read through are given back.
+    `digest_of` is a parameter for the tests of colliding digests alone.
     """
 
     blobs: Mapping[str, Bytes] = field(default_factory=lambda: MappingProxyType({}))
@@ -95,6 +96,7 @@ class WeightStore:
             carried, logical = _carried(np.asarray(array), dtype)
             data = _flat_bytes(carried)
             digest = self.digest_of(data.data)
+            give_back_pages(data)
             blobs[digest] = _merged(digest, blobs.get(digest), data)
             refs.append(WeightRef(digest=digest, dtype=logical, shape=carried.shape))
         return WeightStore(MappingProxyType(blobs), self.digest_of), tuple(refs)
@@ -140,9 +142,21 @@ def _merged(digest: str, known: Bytes | None, data: Bytes) -> Bytes:
     if known is None:
         return data
     same_memory = known.ctypes.data == data.ctypes.data and known.nbytes == data.nbytes
-    if not same_memory and not np.array_equal(known, data):
+    if not same_memory and not _are_equal(known, data):
         raise ValueError(f"two different contents have the SHA-256 digest {digest}")
     return known
+
+
+COMPARED_BYTES = 1 << 22
+"""At one time: a comparison makes an answer for each byte."""
+
+
+def _are_equal(one: Bytes, other: Bytes) -> bool:
+    parts = [slice(begin, begin + COMPARED_BYTES) for begin in range(0, one.nbytes, COMPARED_BYTES)]
+    found = one.nbytes == other.nbytes and all(np.array_equal(one[part], other[part]) for part in parts)
+    give_back_pages(one)
+    give_back_pages(other)
+    return found
 
 
 def _carried(array: Array, dtype: DType | None) -> tuple[Array, DType]:

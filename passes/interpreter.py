@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from artifacts.errors import PassError
+from artifacts.mapped_pages import give_back_pages
 from artifacts.samples import Arrays
 from artifacts.weights import WeightStore
 from passes.program import Function, Program
@@ -25,13 +27,15 @@ def run_function(
 ) -> tuple[torch.Tensor, ...]:
     """Call a function with tensors in its signature's order; outputs come in its signature's order.
 
-    `observe` sees every node with its value as soon as it is computed. Values are dropped after their last use.
+    `observe` sees every node with its value as soon as it is computed. Values are dropped after their last use,
+    and so are the pages of mapped weights.
     """
-    stored = {name: from_numpy(weights.array(ref), ref.dtype) for name, ref in function.weights.items()}
+    arrays = {name: weights.array(ref) for name, ref in function.weights.items()}
+    stored = {name: from_numpy(array, function.weights[name].dtype) for name, array in arrays.items()}
     given = {node.name: tensor for node, tensor in zip(function.input_nodes, inputs, strict=True)}
     arguments = [stored[node.name] if node.name in stored else given[node.name] for node in function.placeholders]
     with torch.no_grad():
-        results: Sequence[torch.Tensor] = _Interpreter(function.body.graph_module, observe).run(*arguments)
+        results: Sequence[torch.Tensor] = _Interpreter(function.body.graph_module, arrays, observe).run(*arguments)
     return tuple(results)
 
 
@@ -46,8 +50,11 @@ def call(
 
 
 class _Interpreter(torch.fx.Interpreter):
-    def __init__(self, module: torch.fx.GraphModule, observe: Observer | None) -> None:
+    def __init__(
+        self, module: torch.fx.GraphModule, weights: Mapping[str, npt.NDArray[Any]], observe: Observer | None
+    ) -> None:
         super().__init__(module, garbage_collect_values=True)
+        self.weights = weights
         self.observe = observe
 
     def run_node(self, n: torch.fx.Node) -> object:
@@ -60,4 +67,7 @@ class _Interpreter(torch.fx.Interpreter):
             raise PassError.of("interpret", subject, reason, hint) from error
         if self.observe is not None:
             self.observe(n, value)
+        for used in self.user_to_last_uses.get(n, ()):
+            if used.name in self.weights:
+                give_back_pages(self.weights[used.name])
         return value

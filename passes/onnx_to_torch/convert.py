@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +58,8 @@ def convert(
     check_sample(declared, inputs)
     importer = Importer(source.model, converters)
     body = export_module(importer, declared, inputs, source.path.name)
-    return to_function(name, body, declared, {**node_sources(body), **_weight_sources(body, importer)})
+    sources = {**node_sources(body), **_weight_sources(body, importer)}
+    return to_function(name, body, declared, sources, importer.mapped)
 
 
 def source_inputs(source: Source) -> list[ir.Value]:
@@ -189,11 +192,19 @@ def _weight_sources(body: ExportedProgram, importer: Importer) -> dict[str, str]
     return {s.arg.name: names[s.target] for s in body.graph_signature.input_specs if s.target in names}
 
 
-def to_function(name: str, body: ExportedProgram, declared: Signature, sources: Mapping[str, str]) -> Converted:
+def to_function(
+    name: str,
+    body: ExportedProgram,
+    declared: Signature,
+    sources: Mapping[str, str],
+    mapped: Mapping[int, npt.NDArray[Any]] = MappingProxyType({}),
+) -> Converted:
     """A function of an exported program, its weights moved into a store.
 
     `declared` is the source's signature, whose order the program's inputs and outputs have; `sources` names the
-    source's node or tensor for nodes of the program. Raises SourceError if the outputs are not as many.
+    source's node or tensor for nodes of the program; `mapped` holds arrays that tensors of the program share the
+    memory of, by its address: a tensor does not tell what file it is in. Raises SourceError if the outputs are not
+    as many.
     """
     found, wanted = len(body.graph_signature.user_outputs), len(declared.outputs)
     if found != wanted:
@@ -210,7 +221,9 @@ def to_function(name: str, body: ExportedProgram, declared: Signature, sources: 
         without_long_sums(inner)
         without_metadata(inner.nodes)
     tensors = [_stored(body, str(weight_specs[node.name].target)) for node in kept]
-    store, refs = WeightStore().with_tensors((to_numpy(tensor), logical_dtype(tensor.dtype)) for tensor in tensors)
+    store, refs = WeightStore().with_tensors(
+        (_array_of(tensor, mapped), logical_dtype(tensor.dtype)) for tensor in tensors
+    )
     final = edited(body, graph, modules)
     function = Function(
         name=name,
@@ -227,6 +240,12 @@ def _stored(body: ExportedProgram, target: str) -> torch.Tensor:
     tensor = body.state_dict[target] if target in body.state_dict else body.constants[target]
     assert isinstance(tensor, torch.Tensor)
     return tensor.detach()
+
+
+def _array_of(tensor: torch.Tensor, mapped: Mapping[int, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    array = to_numpy(tensor)
+    held = mapped.get(array.ctypes.data)
+    return array if held is None or held.nbytes != array.nbytes else held.view(array.dtype).reshape(array.shape)
 
 
 def _traced_signature(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +80,12 @@ class Importer(torch.nn.Module):
     def weights(self) -> dict[str, torch.Tensor]:
         """Every buffer by name, as the graph or branch that is being traced sees it."""
         return {fqn: self._weight(fqn) for fqn in self.buffer_names}
+
+    @property
+    def mapped(self) -> dict[int, npt.NDArray[Any]]:
+        """The arrays of constants that are in mapped files, by the address of their memory."""
+        tensors = [tensor for tensor in constant_tensors(self.model) if isinstance(tensor, ir.ExternalTensor)]
+        return {array.ctypes.data: array for array in (tensor.numpy() for tensor in tensors)}
 
     @contextmanager
     def inside(self, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from artifacts.dtype import DType
 from artifacts.errors import BundleError
 from artifacts.shards import MAX_HEADER_BYTES, ShardIndex, ShardTensor, mapped, parse_header, read_shard, write_shards
 from artifacts.weights import WeightStore
+from tests.artifacts.test_mapped_pages import mapped as map_of
+from tests.artifacts.test_mapped_pages import resident
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +37,23 @@ def test_contents_in_shards_are_mapped_and_the_others_stay(tmp_path: Path) -> No
         np.testing.assert_array_equal(found.array(ref), array)
     assert not np.shares_memory(found.blobs[large.digest], store.blobs[large.digest])
     assert found.blobs[small.digest] is store.blobs[small.digest]
+
+
+def test_a_shard_has_the_bytes_that_the_formats_own_library_writes(tmp_path: Path) -> None:
+    arrays: list[Array] = [np.ones(3, np.int8), np.ones((2, 3), np.float32), np.arange(5), np.zeros((0, 2), np.float16)]
+    store, refs = WeightStore().with_tensors((array, None) for array in arrays)
+    (shard,) = write_shards(store, refs, tmp_path).shards
+    named = {ref.digest: array for ref, array in zip(refs, arrays, strict=True)}
+    assert (tmp_path / shard.path).read_bytes() == safetensors.numpy.save(named)
+
+
+def test_a_mapped_content_is_in_no_memory_after_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "source"
+    file.write_bytes(bytes(64 * mmap.PAGESIZE))
+    store, ref = WeightStore().with_tensor(map_of(file))
+    assert resident(file) == 0
+    write_shards(store, [ref], tmp_path)
+    assert resident(file) == 0
 
 
 @st.composite

@@ -14,7 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 from artifacts.carriers import in_carrier
 from artifacts.dtype import DType
-from artifacts.weights import WeightRef, WeightStore
+from artifacts.weights import COMPARED_BYTES, WeightRef, WeightStore
+from tests.artifacts.test_mapped_pages import mapped as map_of
+from tests.artifacts.test_mapped_pages import resident
 
 Array = npt.NDArray[Any]
 
@@ -146,6 +148,19 @@ def test_contents_are_compared_before_they_are_merged() -> None:
 def test_an_array_that_cannot_hold_the_type_is_refused(array: Array, dtype: DType | None) -> None:
     with pytest.raises(ValueError, match=r"cannot hold|not a valid DType"):
         WeightStore().with_tensor(array, dtype)
+
+
+def test_mapped_contents_are_compared_and_then_in_no_memory(tmp_path: Path) -> None:
+    """Also one that is larger than what is compared at a time, and differs at its end only."""
+    content = bytes(COMPARED_BYTES + 1)
+    files = [tmp_path / name for name in ("one", "same", "other")]
+    for file, last in zip(files, (b"a", b"a", b"b"), strict=True):
+        file.write_bytes(content + last)
+    one, same, other = (WeightStore(digest_of=lambda _: "0" * 64).with_tensor(map_of(file))[0] for file in files)
+    assert one.merged(same).blobs["0" * 64] is one.blobs["0" * 64]
+    with pytest.raises(ValueError, match="two different contents"):
+        one.merged(other)
+    assert [resident(file) for file in files] == [0, 0, 0]
 
 
 def test_views_that_do_not_exist_are_refused() -> None:

@@ -8,15 +8,18 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from artifacts.errors import ModelFormatError
+from passes.interpreter import run_function
 from passes.onnx_to_torch.constant_nodes import constant_tensors
 from passes.onnx_to_torch.convert import convert
 from passes.onnx_to_torch.external_data import resolve_external
 from passes.onnx_to_torch.importer import Importer
 from passes.onnx_to_torch.source import load_source
 from passes.onnx_to_torch.tensor_problems import BITS, tensor_problems
+from tests.artifacts.test_mapped_pages import resident
 from tests.support.programs import Array, normal, parsed
 
 WEIGHT = normal(4, 4)
@@ -261,6 +264,25 @@ def test_external_data_stays_mapped_from_the_file_to_the_weight_store(folder: Pa
     (ref,) = result.function.weights.values()
     assert result.weights.blobs[ref.digest].ctypes.data == address
     assert not result.weights.blobs[ref.digest].flags.writeable
+
+
+def test_mapped_weights_are_in_no_memory_once_they_were_used(folder: Path) -> None:
+    """Neither after they were hashed nor after the program ran; it answers the same each time."""
+    (folder / "w.bin").write_bytes(normal(64, 64).tobytes())
+    model = parsed("g (float[n, 64] x) => (float[n, 64] y) { y = MatMul (x, w) }")
+    model.graph.initializer.append(external(numpy_helper.from_array(normal(64, 64), "w"), "w.bin"))
+    result = convert(load_source(saved(folder, model)), "main", {"x": normal(3, 64)})
+    assert resident(folder / "w.bin") == 0
+    seen: list[int] = []
+
+    def observe(*_: object) -> None:
+        seen.append(resident(folder / "w.bin"))
+
+    for _ in range(2):
+        (found,) = run_function(result.function, result.weights, [torch.from_numpy(normal(3, 64))], observe)
+        np.testing.assert_allclose(found, normal(3, 64) @ normal(64, 64), rtol=1e-4, atol=1e-4)
+    assert max(seen) > 0
+    assert resident(folder / "w.bin") == 0
 
 
 def test_a_missing_file_is_one_problem_for_all_its_tensors(folder: Path) -> None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from artifacts.engines.onnxruntime import array_of, lacks_numpy_type, value_of
 from artifacts.errors import RunError
 from artifacts.onnxruntime_module import import_onnxruntime
+from compiler.mapped_areas import pages_given_back, unwritten_areas
+from passes.onnx_to_torch.raw_data import LeanMessage, lean_message
 
 if TYPE_CHECKING:
     from artifacts.samples import Arrays
@@ -31,7 +33,8 @@ class SourceSession:
         self._options = self._runtime.SessionOptions()
         self._options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._options.log_severity_level = 4
-        self._options.add_session_config_entry(_FOLDER_ENTRY, str(data_folder or path.parent.resolve()))
+        self._folder = (data_folder or path.parent).resolve()
+        self._options.add_session_config_entry(_FOLDER_ENTRY, str(self._folder))
         # ONNX Runtime has no common base class for its errors below RuntimeError and its own Fail family.
         state = self._runtime.capi.onnxruntime_pybind11_state
         self._errors: tuple[type[Exception], ...] = (
@@ -39,7 +42,11 @@ class SourceSession:
             ValueError,
             *(getattr(state, name) for name in _ERRORS),
         )
-        self._session = self._open(str(path))
+        self._lean = _lean(path, self._folder)
+        if b"MatMulNBits" not in self._lean.data:  # a product that takes 25 times as long on weights as they are
+            self._options.add_session_config_entry("session.disable_prepacking", "1")
+        self._session = self._open(self._lean.data if self._lean.own else str(path))
+        self._areas = unwritten_areas(self._folder)
         self.output_names = [output.name for output in self._session.get_outputs()]
 
     @property
@@ -58,7 +65,7 @@ class SourceSession:
         """
         import onnx
 
-        model = onnx.load_model(self.path, load_external_data=False)
+        model = onnx.load_model_from_string(self._lean.data)
         del model.graph.output[:]
         model.graph.output.append(onnx.ValueInfoProto(name=name))
         result = self._run(self._open(model.SerializeToString()), [name], inputs)[0]
@@ -79,14 +86,28 @@ class SourceSession:
         given = {name: inputs[name] for name in inputs if name in types}
         low = any(map(lacks_numpy_type, (*types.values(), *(argument.type for argument in session.get_outputs()))))
         try:
-            if low:
-                values = {name: value_of(np.ascontiguousarray(array), types[name]) for name, array in given.items()}
-                return [array_of(value) for value in session.run_with_ort_values(outputs, values)]
-            results: list[Any] = session.run(outputs, given)
+            with pages_given_back(self._areas):
+                if low:
+                    values = {name: value_of(np.ascontiguousarray(array), types[name]) for name, array in given.items()}
+                    return [array_of(value) for value in session.run_with_ort_values(outputs, values)]
+                results: list[Any] = session.run(outputs, given)
         except self._errors as error:
             message = f"the source fails on {described(inputs)}: {_first_line(error)}"
             raise RunError.of("samples", self.path.name, message) from error
         return results
+
+
+def _lean(path: Path, folder: Path) -> LeanMessage:
+    """The model, its weights where ONNX Runtime can map them: in its own file if external data is read from there.
+
+    ONNX Runtime holds the weights of a message twice while it opens it, and mapped ones not at all. Raises RunError.
+    """
+    try:
+        lean = lean_message(path)
+    except OSError as error:
+        message = f"ONNX Runtime cannot load the source: {error.strerror}"
+        raise RunError.of("samples", path.name, message) from error
+    return lean if path.resolve().parent == folder else LeanMessage(path.read_bytes())
 
 
 def require_onnxruntime() -> Any:

@@ -10,10 +10,6 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPa
 
 from artifacts.errors import Problem, SourceError
 from compiler.parts.joins import CACHE_BRANCH, PAST, STAGE, Joins
-from compiler.parts.raw_data import raw_data_places
-
-SMALL_BYTES = 1024
-"""Weights below this size stay in the graph, where shapes and axes can be seen."""
 
 
 def without_cache(decoder: ir.Model) -> None:
@@ -76,12 +72,8 @@ def compose(encoder: ir.Model, decoder: ir.Model, joins: Joins) -> ir.Model:
     return composed
 
 
-def refer_to_files(model: ir.Model, path: Path, base: Path) -> None:
-    """Take a model's large weights by reference: to its external data, or to their place in its own file at `path`.
-
-    `base` is a folder above all of these files, links followed; locations are given from there.
-    """
-    refer_to_own_file(model, path)
+def refer_from(model: ir.Model, base: Path) -> None:
+    """Give the places of a model's large weights from `base`, a folder above all files they are in, links followed."""
     for graph in _graphs(model.graph):
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
@@ -90,27 +82,6 @@ def refer_to_files(model: ir.Model, path: Path, base: Path) -> None:
         for name, attribute in node.attributes.items():
             if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
                 node.attributes[name] = ir.AttrTensor(name, _moved(attribute.value, base))
-
-
-def refer_to_own_file(model: ir.Model, path: Path) -> None:
-    """Take the large weights of the main graph by reference to their place in the model's file, links followed.
-
-    They stay in memory if the file has fields that protobuf skips and that no place can be told behind.
-    """
-    file = path.resolve()
-    try:
-        places = raw_data_places(path)
-    except (ValueError, IndexError):
-        return
-    for name, value in model.graph.initializers.items():
-        tensor = value.const_value
-        if tensor is None or isinstance(tensor, ir.ExternalTensor):
-            continue
-        if name in places and tensor.nbytes >= SMALL_BYTES:
-            place, shape = places[name], ir.Shape(tensor.shape.numpy())
-            value.const_value = ir.ExternalTensor(
-                file.name, place.offset, place.length, tensor.dtype, shape=shape, name=name, base_dir=file.parent
-            )
 
 
 def _moved(tensor: ir.ExternalTensor, base: Path) -> ir.ExternalTensor:

@@ -15,7 +15,7 @@ from artifacts.errors import ModelFormatError
 from artifacts.freed_memory import give_back
 from artifacts.spec import Signature
 from compiler.options import ModelFile
-from compiler.parts.compose import compose, refer_to_files, refer_to_own_file, without_cache
+from compiler.parts.compose import compose, refer_from, without_cache
 from compiler.parts.folder import Role
 from compiler.parts.joins import STAGE, Joins, plan_joins
 from compiler.parts.reading import ReadModel, read_model
@@ -59,9 +59,7 @@ def _plan(encoder: Source, decoder: Source) -> Joins:
 
 def _loaded(read: ReadModel, folder: Path) -> Source:
     if read.model.parts is None:
-        source = load_message(read.messages[Role.DECODER])
-        refer_to_own_file(source.model, source.path)
-        return source
+        return load_message(read.messages[Role.DECODER])
     messages = [read.messages[role] for role in (Role.ENCODER, Role.DECODER)]
     files = [file.resolve() for message in messages for file in message.files.values()]
     base = Path(os.path.commonpath([file.parent for file in files]))
@@ -74,9 +72,8 @@ def _loaded(read: ReadModel, folder: Path) -> Source:
 
 
 def _by_reference(message: SourceMessage, base: Path) -> Source:
-    """A part whose weights are in memory no longer than it takes to find their places."""
     source = load_message(message)
-    refer_to_files(source.model, source.path, base)
+    refer_from(source.model, base)
     return source
 
 

@@ -19,9 +19,10 @@ import onnx.defs
 from artifacts.errors import ModelFormatError, Problem, UnsupportedError
 from passes.onnx_to_torch.call_problems import call_problems
 from passes.onnx_to_torch.graph_problems import STAGE, graph_problems, graphs_and_nodes, node_label
+from passes.onnx_to_torch.raw_data import lean_message
 from passes.onnx_to_torch.registry import normal_domain
 from passes.onnx_to_torch.source_digest import source_digest
-from passes.onnx_to_torch.tensor_problems import external_location, tensor_problems, tensors_of
+from passes.onnx_to_torch.tensor_problems import external_location, lies_in, tensor_problems, tensors_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -32,7 +33,7 @@ class SourceMessage:
     """A model file that was read and checked: its message, a digest of it with its external data, the files read.
 
     External data is located from `data_folder`. `external` holds every external file that the model names, by the
-    name that it has for it.
+    name that it has for it. The initializers in `own` are in the message as external data in the model's own file.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class SourceMessage:
     proto: onnx.ModelProto
     digest: str
     external: Mapping[str, Path]
+    own: frozenset[str]
 
     @property
     def files(self) -> Mapping[str, Path]:
@@ -49,7 +51,7 @@ class SourceMessage:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A model as it was loaded: the graph, with weights of its own or still in external files."""
+    """A model as it was loaded: the graph, its large weights still in the model's file or in external ones."""
 
     path: Path
     data_folder: Path
@@ -63,18 +65,19 @@ def read_source(path: Path, *, data_folder: Path | None = None) -> SourceMessage
 
     Raises ModelFormatError or UnsupportedError with everything that is wrong.
     """
-    proto = _parse(path)
+    proto, own = _parse(path)
     UnsupportedError.raise_if(_unsupported(path, proto))
     folder = (data_folder or path.parent).resolve()
     ModelFormatError.raise_if(
         [
             *graph_problems(path.name, proto),
             *call_problems(path.name, proto),
-            *tensor_problems(path.name, folder, proto),
+            *tensor_problems(path, folder, proto, own),
         ]
     )
-    external = {name: folder / name for tensor in tensors_of(proto) if (name := external_location(tensor)) is not None}
-    return SourceMessage(path, folder, proto, source_digest(path, external), external)
+    others = (tensor for tensor in tensors_of(proto) if not lies_in(tensor, path, own))
+    external = {name: folder / name for tensor in others if (name := external_location(tensor)) is not None}
+    return SourceMessage(path, folder, proto, source_digest(path, external), external, own)
 
 
 def load_message(message: SourceMessage) -> Source:
@@ -91,6 +94,10 @@ def load_message(message: SourceMessage) -> Source:
         raise ModelFormatError.of(STAGE, str(path), f"not a valid ONNX graph: {reason}") from error
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
         ir.external_data.set_base_dir(graph, message.data_folder)
+    for name in message.own:
+        weight = model.graph.initializers[name].const_value
+        assert isinstance(weight, ir.ExternalTensor)
+        weight.base_dir = path.resolve().parent
     return Source(path, message.data_folder, model, message.digest, message.files)
 
 
@@ -104,12 +111,13 @@ def source_files(source: Source | SourceMessage) -> tuple[Path, ...]:
     return tuple(file for _, file in sorted(source.files.items()))
 
 
-def _parse(path: Path) -> onnx.ModelProto:
+def _parse(path: Path) -> tuple[onnx.ModelProto, frozenset[str]]:
+    """The message of a file, and which of its initializers refer to their place in that file."""
     hint = "is it an ONNX file, and is it whole?"
     _check_file(path)
     try:
-        # Not by the file's ending, by which onnx would read JSON and its own text forms too.
-        proto = onnx.load_model(path, format="protobuf", load_external_data=False)
+        lean = lean_message(path)
+        proto = onnx.load_model_from_string(lean.data, format="protobuf")
     except OSError as error:
         raise ModelFormatError.of(STAGE, str(path), f"cannot be read: {error.strerror}") from error
     except (google.protobuf.message.DecodeError, ValueError, RuntimeError) as error:
@@ -118,7 +126,7 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise ModelFormatError.of(STAGE, str(path), "holds no ONNX graph", hint)
     if not _is_text(proto):
         raise ModelFormatError.of(STAGE, str(path), "holds names that are not UTF-8, or have a NUL in them", hint)
-    return proto
+    return proto, lean.own
 
 
 def _check_file(path: Path) -> None:

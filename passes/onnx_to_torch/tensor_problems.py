@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,18 +30,21 @@ BITS: Mapping[int, int] = MappingProxyType(
 """Bits of an element by its type, which the type's name tells (FLOAT4E2M1); strings have no size."""
 
 
-def tensor_problems(where: str, folder: Path, proto: onnx.ModelProto) -> Iterator[Problem]:
+def tensor_problems(path: Path, folder: Path, proto: onnx.ModelProto, own: Collection[str] = ()) -> Iterator[Problem]:
     """Tensors whose bytes are missing, too few, too many, or outside the model's own folder; all of them.
 
-    A file that is missing is one problem, however many tensors lie in it.
+    The model was read from `path`, where its initializers in `own` have their bytes. A file that is missing is one
+    problem, however many tensors lie in it.
     """
     missing: dict[str, list[str]] = {}
     for tensor in tensors_of(proto):
-        subject = f"{where}: tensor {tensor.name!r}"
+        subject = f"{path.name}: tensor {tensor.name!r}"
         if tensor.data_type not in BITS and tensor.data_type != TensorProto.STRING:
             yield Problem(STAGE, subject, f"element type {tensor.data_type} is none that ONNX has")
         elif any(size < 0 for size in tensor.dims):
             yield Problem(STAGE, subject, f"has the shape {list(tensor.dims)}")
+        elif lies_in(tensor, path, own):
+            yield from _length_problems(subject, int(_entries(tensor)["length"]), tensor_nbytes(tensor), "bytes")
         elif tensor.data_location == TensorProto.EXTERNAL:
             location = _entries(tensor).get("location", "")
             file = resolve_external(folder, location)
@@ -62,6 +65,11 @@ def external_location(tensor: TensorProto) -> str | None:
     if tensor.data_location != TensorProto.EXTERNAL:
         return None
     return _entries(tensor).get("location", "")
+
+
+def lies_in(tensor: TensorProto, path: Path, own: Collection[str]) -> bool:
+    """True for a tensor that refers to its place in the model's file at `path`, as its initializers in `own` do."""
+    return tensor.name in own and external_location(tensor) == path.resolve().name
 
 
 def tensors_of(proto: onnx.ModelProto) -> Iterator[TensorProto]:
@@ -106,6 +114,10 @@ def _inline_problems(subject: str, tensor: TensorProto) -> Iterator[Problem]:
         needed = tensor_nbytes(tensor) if packed else math.prod(tensor.dims) * (2 if kind in _COMPLEX else 1)
         fields = (tensor.float_data, tensor.double_data, tensor.int32_data, tensor.int64_data, tensor.uint64_data)
         found, unit = sum(map(len, fields)) + len(tensor.string_data), "elements"
+    yield from _length_problems(subject, found, needed, unit)
+
+
+def _length_problems(subject: str, found: int, needed: int, unit: str) -> Iterator[Problem]:
     if found != needed:
         yield Problem(STAGE, subject, f"holds {found} {unit}, its shape needs {needed}", "is the file whole?")
 

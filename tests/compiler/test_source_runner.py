@@ -10,7 +10,9 @@ import pytest
 from onnx import helper
 
 from artifacts.errors import MissingToolError, RunError
+from compiler.mapped_areas import unwritten_areas
 from compiler.source_runner import SourceRunner
+from compiler.source_session import SourceSession
 from tests.support.models import Array, floats, graph_model, normal, perceptron, saved
 
 
@@ -89,6 +91,24 @@ def test_an_operator_that_the_runtime_does_not_have(tmp_path: Path) -> None:
     model.opset_import.append(helper.make_opsetid("nowhere", 1))
     with pytest.raises(RunError, match="Frobnicate"):
         SourceRunner(saved(model, tmp_path / "model.onnx"))
+
+
+def test_weights_inside_a_model_are_mapped_where_they_are(tmp_path: Path) -> None:
+    session = SourceSession(saved(perceptron(), tmp_path / "model.onnx"))
+    assert unwritten_areas(tmp_path)
+    assert session.run({"x": normal(2, 16)})["y"].shape == (2, 8)
+
+
+def test_a_link_to_a_model_leads_to_its_weights(tmp_path: Path) -> None:
+    """Also where other weights lie beside the link."""
+    file = saved(perceptron(), tmp_path / "blobs" / "0123")
+    (tmp_path / "model.onnx").symlink_to(file)
+    x = normal(2, 16)
+    expected = SourceRunner(file).run({"x": x})["y"]
+    np.testing.assert_array_equal(SourceRunner(tmp_path / "model.onnx").run({"x": x})["y"], expected)
+    np.testing.assert_array_equal(
+        SourceRunner(tmp_path / "model.onnx", data_folder=tmp_path).run({"x": x})["y"], expected
+    )
 
 
 def test_weights_beside_the_model_are_found(tmp_path: Path) -> None:

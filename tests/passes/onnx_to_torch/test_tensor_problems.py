@@ -195,7 +195,7 @@ def test_every_element_type_as_onnx_writes_it_is_whole(folder: Path, kind: ir.Da
     for tensor in tensors:
         model = parsed(GRAPH)
         model.graph.initializer.append(tensor)
-        assert list(tensor_problems("m.onnx", folder, model)) == []
+        assert list(tensor_problems(Path("m.onnx"), folder, model)) == []
 
 
 def place_in_constant(model: onnx.ModelProto, tensor: TensorProto) -> None:

@@ -1,16 +1,24 @@
-"""Memory that was freed, and that the C library keeps for later."""
+"""Memory that nothing needs any more, and that Python, the C library and the system keep for later."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
+from pathlib import Path
+
+from artifacts.mapped_areas import give_back_pages_of, unwritten_areas
 
 
 def give_back() -> None:
-    """Give freed memory back to the system, where the C library can be asked to (glibc).
+    """Give freed memory back to the system, and what can be read from files again.
 
-    It keeps the pieces that a large message was made of, which are as much as the weights of a model.
+    Graphs and programs of torch are parts of cycles, so these are looked for first. The C library (glibc can be
+    asked) keeps the pieces that large values were made of. Pages of mapped weights, and of libraries, stay as long as
+    nothing else needs the room.
     """
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
+    give_back_pages_of([area for area in unwritten_areas(Path("/")) if not area.is_writable])

@@ -10,6 +10,7 @@ from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter
 from artifacts.checks import OutputCheck, Tolerances, require_equal
 from artifacts.errors import Problem, TargetError
+from artifacts.freed_memory import give_back
 from artifacts.manifest import (
     STATUSES,
     EngineEntry,
@@ -37,7 +38,7 @@ from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
 from compiler.version import version
 from compiler.weight_access import with_access, with_measured_access
-from passes.program import Program
+from passes.program import Model, Program
 
 SAMPLE_BYTES = 1 << 20
 """Room for a model's samples in its bundle. A compilation is verified on all of them, whatever their size."""
@@ -70,18 +71,9 @@ def write_weights(
 
 
 def write_program(
-    program: Program,
-    shards: ShardIndex,
-    files: Sequence[ModelFile],
-    making: Making,
-    writer: BundleWriter,
-    log: BuildLog,
+    program: Program, shards: ShardIndex, making: Making, writer: BundleWriter, log: BuildLog
 ) -> Manifest:
-    """Write engines and samples, run what can run here against the samples, and describe it all.
-
-    `files` are what the program was read from. Raises TargetError if an engine cannot be made, NumericsError if one
-    answers differently from the source.
-    """
+    """Write engines and samples, and describe it all. Raises TargetError if an engine cannot be made."""
     target, tolerances = making.target, making.tolerances
     placement = Placement(writer.root, program.weights, shards, making.translations)
     engines: dict[str, EngineEntry] = {}
@@ -93,7 +85,7 @@ def write_program(
         engines |= {engine: _write_engine(engine, made, target, writer) for engine, made in built.engines.items()}
         models[name] = _model(program, name, built.functions, writer, written)
     engines = with_access(engines, making.weights)
-    manifest = Manifest(
+    return Manifest(
         unspool=version(),
         models=models,
         engines=engines,
@@ -106,12 +98,29 @@ def write_program(
         ),
         files=writer.inventory(),
     )
+
+
+def verified_engines(
+    manifest: Manifest,
+    models: Mapping[str, Model],
+    files: Sequence[ModelFile],
+    making: Making,
+    writer: BundleWriter,
+    log: BuildLog,
+) -> Manifest:
+    """The manifest after what can run here has answered the samples of the models, which were read from `files`.
+
+    An engine takes as much memory as its weights, so nothing else should be held by now. Raises NumericsError if one
+    answers differently from the source.
+    """
+    give_back()
+    tolerances = making.tolerances
     with log.stage("verify", "engines against the source"):
-        samples = {name: model.samples for name, model in program.models.items()}
+        samples = {name: model.samples for name, model in models.items()}
         checks = check_bundle(Bundle(writer.root, manifest), samples, tolerances)
     log.record(checks, "engine")
     log.notices += [f"{check.model}: {_what_moved(check)}" for check in checks if not check.comparison.passed]
-    require_equal(checks, "verify", "emission", _where_moved(manifest, program, checks, tolerances, writer.root, files))
+    require_equal(checks, "verify", "emission", _where_moved(manifest, models, checks, tolerances, writer.root, files))
     return _verified(with_measured_access(Bundle(writer.root, manifest), samples, making.weights, log))
 
 
@@ -123,7 +132,7 @@ def _what_moved(check: OutputCheck) -> str:
 
 def _where_moved(
     manifest: Manifest,
-    program: Program,
+    models: Mapping[str, Model],
     checks: Sequence[OutputCheck],
     tolerances: Tolerances,
     root: Path,
@@ -133,7 +142,7 @@ def _where_moved(
     moved = next((check for check in checks if not check.passed), None)
     if moved is None:
         return ""
-    model = program.models[moved.model]
+    model = models[moved.model]
     engine = manifest.engines[manifest.models[moved.model].functions[model.schedule.main][0]]
     sample = model.samples[moved.sample]
     if any(spec.name not in sample.inputs for spec in engine.signature.inputs):

@@ -91,9 +91,11 @@ def compile_bundle(
         program, shards = backend.write_weights(program, target, writer, shard_writer, log)
         tolerances = log.loosened(Tolerances.of(options.atol, options.rtol))
         made = backend.Making(target, tools, converter.translations(), tolerances, options.weights)
-        manifest = backend.write_program(program, shards, models, made, writer, log)
+        manifest = backend.write_program(program, shards, made, writer, log)
+        weights, sampled = provenance.weights_report(program, log.sources, log.passes), program.models
+        del program
+        manifest = backend.verified_engines(manifest, sampled, models, made, writer, log)
         backend.require_status(manifest, options.require)
-        weights = provenance.weights_report(program, log.sources, log.passes)
         report = log.report(key, external, backend.engine_sizes(manifest), weights)
         with shard_writer.claim(manifest):
             bundle = writer.commit(manifest, report)

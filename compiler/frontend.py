@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import RunError, SourceError, UnsupportedError
+from artifacts.freed_memory import give_back
 from artifacts.samples import Arrays, Sample
 from artifacts.schedule import Decode, Generation, Single
 from artifacts.spec import Signature
@@ -148,6 +149,7 @@ def _convert_one(
     if model.calibration:
         with log.stage("sample", f"{file.name}: what the source answers to calibration requests"):
             program = _held_to_calibration(program, loaded, masks)
+    give_back()
     return program, sampled.plan
 
 

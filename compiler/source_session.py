@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from artifacts.engines.onnxruntime import array_of, lacks_numpy_type, value_of
 from artifacts.errors import RunError
+from artifacts.mapped_areas import pages_given_back, unwritten_areas
 from artifacts.onnxruntime_module import import_onnxruntime
-from compiler.mapped_areas import pages_given_back, unwritten_areas
 from passes.onnx_to_torch.raw_data import LeanMessage, lean_message
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 from artifacts.errors import MissingToolError, RunError
-from compiler.mapped_areas import unwritten_areas
+from artifacts.mapped_areas import unwritten_areas
 from compiler.source_runner import SourceRunner
 from compiler.source_session import SourceSession
 from tests.support.models import Array, floats, graph_model, normal, perceptron, saved

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compiler.mapped_areas import give_back_pages_of, pages_given_back, unwritten_areas
+from artifacts.mapped_areas import give_back_pages_of, pages_given_back, unwritten_areas
 from tests.artifacts.test_mapped_pages import PAGES, mapped, resident
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")

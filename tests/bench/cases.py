@@ -18,6 +18,7 @@ from tests.bench.reader import export_reader
 from tests.support.bert import bert_file, minilm, random_bert
 from tests.support.light_networks import randomized
 from tests.support.models import OCR, PROJECT, normal, perceptron, saved
+from tests.support.moderation import BASE, heads, moderation_model
 from tests.support.ppocr import ppocr_file
 
 BUILD = PROJECT / "build" / "bench"
@@ -53,6 +54,13 @@ def bert_base_in_one_file() -> Path:
     """The same with its weights inside the model's file."""
     path = BUILD / "models" / "bert_base.onnx"
     return path if path.exists() else saved(onnx.load_model(bert_base()), path)
+
+
+def shared_backbones() -> list[Path]:
+    """Five models in files of their own that repeat two backbones: 2.3 GB, of which 781 MB are different weights."""
+    folder = BUILD / "models" / "moderation"
+    paths = [folder / f"{name}.onnx" for name in heads()]
+    return [path if path.exists() else saved(moderation_model(path.stem, BASE), path) for path in paths]
 
 
 def tiny() -> Path:

@@ -27,6 +27,7 @@ _STAGE = "engine"
 
 _FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
 
+_ARENA = "enable_cpu_mem_arena"
 _NO_PACKING = "session.disable_prepacking"
 
 _VALUES: Mapping[str, type] = {
@@ -34,7 +35,7 @@ _VALUES: Mapping[str, type] = {
     "inter_op_num_threads": int,
     "enable_mem_reuse": bool,
     "enable_mem_pattern": bool,
-    "enable_cpu_mem_arena": bool,
+    _ARENA: bool,
 }
 
 _CHOICES: Mapping[str, Mapping[str, tuple[str, str]]] = {
@@ -229,6 +230,9 @@ def open_engine(root: Path, entry: EngineEntry, threads: int | None, weights: Ac
         path, settings = root / entry.source, options()
         if weights == "mapped":
             settings.add_session_config_entry(_NO_PACKING, "1")
+    if weights != "prepacked" and _ARENA not in entry.session:
+        # An arena keeps the most that a call ever took, in every process, and was seen to make nothing faster.
+        settings.enable_cpu_mem_arena = False
     session = opened(path, settings)
     BundleError.raise_if(_signature_problems(session, entry))
     return OnnxRuntimeRunner(session, entry)

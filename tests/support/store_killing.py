@@ -5,9 +5,9 @@
 Every writer is a fork of this process: it makes a bundle of a few of the same contents and puts it in place, over
 another one if need be; at one place one writer is alive at a time. Half of the places cannot be hard-linked from the
 store, so that claims alone keep what they have. Half of the writers are killed from outside after a random time, and
-some of those live; the others end themselves before the k-th thing that they ask the system for, so that any step may
-be the last one. Most of the gc's live, and all that verify. Bundles are also removed while others are written. Prints
-what was seen as one JSON document.
+some of those live. The others end themselves before the k-th thing that they ask the system for, or half-way through
+it if that is to write, so that any step may be the last one. Most of the gc's live, and all that verify. Bundles are
+also removed while others are written. Prints what was seen as one JSON document.
 """
 
 from __future__ import annotations
@@ -34,8 +34,19 @@ from tests.support.stores import content, share
 
 AT_ONCE = 6
 CONTENTS: Sequence[Array] = [content(seed, size) for seed, size in enumerate([300, 5_000, 60_000] * 6)]
-STEPS = ("open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.scandir", "fcntl.flock")
-"""What a process asks the system for, as Python's audit events call it."""
+STEPS = (
+    "open",
+    "os.link",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.chmod",
+    "os.scandir",
+    "fcntl.flock",
+    "os.write",
+)
+"""What a process asks the system for, as Python's audit events call it; for writing there is none."""
 
 
 @dataclass
@@ -65,9 +76,11 @@ def main(arguments: Sequence[str]) -> None:
     for path in (places, notes):
         path.mkdir(parents=True)
     began = time.monotonic()
-    assert _wait(_start(_writer(store, places / "first", CONTENTS[:4], False), notes / "first", None)) == 0
+    assert _wait(_start(_writer(store, places / "first", CONTENTS[:4], False, int), notes / "first", None)) == 0
     usual = time.monotonic() - began
-    steps = (notes / "first").read_text().count("\n")
+    steps = (notes / "first").read_text().splitlines()
+    writes = [number for number, step in enumerate(steps) if step == "os.write"]
+    lasts = [*range(int(1.1 * len(steps))), *writes * 3]
     shutil.rmtree(places / "first")
     shutil.rmtree(store)  # the first writers of all make it, at once
 
@@ -77,8 +90,8 @@ def main(arguments: Sequence[str]) -> None:
         while len(running) < AT_ONCE and seen.killed["write"] < kills:
             number += 1
             note = notes / str(number)
-            last = random.randrange(int(1.1 * steps)) if random.random() < 0.5 else None
-            if number % 9 == 0:
+            last = random.choice(lasts) if random.random() < 0.5 else None
+            if number % 4 == 0:
                 lives = random.random() < 0.7
                 pid = _start(_collector(store), note, None if lives else random.randrange(60))
                 running[pid] = Child("gc", note)
@@ -88,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
                 busy = {child.place for child in running.values()}
                 place = random.choice([free for n in range(kills // 3) if (free := places / str(n)) not in busy])
                 chosen = random.sample(CONTENTS, random.randint(1, 6))
-                pid = _start(_writer(store, place, chosen, int(place.name) % 2 == 1), note, last)
+                pid = _start(_writer(store, place, chosen, int(place.name) % 2 == 1, _pause(random)), note, last)
                 lives = last is not None or random.random() < 0.2
                 due = float("inf") if lives else time.monotonic() + random.uniform(0, AT_ONCE * usual)
                 running[pid] = Child("write", note, place, due)
@@ -124,14 +137,22 @@ def _remove_one(random: Random, places: Path, busy: set[Path | None]) -> None:
         shutil.rmtree(trash)
 
 
-def _writer(store: Path, place: Path, chosen: Sequence[Array], unlinkable: bool) -> Callable[[], object]:
+def _writer(
+    store: Path, place: Path, chosen: Sequence[Array], unlinkable: bool, pause: Callable[[], object]
+) -> Callable[[], object]:
     def write() -> None:
         if unlinkable:
             _refuse_links_outside(store)
         tensors = {f"w{number}": array for number, array in enumerate(chosen)}
-        share(ShardStore.open(store, create=True), place, tensors, force=True)
+        share(ShardStore.open(store, create=True), place, tensors, force=True, pause=pause)
 
     return write
+
+
+def _pause(random: Random) -> Callable[[], object]:
+    """What a compilation does between its shards and its bundle: nothing to the store, and for longer than here."""
+    seconds = random.choice([0, 0.02, 0.1])
+    return lambda: time.sleep(seconds)
 
 
 def _collector(store: Path) -> Callable[[], object]:
@@ -158,7 +179,7 @@ def _refuse_links_outside(store: Path) -> None:
 
 
 def _start(job: Callable[[], object], note: Path, last: int | None) -> int:
-    """A process that does the job, and notes what it asks the system for; it dies before that of the number `last`."""
+    """A process that does the job, and notes what it asks the system for; it dies at that of the number `last`."""
     note.touch()
     child = os.fork()
     if child == 0:
@@ -176,17 +197,24 @@ def _start(job: Callable[[], object], note: Path, last: int | None) -> int:
 
 def _watch(note: Path, last: int | None) -> None:
     descriptor = os.open(note, os.O_WRONLY)
+    write = os.write
     count = 0
 
-    def step(event: str, _: object) -> None:
+    def step(event: str, _: object, is_last: Callable[[], object] = int) -> None:
         nonlocal count
         if event in STEPS:
-            os.write(descriptor, f"{event}\n".encode())
+            write(descriptor, f"{event}\n".encode())
             if count == last:
+                is_last()
                 os.kill(os.getpid(), signal.SIGKILL)
             count += 1
 
+    def written(file: int, data: memoryview) -> int:
+        step("os.write", None, lambda: write(file, data[: len(data) // 2]))
+        return write(file, data)
+
     sys.addaudithook(step)
+    os.write = written  # type: ignore[assignment]
 
 
 def _wait(child: int) -> int:

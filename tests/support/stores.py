@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,22 @@ def content(seed: int, size: int = 1000) -> Array:
     return np.random.default_rng(seed).standard_normal(size).astype(np.float32)
 
 
-def share(store: ShardStore, destination: Path, tensors: Mapping[str, Array], *, force: bool = False) -> Bundle:
-    """A whole bundle at `destination` that shares these weights with the store; its engine is no more than a name."""
+def share(
+    store: ShardStore,
+    destination: Path,
+    tensors: Mapping[str, Array],
+    *,
+    force: bool = False,
+    pause: Callable[[], object] = lambda: None,
+) -> Bundle:
+    """A whole bundle at `destination` that shares these weights with the store; its engine is no more than a name.
+
+    `pause` is called when there are weights and no claim, and when there is a claim and no bundle.
+    """
     weights, refs = WeightStore().with_tensors((array, None) for array in tensors.values())
     with share_shards(store, destination) as sharing, write_bundle(destination, force=force) as writer:
         index = sharing.write_shards(weights, refs, writer.root)
+        pause()
         writer.add("engines/e.onnx", b"engine")
         signature = Signature(inputs=(), outputs=())
         manifest = Manifest(
@@ -57,6 +68,7 @@ def share(store: ShardStore, destination: Path, tensors: Mapping[str, Array], *,
             files=writer.inventory(),
         )
         with sharing.claim(manifest):
+            pause()
             return writer.commit(manifest, REPORT)
 
 

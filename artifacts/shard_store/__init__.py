@@ -21,5 +21,5 @@ How the parts work together:
 - gc (`collect.py`) takes the exclusive lock, so nobody is putting, linking or claiming. It keeps what a claim lists
   whose bundle is there, what a living writer announced, and what has another hard link. Age is never asked for.
 - Everything above asks the place for few operations (`files.py`), which a folder has by the standard library alone
-  (`local.py`); a place of another kind is one more implementation of `StoreFiles`.
+  (`local.py`). A URL has them through fsspec, and writers and gc there do without the locks of a kernel (`remote.py`).
 """

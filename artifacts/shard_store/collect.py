@@ -55,14 +55,20 @@ def collect(store: ShardStore, *, dry_run: bool = False, progress: Progress | No
 
 
 def _collected(store: ShardStore, dry_run: bool, progress: Progress | None) -> Collected:
+    # In this order: a writer's claim is there before its announcement goes.
+    announced = list(store.files.announced())
     states = {claim: claim.state() for claim in store.claims()}
-    dead = tuple(claim for claim, state in states.items() if state is ClaimState.DEAD)
+    awaiting = [Needs.from_bytes(said.data, said.path) for said in announced if said.is_live]
+    awaited = {stored_path(digest) for needs in awaiting for digest in needs.shards}
+    # What a writer claims that has not put its bundle in place yet looks dead.
+    coming = {(needs.host, needs.place) for needs in awaiting}
+    dead = tuple(
+        claim for claim, state in states.items() if state is ClaimState.DEAD and (claim.host, claim.place) not in coming
+    )
     claimed = {stored_path(digest) for claim in states.keys() - set(dead) for digest in claim.shards}
-    awaited: set[str] = set()
     dead_writers = 0
-    for said in store.files.announced():
+    for said in announced:
         if said.is_live:
-            awaited |= {stored_path(digest) for digest in Needs.from_bytes(said.data, said.path).shards}
             continue
         dead_writers += 1
         if not dry_run:

@@ -37,7 +37,8 @@ class StoreFiles(Protocol):
     """Files by POSIX paths relative to the store. Every method raises OSError if the place refuses.
 
     Reads need no lock. What a writer relies on it looks at in `writing`, what gc removes it removes in `collecting`;
-    the two never overlap, and neither starves the other.
+    neither starves the other. No `writing` begins while somebody collects. One that began before may go on if it was
+    announced: then gc, which reads what is announced before it reads claims, leaves alone what was announced.
     """
 
     @property
@@ -75,10 +76,13 @@ class StoreFiles(Protocol):
         """The documents of writers. Called in `collecting`; those of dead writers are for the caller to delete."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """While the block lasts nobody collects. Any number of writers may be in one."""
+        """Begins when nobody collects. Any number of writers may be in one. Called by who has announced itself."""
 
     def collecting(self) -> AbstractContextManager[None]:
-        """While the block lasts nobody writes, or collects besides: drafts that are there are of dead writers."""
+        """While the block lasts nobody else collects, and nobody begins to write."""
 
     def sweep(self) -> None:
-        """Remove drafts. Called in `collecting`."""
+        """Remove drafts of writers that are dead. Called in `collecting`."""
+
+    def unlock(self) -> bool:
+        """Remove what a gc that was killed left and that keeps others out. False if there was nothing."""

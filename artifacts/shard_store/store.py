@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from artifacts.canonical import canonical_json
 from artifacts.errors import Problem, StoreError
 from artifacts.shard_store.claims import CLAIMS, STAGE, Claim
 from artifacts.shard_store.files import StoreFiles
 from artifacts.shard_store.local import DRAFTS, LocalFiles
+from artifacts.shard_store.remote import RemoteFiles
 
 SHARDS = "shards"
 MARK = "store.json"
@@ -28,15 +30,14 @@ class ShardStore:
 
     @classmethod
     def open(cls, location: str | os.PathLike[str], *, create: bool = False) -> ShardStore:
-        """The store at a folder; with `create` an absent or empty folder becomes one.
+        """The store at a folder, or at a URL of fsspec; with `create` an absent or empty folder becomes one.
 
-        Raises StoreError if the folder is something else.
+        Raises StoreError if the folder is something else, MissingToolError if a package for the URL is not installed,
+        UsageError if fsspec knows no such URLs.
         """
-        root = Path(location).absolute()
-        files = LocalFiles(root)
+        files = _files_at(os.fspath(location))
         try:
-            if create and _is_vacant(root):
-                root.mkdir(parents=True, exist_ok=True)
+            if create and _is_vacant(files):
                 files.write(MARK, _LAYOUT)
             _check_mark(files)
         except OSError as error:
@@ -67,9 +68,22 @@ def unusable(files: StoreFiles, error: OSError) -> StoreError:
     return StoreError.of(STAGE, subject, f"cannot be used: {error.strerror or error}", "is it there, and writable?")
 
 
-def _is_vacant(root: Path) -> bool:
+def _files_at(location: str) -> StoreFiles:
+    url = urlsplit(location)
+    if "://" not in location:
+        return LocalFiles(Path(location).absolute())
+    if url.scheme == "file" and url.netloc in {"", "localhost"}:
+        return LocalFiles(Path(unquote(url.path)).absolute())
+    return RemoteFiles.open(location)
+
+
+def _is_vacant(files: StoreFiles) -> bool:
     """Whether nothing is there but what a writer leaves that dies while it makes a store."""
-    return not root.exists() or {path.name for path in root.iterdir()} <= {DRAFTS}
+    try:
+        files.read(MARK)
+    except FileNotFoundError:
+        return all(file.path.startswith(f"{DRAFTS}/") for file in files.list(""))
+    return False
 
 
 def _check_mark(files: StoreFiles) -> None:

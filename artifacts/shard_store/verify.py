@@ -95,9 +95,8 @@ def _faults_of_shard(store: ShardStore, path: str, states: dict[Claim, ClaimStat
         return
     places = [c.place for c, state in states.items() if state is not ClaimState.DEAD and name in c.shards]
     needed = f", and {', '.join(places)} need it" if places else ""
-    hint = (
-        "compile what needs it again with --store and --force: that replaces it" if places else "run gc, or remove it"
-    )
+    again = "remove it, and compile what needs it again with --store and --force"
+    hint = again if places else "run gc, or remove it"
     yield Problem(STAGE, path, f"was changed or damaged: its digest is not its name{needed}", hint)
 
 

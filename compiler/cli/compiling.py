@@ -83,7 +83,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     depfile: Annotated[Path | None, typer.Option(metavar="FILE.d", help="Write a make rule of what was read.")] = None,
     store: Annotated[
         str | None,
-        typer.Option(metavar="STORE", envvar="UNSPOOL_STORE", help="Share weights with other bundles in this folder."),
+        typer.Option(metavar="STORE", envvar="UNSPOOL_STORE", help="Share weights through this folder or URL."),
     ] = None,
     json: JsonFlag = False,
     schedule: Annotated[

@@ -39,7 +39,7 @@ def unpack_command(
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle that is there.")] = False,
     store: Annotated[
         str | None,
-        typer.Option(metavar="STORE", envvar="UNSPOOL_STORE", help="Share weights with the other bundles of a store."),
+        typer.Option(metavar="STORE", envvar="UNSPOOL_STORE", help="Share weights through this folder or URL."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`unspool store list`, `verify` and `gc`: what many bundles share. No torch is imported."""
+"""`unspool store list`, `verify`, `gc` and `unlock`: what many bundles share. No torch is imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="The folder that --store of compile named.")]
+StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="The folder or URL that --store of compile named.")]
 
 
 @app.command("list")
@@ -98,6 +98,25 @@ def gc_command(
         print(f"gone: {claim.place}")
     if found.dead_writers:
         print(f"writers that died: {found.dead_writers}")
+
+
+@app.command("unlock")
+def unlock_command(store: StoreArgument, json: JsonFlag = False) -> None:
+    """Remove the lock of a gc that was killed, which only a store at a URL keeps. Only you know that it is dead.
+
+    unspool store unlock s3://bucket/zoo
+    """
+    from artifacts.shard_store.store import ShardStore, unusable
+
+    opened = ShardStore.open(store)
+    try:
+        unlocked = opened.files.unlock()
+    except OSError as error:
+        raise unusable(opened.files, error) from error
+    if json:
+        print_json({"store": store, "unlocked": unlocked})
+        return
+    print(f"{store}: {'unlocked' if unlocked else 'was not locked'}")
 
 
 def _told(tally: Tally) -> str:

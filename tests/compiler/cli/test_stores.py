@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from pathlib import Path
@@ -22,11 +23,11 @@ def store(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["list", "verify", "gc"])
+@pytest.mark.parametrize("command", ["list", "verify", "gc", "unlock"])
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     found = unspool(capsys, "store", command, "--help")
     assert found.status == 0
-    assert f"unspool store {command} zoo/store" in found.stdout
+    assert f"unspool store {command} {'s3://bucket/zoo' if command == 'unlock' else 'zoo/store'}" in found.stdout
     assert command in unspool(capsys, "store", "--help").stdout.split()
 
 
@@ -68,7 +69,7 @@ def test_verify_fails_with_every_fault(capsys: pytest.CaptureFixture[str], store
     assert {error["subject"] for error in found.document["errors"]} == {stored_path(file.stem) for file in damaged}
 
 
-@pytest.mark.parametrize("command", ["list", "verify", "gc"])
+@pytest.mark.parametrize("command", ["list", "verify", "gc", "unlock"])
 def test_what_is_no_store_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
     found = unspool(capsys, "store", command, tmp_path, "--json")
     assert found.status == 1
@@ -89,3 +90,43 @@ def test_a_long_job_says_how_far_it_is(
     assert "verify: 0.00 of 0.00 GB" in unspool(capsys, "store", "verify", store).stderr
     monkeypatch.undo()
     assert not unspool(capsys, "store", "verify", store).stderr
+
+
+def test_a_store_at_a_url_has_the_same_commands(
+    capsys: pytest.CaptureFixture[str], perceptron_bundle: Path, tmp_path: Path
+) -> None:
+    url = f"memory://{secrets.token_hex(8)}/zoo"
+    assert unspool(capsys, "pack", perceptron_bundle, "-o", tmp_path / "p.tar").status == 0
+    found = unspool(capsys, "unpack", tmp_path / "p.tar", "-o", tmp_path / "p", "--store", url)
+    assert found.status == 0
+    assert "cannot be hard-linked" in found.stderr
+    (row,) = unspool(capsys, "store", "list", url, "--json").document["bundles"]
+    assert (row["bundle"], row["state"]) == (str(tmp_path / "p"), "live")
+    assert unspool(capsys, "store", "verify", url, "--json").document["live"] == 1
+    shutil.rmtree(tmp_path / "p")
+    assert unspool(capsys, "store", "gc", url, "--json").document["removed"]["files"] == row["shards"]
+
+
+def test_unlock_removes_the_lock_that_a_killed_gc_left(capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"memory://{secrets.token_hex(8)}/zoo"
+    opened = ShardStore.open(url, create=True)
+    opened.files.write("gc.json", b"{}")
+    held = unspool(capsys, "store", "gc", url, "--json")
+    assert (held.status, f"unspool store unlock {url}" in held.error["hint"]) == (1, True)
+    assert unspool(capsys, "store", "unlock", url).stdout == f"{url}: unlocked\n"
+    assert unspool(capsys, "store", "unlock", url, "--json").document["unlocked"] is False
+    assert unspool(capsys, "store", "gc", url).status == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "url", "hint"),
+    [("fsspec", "memory://zoo", "unspool[store]"), ("s3fs", "s3://zoo", "unspool[s3]")],
+)
+def test_a_package_that_is_missing_is_named(package: str, url: str, hint: str) -> None:
+    found = unspool_process("store", "list", url, "--json", blocked=(package, "torch"))
+    assert found.status == 1
+    assert hint in found.error["hint"]
+
+
+def test_an_unknown_kind_of_url_is_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
+    assert unspool(capsys, "store", "list", "nowhere://zoo").status == 2

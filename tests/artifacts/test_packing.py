@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,20 @@ def test_progress_ends_at_the_total(linear_bundle: Bundle, tmp_path: Path) -> No
     told.clear()
     unpack(tmp_path / "b.tar", tmp_path / "u", progress=lambda *done: told.append(done))
     assert told[-1][0] == told[-1][1]
+
+
+def test_weights_are_never_in_memory(tmp_path: Path) -> None:
+    with write_bundle(tmp_path / "b") as writer:
+        manifest = bundles.fill(writer, {"m": bundles.linear()})
+        writer.add("more/large", b"")
+        os.truncate(writer.root / "more" / "large", 64 << 20)
+        writer.commit(manifest.model_copy(update={"files": writer.inventory()}), REPORT)
+    tracemalloc.start()
+    try:
+        unpack(pack(tmp_path / "b", tmp_path / "b.tar").path, tmp_path / "u")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_changed_bundle_is_not_packed_and_all_that_changed_is_told(bundle_copy: Path, tmp_path: Path) -> None:

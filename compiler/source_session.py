@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,12 @@ class SourceSession:
             ValueError,
             *(getattr(state, name) for name in _ERRORS),
         )
-        self._lean = _lean(path, self._folder)
-        if b"MatMulNBits" not in self._lean.data:  # a product that takes 25 times as long on weights as they are
+        lean = _lean(path, self._folder)
+        if b"MatMulNBits" not in lean.data:  # a product that takes 25 times as long on weights as they are
             self._options.add_session_config_entry("session.disable_prepacking", "1")
-        self._session = self._open(self._lean.data if self._lean.own else str(path))
+        self._message = lean.data if lean.own else None
+        del lean  # it may be the whole file, which ONNX Runtime reads by itself
+        self._session = self._open(self._message or str(path))
         self._areas = unwritten_areas(self._folder)
         self.output_names = [output.name for output in self._session.get_outputs()]
 
@@ -65,7 +68,8 @@ class SourceSession:
         """
         import onnx
 
-        model = onnx.load_model_from_string(self._lean.data)
+        file = self.path if self._message is None else io.BytesIO(self._message)
+        model = onnx.load_model(file, load_external_data=False)
         del model.graph.output[:]
         model.graph.output.append(onnx.ValueInfoProto(name=name))
         result = self._run(self._open(model.SerializeToString()), [name], inputs)[0]

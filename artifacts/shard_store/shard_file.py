@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from artifacts.canonical import canonical_json
 from artifacts.dtype import DType
+from artifacts.mapped_pages import give_back_pages
 from artifacts.shard_store.files import Parts
 from artifacts.shards import Shard, ShardTensor, shard_path
 from artifacts.weights import Bytes
@@ -40,6 +41,7 @@ def shard_file(digest: str, data: Bytes) -> ShardFile:
     header = np.frombuffer(len(text).to_bytes(8, "little") + text, dtype=np.uint8)
     found = hashlib.sha256(header.data)
     found.update(data.data)
+    give_back_pages(data)
     shard = Shard(path=shard_path(found.hexdigest()), sha256=found.hexdigest(), bytes=header.nbytes + data.nbytes)
     tensor = ShardTensor(digest, DType.UINT8, (data.nbytes,), header.nbytes, data.nbytes)
     return ShardFile(shard, (header, data), (tensor,))

@@ -15,6 +15,7 @@ import numpy as np
 
 from artifacts.bundle import Bundle
 from artifacts.manifest import Manifest
+from artifacts.mapped_pages import give_back_pages
 from artifacts.shard_store.claims import Claim, Needs, place_of, this_host
 from artifacts.shard_store.files import Parts
 from artifacts.shard_store.local import WRITERS
@@ -90,6 +91,8 @@ class StoreWriter:
                 for shard, parts in files.items():
                     self._put(shard, parts)
                     unlinked += not self._link(shard, parts, root)
+                    for part in parts:
+                        give_back_pages(part)
         except OSError as error:
             if error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(root):
                 raise

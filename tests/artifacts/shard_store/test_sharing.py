@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import shutil
 import stat
@@ -16,8 +17,9 @@ from artifacts.errors import StoreError
 from artifacts.shard_store.shard_file import shard_file
 from artifacts.shard_store.store import ShardStore, stored_path
 from artifacts.shard_store.verify import verify
-from artifacts.shard_store.writer import adopt
+from artifacts.shard_store.writer import adopt, share_shards
 from artifacts.weights import WeightStore
+from tests.artifacts.test_mapped_pages import mapped, resident
 from tests.support import bundles
 from tests.support.stores import blocks, content, inodes, share, tree
 
@@ -79,6 +81,17 @@ def test_a_damaged_shard_is_replaced_by_the_next_writer(tmp_path: Path, store: S
         again = share(store, tmp_path / "one", {"w": content(1)}, force=True)
         Bundle.open(again.root)
         assert not verify(store).problems
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
+def test_a_mapped_content_is_in_no_memory_after_it_was_shared(tmp_path: Path, store: ShardStore) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(64 * mmap.PAGESIZE))
+    weights, ref = WeightStore().with_tensor(mapped(source))
+    for name in ("one", "two"):
+        with share_shards(store, tmp_path / name) as sharing:
+            (shard,) = sharing.write_shards(weights, [ref], tmp_path / name).shards
+        assert resident(source) == resident(tmp_path / "store" / stored_path(shard.sha256)) == 0
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK])

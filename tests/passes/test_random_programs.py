@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from artifacts.checks import Tolerances
 from passes.contract import Pass
+from passes.deduplicate_weights import DeduplicateWeights
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fold_constants import FoldConstants
@@ -26,6 +27,7 @@ STEPS: Sequence[Pass] = (
     FoldConstants(limit=0),
     EliminateDeadCode(),
     EliminateCommonSubexpressions(),
+    DeduplicateWeights(least=0),
 )
 
 

@@ -8,6 +8,7 @@ standard input.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str]) -> None:
             _say([_seconds(session, inputs) for session in sessions])
         return
     wait, end = os.pipe()
+    gc.freeze()  # what Python's documentation advises before a fork: a collection would copy the pages that are shared
     for _ in range(int(count)):
         if os.fork() == 0:
             os.close(end)

@@ -113,15 +113,17 @@ def verified_engines(
     An engine takes as much memory as its weights, so nothing else should be held by now. Raises NumericsError if one
     answers differently from the source.
     """
-    give_back()
-    tolerances = making.tolerances
+    tolerances, bundle, checks = making.tolerances, Bundle(writer.root, manifest), list[OutputCheck]()
     with log.stage("verify", "engines against the source"):
-        samples = {name: model.samples for name, model in models.items()}
-        checks = check_bundle(Bundle(writer.root, manifest), samples, tolerances)
+        for name, model in models.items():
+            give_back()
+            checks += check_bundle(bundle, {name: model.samples}, tolerances)
     log.record(checks, "engine")
     log.notices += [f"{check.model}: {_what_moved(check)}" for check in checks if not check.comparison.passed]
     require_equal(checks, "verify", "emission", _where_moved(manifest, models, checks, tolerances, writer.root, files))
-    return _verified(with_measured_access(Bundle(writer.root, manifest), samples, making.weights, log))
+    return _verified(
+        with_measured_access(bundle, {name: model.samples for name, model in models.items()}, making.weights, log)
+    )
 
 
 def _what_moved(check: OutputCheck) -> str:

@@ -18,6 +18,7 @@ from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import OwnShards, ShardWriter, adopt, share_shards
 from compiler.build_log import BuildLog
 from compiler.converters import find_converter
+from compiler.freed_memory import keep_no_large_memory
 from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
@@ -77,6 +78,7 @@ def compile_bundle(
         return _kept(present, files, store, log)
     from compiler.parts.opening import loaded_sources
 
+    keep_no_large_memory()
     if options.tune is not None:
         options = _tuned(models, options, log)
     with (

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,3 +40,24 @@ def test_mapped_files_leave_memory_and_keep_what_they_hold(tmp_path: Path) -> No
     give_back()
     assert array.tobytes() == expected
     assert (private[::4096] == 7).all()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
+def test_large_memory_is_the_systems_again_however_much_was_freed_before() -> None:
+    """glibc raises its bound to the size of what was freed; in a process of its own, which this setting lasts for."""
+    script = """
+import ctypes
+import subprocess
+import sys
+from compiler.freed_memory import LARGE_BYTES, keep_no_large_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+keep_no_large_memory()
+libc.free(libc.malloc(16 * LARGE_BYTES))
+address = libc.malloc(2 * LARGE_BYTES)
+maps = [line.split()[0].split("-") for line in open("/proc/self/maps") if "[heap]" in line]
+print(any(int(begin, 16) <= address < int(end, 16) for begin, end in maps))
+"""
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+    )

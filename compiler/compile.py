@@ -12,13 +12,13 @@ from artifacts.bundle_writer import write_bundle
 from artifacts.canonical import sha256_file
 from artifacts.checks import Tolerances
 from artifacts.errors import Problem, TargetError, UsageError
+from artifacts.freed_memory import keep_no_large_memory
 from artifacts.manifest import MANIFEST_FILE
 from artifacts.report import BuildReport
 from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import OwnShards, ShardWriter, adopt, share_shards
 from compiler.build_log import BuildLog
 from compiler.converters import find_converter
-from compiler.freed_memory import keep_no_large_memory
 from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName

@@ -83,7 +83,7 @@ FORMS = (
 )
 
 
-# 10 to 30 s each: a transformer is compiled.
+# A minute each on two busy cores: a transformer is compiled.
 @pytest.mark.slow
 @pytest.mark.parametrize(("schedule", "two_stages", "precision"), FORMS)
 def test_a_decode_runs_on_links_in_every_form(

@@ -47,7 +47,7 @@ SEGMENTS = NAMES | st.integers(90, 200).map(lambda size: "n" * size)
 PATHS = st.lists(SEGMENTS, min_size=1, max_size=3).map(lambda segments: "/".join(("more", *segments)))
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.dictionaries(PATHS, st.binary(max_size=1500)))
 def test_what_is_unpacked_is_what_was_packed(columns: list[int], extra: dict[str, bytes]) -> None:
     extra = {path: data for path, data in extra.items() if not any(other.startswith(f"{path}/") for other in extra)}

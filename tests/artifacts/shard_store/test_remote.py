@@ -401,7 +401,7 @@ def test_a_killed_gc_keeps_its_lock_until_somebody_says_that_it_is_dead(tmp_path
 @pytest.mark.parametrize(
     "count",
     # Twenty take half a minute: each is a process that connects, uploads and dies.
-    [4, pytest.param(20, marks=pytest.mark.slow)],
+    [2, pytest.param(20, marks=pytest.mark.slow)],
 )
 def test_killed_writers_leave_no_wrong_byte(tmp_path: Path, bucket: str, count: int) -> None:
     command = [sys.executable, "-m", "tests.support.killed_uploads", f"{bucket}/zoo", str(tmp_path), str(count), "7"]

@@ -98,7 +98,7 @@ def _runs_in(holder: str, data: Bytes, alignment: int, wanted: Mapping[str, tupl
         for digest in list(by_word[word]):
             content, key = wanted[digest]
             offset = place - key.place
-            if offset < 0 or offset % alignment or offset + content.nbytes > data.nbytes:
+            if offset < 0 or offset + content.nbytes > data.nbytes:
                 continue
             trials[digest] += 1
             if equal_bytes(data[offset : offset + content.nbytes], content):

@@ -41,14 +41,18 @@ def _origin() -> Program:
 
 @st.composite
 def moving_programs(draw: Draw) -> Program:
-    """A function of x and r with up to `LONGEST` operators that move, and elementwise ones between; its last value."""
+    """A function of x and r with up to `LONGEST` steps that move elements or compute with them; all ends are results.
+
+    A program has few kinds of steps, so that those of one kind meet.
+    """
     origin = _origin().functions["main"]
     builder = GraphBuilder(origin)
     given = [builder.placeholder(node.name, node.meta["val"]) for node in origin.input_nodes]
     values = list(given)
+    kinds = draw(st.lists(st.sampled_from(_STEPS), min_size=1, max_size=4, unique=True))
     for _ in range(draw(st.integers(1, LONGEST))):
-        operand = draw(st.sampled_from(values[-3:]))
-        step = draw(st.sampled_from(_STEPS))
+        operand = draw(st.sampled_from(values[-2:]))
+        step = draw(st.sampled_from(kinds))
         values += step(draw, builder, operand, values)
     results = [value for value in values if not value.users] or values[-1:]
     outputs = tuple(_spec(origin, f"y{i}", node) for i, node in enumerate(results))

@@ -47,9 +47,7 @@ def test_large_memory_is_the_systems_again_however_much_was_freed_before() -> No
     """glibc raises its bound to the size of what was freed; in a process of its own, which this setting lasts for."""
     script = """
 import ctypes
-import subprocess
-import sys
-from compiler.freed_memory import LARGE_BYTES, keep_no_large_memory
+from artifacts.freed_memory import LARGE_BYTES, keep_no_large_memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 keep_no_large_memory()

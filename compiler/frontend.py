@@ -59,18 +59,20 @@ LAST: tuple[Pass, ...] = (EliminateCopies(),)
 """The passes of every compilation after those that look for patterns: those would no longer find theirs."""
 
 
-def passes_for(plans: Sequence[DecodePlan], target: Target) -> tuple[tuple[Pass, ...], ...]:
+def passes_for(
+    plans: Sequence[DecodePlan], target: Target, deduplicate: DeduplicateWeights
+) -> tuple[tuple[Pass, ...], ...]:
     """The passes of a compilation whose models decode as planned, in order, in groups.
 
     What a decode costs is counted after each group: as the source has it, with the encoder apart, as it will be.
     """
     fusions = _named(target.fusions)
     if not plans:
-        return ((*CLEANUP, *fusions, DeduplicateWeights()),)
+        return ((*CLEANUP, *fusions, deduplicate),)
     cached = [plan for plan in plans if plan.state == "cached"]
     required = not all(plan.may_fall_back for plan in cached)
     derive = (DeriveKvCache(required=required), TabulatePositions()) if cached else ()
-    return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions, DeduplicateWeights()))
+    return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions, deduplicate))
 
 
 def _named(passes: Sequence[str]) -> tuple[Pass, ...]:
@@ -92,13 +94,14 @@ def make_program(
     tolerances = Tolerances.of(options.atol, options.rtol)
     parts = [_convert_one(model, sources[model.name], options, target, converter, log) for model in models]
     program = functools.reduce(Program.merged, (part for part, _ in parts))
-    groups = passes_for([plan for _, plan in parts if plan is not None], target)
+    deduplicate = DeduplicateWeights(merge_casts=options.merge_casts)
+    groups = passes_for([plan for _, plan in parts if plan is not None], target, deduplicate)
     stages = [program]
     for group in groups:
         stages.append(_passed(stages[-1], group, tolerances, log))
     reduced = precision_pass(stages[-1], options, log)
     # What fewer bits make of a slice and of the whole are two contents again.
-    fewer_bits = () if reduced is None else (reduced, DeduplicateWeights())
+    fewer_bits = () if reduced is None else (reduced, deduplicate)
     last = (*fewer_bits, *LAST, *_named(target.late_fusions))
     stages.append(_passed(stages[-1], last, tolerances, log))
     log.decode_costs += decode_costs(*stages[1:])

@@ -97,10 +97,10 @@ class ModelFile:
 class CompileOptions:
     """Everything that can change what a compilation makes. Paths of outputs are not among them.
 
-    `weights` None leaves it to the target how its engines take their weights.
-    `tune` is a file of lengths, by which the schedule and its partitions are chosen; `calibration` a folder of
-    requests, by which the scales of 8-bit values are. `tolerance` is the share of an output's largest element that
-    computing in fewer bits may change its elements by.
+    `weights` None leaves it to the target how its engines take their weights; with `merge_casts` one of two that are
+    equal after an exact cast is stored. `tune` is a file of lengths, by which the schedule and its partitions are
+    chosen; `calibration` a folder of requests, by which the scales of 8-bit values are. `tolerance` is the share of an
+    output's largest element that computing in fewer bits may change its elements by.
     """
 
     target: str = "onnxruntime"
@@ -123,5 +123,6 @@ class CompileOptions:
     rtol: float | None = None
     require: Status | None = None
     weights: WeightsName | None = None
+    merge_casts: bool = False
     converter: ConverterName = ConverterName.UNSPOOL
     custom_ops: tuple[str, ...] = ()

@@ -77,6 +77,14 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
             " processes share; auto measures both, and maps them where that is as fast."
         ),
     ] = None,
+    merge_casts: Annotated[
+        bool,
+        typer.Option(
+            "--merge-casts",
+            help="Of two weights that are equal after an exact cast, store the narrower one and cast it when an engine"
+            " opens. Left out, they are only told.",
+        ),
+    ] = False,
     atol: AtolFlag = None,
     rtol: RtolFlag = None,
     force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
@@ -194,6 +202,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         rtol=rtol,
         require=require,
         weights=None if weights is None else WeightsName(weights),
+        merge_casts=merge_casts,
         converter=ConverterName(converter),
         custom_ops=tuple(custom_ops or ()),
     )

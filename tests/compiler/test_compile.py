@@ -28,6 +28,7 @@ from tests.support.models import (
     source_outputs,
     toy_decoding,
 )
+from tests.support.programs import parsed
 
 DEFAULTS = CompileOptions()
 
@@ -235,6 +236,18 @@ def test_two_models_share_what_they_have_in_common(tmp_path: Path) -> None:
                 rtol=1e-4,
                 atol=1e-5,
             )
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_of_two_weights_that_are_equal_after_a_cast_one_is_stored_if_asked(tmp_path: Path, merge: bool) -> None:
+    narrow = normal(32, 20).astype(np.float16)
+    text = "a = Gather (narrow, ids) b = Cast <to = 1> (a) c = Gather (wide, ids) y = Sub (c, b)"
+    model = parsed(f"g (int64[n] ids) => (float[n, 20] y) {{ {text} }}", narrow=narrow, wide=narrow.astype(np.float32))
+    made = compiled(saved(model, tmp_path / "m.onnx"), tmp_path / "b", CompileOptions(merge_casts=merge))
+    assert sum(tensor.nbytes for tensor in made.bundle.index().tensors) == narrow.nbytes * (1 if merge else 3)
+    assert any("exact casts of a narrower one" in line for line in made.report.log)
+    with Session.of(made.bundle) as session:
+        assert not session.run({"ids": np.arange(32)})["y"].any()
 
 
 def test_a_model_bigger_than_one_file(perceptron_bundle: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from passes.redundant_pieces import (
     without_slice_of_slice,
 )
 from passes.redundant_turns import with_turns_met, without_turn
-from passes.redundant_views import COPIES, VIEWS, without_slice, without_view
+from passes.redundant_views import COPIES, RESHAPES, VIEWS, without_slice, without_view
 from passes.subgraphs import edit_graphs, erase_unused
 from passes.turns import TURNS
 
@@ -68,7 +68,9 @@ class EliminateCopies(FunctionPass):
 
         def edit(inner: Graph) -> int:
             kept = frozenset() if inner is graph else _leading_out(inner)
-            return _settle(GraphEditor(inner, function.symbols, sources, kept))
+            count = _settle(GraphEditor(inner, function.symbols, sources, kept))
+            _reshape_what_is_viewed(inner)
+            return count
 
         modules, count = edit_graphs(graph, function.body.graph_module, edit)
         if not count:
@@ -100,6 +102,13 @@ def _settle(editor: GraphEditor) -> int:
             total += new is not None or any(rule(editor, node) for rule in _CHANGES)
         erase_unused(editor.graph)
     return total
+
+
+def _reshape_what_is_viewed(graph: Graph) -> None:
+    """Let no operator insist on where its operand's elements lie: a copy that is left out may have put them there."""
+    for node in graph.nodes:
+        if node.target in RESHAPES:
+            node.target = torch.ops.aten.reshape.default
 
 
 def _leading_out(graph: Graph) -> frozenset[Node]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from artifacts.mapped_pages import give_back_pages
 from artifacts.weights import Bytes
 
 Words = npt.NDArray[np.uint64]
@@ -61,6 +62,7 @@ def find_runs(contents: Mapping[str, Bytes], alignments: Mapping[str, int]) -> d
             wanted = {d: k for d, k in group.items() if d not in found and contents[d].nbytes < data.nbytes}
             if wanted:
                 found |= _runs_in(holder, data, alignment, {d: (contents[d], k) for d, k in wanted.items()})
+        give_back_pages(data)
     return found
 
 

@@ -14,7 +14,8 @@ from passes.interpreter import run_function
 from passes.movement import moved
 from passes.program import Program
 from passes.redundant_casts import is_exact
-from tests.support.programs import normal
+from tests.support.copy_cases import viewed_copies
+from tests.support.programs import normal, traced
 from tests.support.strategies.movements import moving_programs
 
 SIZES = ((3, 2, 5), (4, 4, 4), (1, 1, 1))
@@ -42,6 +43,14 @@ def test_any_chain_gives_the_same_bits_and_moves_no_more(program: Program) -> No
 
 def _bits(value: torch.Tensor) -> torch.Tensor:
     return torch.empty(value.numel(), dtype=value.dtype).copy_(value.reshape(-1)).view(torch.uint8)
+
+
+def test_without_a_copy_what_viewed_it_still_runs() -> None:
+    x = torch.from_numpy(normal(2, 3, 4))
+    result = EliminateCopies()(traced(viewed_copies, x))
+    assert result.modified
+    (found,) = run_function(result.program.functions["main"], result.program.weights, [x])
+    assert found.equal(viewed_copies(x))
 
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

@@ -40,6 +40,11 @@ def _traced(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Callable[
     return lambda: traced(function, *(torch.ones(shape) for shape in shapes))
 
 
+def viewed_copies(x: torch.Tensor) -> torch.Tensor:
+    """A view of a sum that can be viewed because a copy put its operand in order."""
+    return (x.permute(2, 0, 1).contiguous() + 1).view(8, 3)
+
+
 def _casts(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     whole = x.to(torch.int32)
     return x.double().float(), whole.long().int(), x.half().float(), whole.to(torch.int16).to(torch.int8), x.float()
@@ -168,6 +173,7 @@ COPIES: Mapping[str, Callable[[], Program]] = {
         row=normal(4),
     ),
     "turns_of_one_row_are_views": _traced(_units, (2, 1, 3, 4)),
+    "views_of_what_was_copied_are_reshapes": _traced(viewed_copies, (2, 3, 4)),
     "casts_that_lose_nothing": _traced(_casts, (2, 3)),
     "casts_that_round_stay": _traced(_near_casts, (2, 3)),
     "expansions_that_are_repeated_anyway": _traced(_expansions, (1, 4), (3, 4)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,26 @@ from artifacts.shards import WEIGHTS_FOLDER, read_shard
 KIND = "prepacked"
 ENGINE_FILE = "engine.onnx"
 _WEIGHTS_FILE = "weights.bin"
-_FORMAT = 1
+_FORMAT = 2
 """Of the cache: to be raised when what is saved, or how it is opened, changes."""
 
 _SAVING = {
     "session.optimized_model_external_initializers_file_name": _WEIGHTS_FILE,
     "session.save_external_prepacked_constant_initializers": "1",
 }
+_LEAST_BYTES = "session.optimized_model_external_initializers_min_size_in_bytes"
+
+_ALIGNMENT = 64
+_LEAST_SIZES = (1 << 10, 1 << 14, 1 << 16)
+"""Bytes from which on a weight goes into the file, tried one after the other.
+
+ONNX Runtime packs tensors one behind the other, without regard to what its kernels need: those of AVX-512 read packed
+weights with instructions that end the process where an address is no multiple of 64. So a weight of another size must
+not lie in front of packed ones. Such sizes are as a rule those of biases, which stay in the engine from some size on.
+"""
+
+_PLACE = re.compile(rb"\|(\d+);\d+;\d")
+"""Where packed weights are in the file, as the engine names it: KERNEL+HASH|OFFSET;BYTES;CHECKSUM."""
 
 
 def prepacked_engine(
@@ -45,22 +59,36 @@ def prepacked_engine(
         # What is packed here serves every bundle with these digests: a damaged weight must not get in.
         for shard in sorted((root / WEIGHTS_FOLDER).glob("*.safetensors")):
             read_shard(root, shard.relative_to(root).as_posix(), verify=True)
-        saving = options()
-        for name, value in _SAVING.items():
-            saving.add_session_config_entry(name, value)
-        saving.optimized_model_filepath = str(folder / ENGINE_FILE)
-        try:
-            open_session(root / entry.source, saving)
-        except BundleError as error:
-            message = f"cannot take the packed weights of {entry.source}: {error.problems[0].message}"
-            raise RunError.of(
-                "cache", str(folder.parent), message, "is there room for them? " + UNUSABLE_HINT
-            ) from error
-        give_back()
-        if not (folder / ENGINE_FILE).exists():
-            raise RunError.of("cache", entry.source, "ONNX Runtime did not save it", "open it with other weights")
+        for least in _LEAST_SIZES:
+            _save(folder, root / entry.source, least, options(), open_session)
+            if is_aligned(folder / ENGINE_FILE):
+                return
+            for path in folder.iterdir():
+                path.unlink()
+        message = "has weights of sizes that leave packed ones at addresses where its kernels cannot read them"
+        raise RunError.of("cache", entry.source, message, "open it with mapped or prepacked weights")
 
     return cached_folder(KIND, _key(root, entry), make) / ENGINE_FILE
+
+
+def _save(folder: Path, source: Path, least: int, saving: Any, open_session: Callable[..., Any]) -> None:
+    """Have ONNX Runtime write the engine, and weights of at least so many bytes beside it. Raises RunError."""
+    for name, value in (*_SAVING.items(), (_LEAST_BYTES, str(least))):
+        saving.add_session_config_entry(name, value)
+    saving.optimized_model_filepath = str(folder / ENGINE_FILE)
+    try:
+        open_session(source, saving)
+    except BundleError as error:
+        message = f"cannot take the packed weights of {source.name}: {error.problems[0].message}"
+        raise RunError.of("cache", str(folder.parent), message, "is there room for them? " + UNUSABLE_HINT) from error
+    give_back()
+    if not (folder / ENGINE_FILE).exists():
+        raise RunError.of("cache", source.name, "ONNX Runtime did not save it", "open it with other weights")
+
+
+def is_aligned(engine: Path) -> bool:
+    """Whether all packed weights of a saved engine begin at multiples of 64 bytes in the file that is mapped."""
+    return all(int(place) % _ALIGNMENT == 0 for place in _PLACE.findall(engine.read_bytes()))
 
 
 def _key(root: Path, entry: EngineEntry) -> str:

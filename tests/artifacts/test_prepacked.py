@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from artifacts.engines import open_engine
 from artifacts.errors import BundleError, RunError
 from artifacts.host_cache import CACHE_VARIABLE
 from artifacts.manifest import Access, EngineEntry, Scalar, WeightAccess
-from artifacts.prepacked import KIND
+from artifacts.prepacked import ENGINE_FILE, KIND, is_aligned
 from artifacts.spec import Signature
 from tests.support import bundles
 from tests.support.bundles import Graph, spec
@@ -116,6 +117,38 @@ def test_engines_answer_the_same_however_they_take_their_weights(bundle: Bundle,
         np.testing.assert_array_equal(found["cached"][number], found["prepacked"][number])
         np.testing.assert_allclose(found["mapped"][number], found["prepacked"][number], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(answers(bundle, "cached", entry), found["cached"])
+
+
+def narrowing(*widths: int) -> Graph:
+    """Products and sums of these widths, one after the other."""
+    draw = np.random.default_rng(7)
+    nodes, weights = [], dict[str, Array]()
+    for number, (before, after) in enumerate(itertools.pairwise(widths)):
+        weights |= {f"w{number}": draw.standard_normal((before, after), np.float32) / np.float32(before)}
+        weights |= {f"b{number}": draw.standard_normal(after, np.float32)}
+        value = "x" if number == 0 else f"v{number}"
+        last = number == len(widths) - 2
+        nodes.append(helper.make_node("MatMul", [value, f"w{number}"], [f"p{number}"]))
+        nodes.append(helper.make_node("Add", [f"p{number}", f"b{number}"], ["y" if last else f"v{number + 1}"]))
+    inputs, outputs = (spec("x", DType.FLOAT32, "n", widths[0]),), (spec("y", DType.FLOAT32, "n", widths[-1]),)
+    return Graph(nodes, Signature(inputs=inputs, outputs=outputs), weights)
+
+
+def test_packed_weights_lie_where_kernels_can_read_them(cache: Path, tmp_path: Path) -> None:
+    """Biases of 293 elements are no multiple of 64 bytes, and are written in front of packed weights."""
+    bundle = bundles.write(tmp_path / "bundle", {"m": bundles.single(narrowing(48, 293, 48, 293, 48))})
+    found, expected = answers(bundle, "cached"), answers(bundle, "prepacked")
+    np.testing.assert_array_equal(found, expected)
+    (engine,) = cache.rglob(ENGINE_FILE)
+    assert is_aligned(engine)
+
+
+def test_an_engine_whose_packed_weights_cannot_be_aligned_is_refused(cache: Path, tmp_path: Path) -> None:
+    bundle = bundles.write(tmp_path / "bundle", {"m": bundles.single(narrowing(48, 293, 307, 293, 48))})
+    with pytest.raises(RunError, match="addresses where its kernels cannot read them") as caught:
+        answers(bundle, "cached")
+    assert "mapped or prepacked" in caught.value.problems[0].hint
+    assert not list(cache.iterdir())
 
 
 def test_nothing_is_cached_unless_that_is_asked_for(bundle: Bundle, cache: Path) -> None:

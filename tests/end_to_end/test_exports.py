@@ -53,12 +53,12 @@ class TestExport:
             assert found.status == 0
             assert all(check["max_abs"] < 1e-4 for check in found.document["checks"])
 
-    def test_weights_are_the_sources_own_and_no_others(self, cache: BundleCache, export: str) -> None:
-        """What is folded, transposed or duplicated on the way would show as bytes that the source does not have."""
+    def test_weights_are_the_sources_own_or_made_by_a_pass_that_means_to(self, cache: BundleCache, export: str) -> None:
+        """What conversion transposes or duplicates would show as derived, or as more bytes than the source has."""
         report = Bundle.open(cache.export(export)).report()
         assert report is not None
         assert report.weights is not None
-        assert report.weights.derived_bytes == 0
+        assert {derived.reason for derived in report.weights.derived} <= {"fold-constants", "pack-projections"}
         assert report.weights.unique_bytes <= (DATA / f"{export}.onnx").stat().st_size
 
 

@@ -59,6 +59,7 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "rtol": BOUNDS,
     "require": st.sampled_from(("emitted", "verified")),
     "weights": st.sampled_from(list(WeightsName)),
+    "merge_casts": st.just(True),
     "converter": st.sampled_from([name for name in ConverterName if name != DEFAULTS.converter]),
 }
 TOKENS: Mapping[str, st.SearchStrategy[Any]] = {

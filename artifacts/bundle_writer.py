@@ -26,7 +26,7 @@ from artifacts.canonical import sha256_file
 from artifacts.errors import BundleError, Problem
 from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, UNLISTED_FILES, FileEntry, Manifest
 from artifacts.report import BuildReport
-from artifacts.swap import exchange, rename_to_new
+from artifacts.swap import exchange, rename_to_new, sync
 
 _STAGE = "bundle"
 _ASIDE = ".old"
@@ -101,7 +101,7 @@ class BundleWriter:
             _check_destination(self.destination, self.force)
             self._place()
             self.committed = True
-            _sync_one(self.destination.parent)
+            sync(self.destination.parent)
         return Bundle(self.destination, manifest)
 
     def _place(self) -> None:
@@ -295,13 +295,5 @@ def _lock(folder: Path) -> Iterator[bool]:
 def _sync(root: Path) -> None:
     """Flush every file and folder below and including `root` to the disk."""
     for path, _ in walk(root):
-        _sync_one(root / path)
-    _sync_one(root)
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(root / path)
+    sync(root)

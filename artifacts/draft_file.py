@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from artifacts.errors import BundleError
-from artifacts.swap import rename_to_new
+from artifacts.swap import rename_to_new, sync
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def draft_file(destination: Path, stage: str, *, force: bool = False) -> Iterato
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
-        _sync_folder(target.parent)
+        sync(target.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         hint = "name a file in a folder that is there and can be written, with -o; is there space on that file system?"
@@ -93,11 +93,3 @@ def _sweep(target: Path) -> None:
         with contextlib.suppress(FileNotFoundError), target.with_name(name).open("rb") as file:
             if _lock(file.fileno(), wait=False):
                 target.with_name(name).unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,7 +25,7 @@ from artifacts.canonical import canonical_json, sha256_file
 from artifacts.errors import RunError
 from artifacts.manifest import FileEntry
 from artifacts.noun import Noun
-from artifacts.swap import rename_to_new
+from artifacts.swap import rename_to_new, sync
 
 CACHE_VARIABLE = "UNSPOOL_CACHE"
 RECORD_FILE = "made.json"
@@ -83,13 +83,13 @@ def _make(folder: Path, make: Callable[[Path], None]) -> None:
         record = Made(files=files).model_dump(mode="json")
         (draft / RECORD_FILE).write_bytes(canonical_json(record))
         for path in (*draft.iterdir(), draft):
-            _sync(path)
+            sync(path)
         try:
             rename_to_new(draft, folder)
         except FileExistsError:  # where there are no locks another may have been faster
             if not _is_whole(folder):
                 raise
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -142,14 +142,6 @@ def _alone_in(home: Path) -> Iterator[bool]:
         except OSError:
             is_alone = False
         yield is_alone
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

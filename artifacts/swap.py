@@ -1,4 +1,4 @@
-"""Renames of folders that either happen whole or not at all.
+"""Renames of folders that either happen whole or not at all, and how they and files reach the disk.
 
 Linux has `renameat2` (since 3.15; glibc since 2.28), which exchanges two folders in one step and can refuse
 to replace one. Where the C library or the file system lacks it, the caller has to move the old folder
@@ -56,3 +56,12 @@ def _renameat2(old: Path, new: Path, flags: int) -> bool:
     if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         return False
     raise OSError(number, os.strerror(number), str(old), None, str(new))
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -17,6 +17,7 @@ import numpy as np
 
 from artifacts.canonical import BLOCK_BYTES, sha256_file
 from artifacts.shard_store.files import Announcement, Parts, StoredFile
+from artifacts.swap import sync
 
 DRAFTS = "drafts"
 WRITERS = "writers"
@@ -83,7 +84,7 @@ class LocalFiles:
                     os.link(draft, file)
                 except FileExistsError:
                     return False
-            _sync(file.parent)
+            sync(file.parent)
         return True
 
     def link(self, path: str, target: Path) -> bool:
@@ -118,7 +119,7 @@ class LocalFiles:
                 _write(stream.fileno(), memoryview(data))
                 os.fsync(stream.fileno())
             draft.replace(file)
-            _sync(file.parent)
+            sync(file.parent)
 
     def delete(self, path: str) -> None:
         """One name of the file; other links stay."""
@@ -203,11 +204,3 @@ def _write(descriptor: int, data: memoryview) -> None:
     left = data.cast("B")
     while left.nbytes:
         left = left[os.write(descriptor, left) :]
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

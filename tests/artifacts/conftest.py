@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,12 @@ def decoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def bundle_copy(linear_bundle: Bundle, tmp_path: Path) -> Path:
     """A copy of the linear bundle to damage."""
     return Path(shutil.copytree(linear_bundle.root, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow beyond 200 bytes: what writing to a full disk looks like, without one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

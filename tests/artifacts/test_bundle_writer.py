@@ -3,13 +3,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -282,15 +280,6 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path, place
         bundles.write(tmp_path / place, ONE)
     assert len(caught.value.problems) == 1
     assert names(tmp_path) == ["file"]
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 200 bytes: what writing to a full disk looks like, without one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_one_clear_error_and_nothing_stays(tmp_path: Path, small_disk: None) -> None:

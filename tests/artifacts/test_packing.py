@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import tarfile
 import tempfile
 import threading
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -234,15 +232,6 @@ def test_a_changed_report_is_unpacked_as_it_is(packed: Path, tmp_path: Path) -> 
     unpacked = unpack(tmp_path / "b.tar", tmp_path / "u").bundle
     with pytest.raises(BundleError, match="cannot be read"):
         unpacked.report()
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 200 bytes: what writing to a full disk looks like, without one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_one_clear_error_and_nothing_stays(

@@ -23,6 +23,7 @@ import onnxscript.optimizer
 import torch
 import torch.onnx
 from torch.export import ExportedProgram
+from torch.fx.experimental import proxy_tensor
 
 from artifacts.errors import TargetError
 from artifacts.names import free_name
@@ -139,7 +140,23 @@ def _translate(function: Function, translations: Translations) -> ir.Model:
         node.metadata_props.clear()
         if source is not None:
             node.metadata_props[SOURCE_PROPERTY] = source
+    _forget_trace(model.graph)
     return model
+
+
+def _forget_trace(graph: ir.Graph) -> None:
+    """Let go of what torch traced: a body is kept as long as other engines may need it, and its trace is far larger.
+
+    Nodes and values name the torch nodes that they came from, and each of those holds its whole graph. So does a map
+    of torch's own from the time of a trace to the next.
+    """
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        for holder in (node, *node.inputs, *node.outputs):
+            if holder is not None:
+                holder.meta.clear()
+    for value in (*graph.inputs, *graph.initializers.values()):
+        value.meta.clear()
+    getattr(proxy_tensor, "_FAKE_TENSOR_ID_TO_PROXY_MAP_FOR_EXPORT", {}).clear()
 
 
 _SCOPES = "pkg.torch.onnx.name_scopes"

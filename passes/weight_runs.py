@@ -52,6 +52,7 @@ def find_runs(contents: Mapping[str, Bytes], alignments: Mapping[str, int]) -> d
     for digest, data in contents.items():
         if data.nbytes >= WORD_BYTES:
             groups[min(alignments[digest], WORD_BYTES)][digest] = _Key.of(data)
+            give_back_pages(data)  # the system maps far more of a file than the few words that were looked at
     found: dict[str, Run] = {}
     for holder, data in sorted(contents.items(), key=lambda item: (-item[1].nbytes, item[0])):
         if holder in found:
@@ -105,6 +106,7 @@ def _runs_in(holder: str, data: Bytes, alignment: int, wanted: Mapping[str, tupl
             trials[digest] += 1
             if equal_bytes(data[offset : offset + content.nbytes], content):
                 found[digest] = Run(holder, offset)
+            give_back_pages(content)
             if digest in found or trials[digest] == MOST_TRIALS:
                 by_word[word].remove(digest)
         if not by_word[word]:

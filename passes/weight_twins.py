@@ -1,6 +1,7 @@
 """Find weights that are another one turned, or another one in a wider type.
 
-Some elements of each tell which pairs to look at; those pairs are then compared in full.
+Some elements of each tell which pairs to look at; those pairs are then compared in full. Pages of mapped weights are
+given back after each look: the system maps far more of a file than the elements that were looked at.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from artifacts.mapped_pages import give_back_pages
 from artifacts.weights import WeightRef, WeightStore
 from passes.torch_dtypes import HAS_TORCH_DTYPE, from_numpy, torch_dtype_of
 
@@ -48,6 +50,7 @@ def _sample(matrix: npt.NDArray[Any]) -> bytes:
     """Some elements, spread over rows and columns."""
     rows, columns = (np.arange(_SAMPLED) * step % size for step, size in zip((7919, 104729), matrix.shape, strict=True))
     sample: bytes = matrix[rows, columns].tobytes()
+    give_back_pages(matrix)
     return sample
 
 
@@ -58,10 +61,13 @@ def _overlap(one: WeightRef, other: WeightRef) -> bool:
 
 def _is_turn(matrix: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
     rows = max(1, _CHUNK // matrix.shape[1])
-    return all(
+    found = all(
         np.array_equal(matrix[start : start + rows], other[:, start : start + rows].T)
         for start in range(0, len(matrix), rows)
     )
+    give_back_pages(matrix)
+    give_back_pages(other)
+    return found
 
 
 def cast_pairs(refs: Sequence[WeightRef], store: WeightStore) -> list[Pair]:
@@ -78,6 +84,7 @@ def cast_pairs(refs: Sequence[WeightRef], store: WeightStore) -> list[Pair]:
 
 def _widened_sample(ref: WeightRef, store: WeightStore) -> bytes:
     elements = store.array(ref).reshape(-1)[np.arange(_SAMPLED) * 7919 % max(ref.size, 1)]
+    give_back_pages(store.raw(ref))
     widest = torch.float64 if ref.dtype.is_float else torch.int64
     sample: bytes = from_numpy(elements, ref.dtype).to(widest).numpy().tobytes()
     return sample
@@ -95,8 +102,12 @@ def _pairs_of(group: Sequence[WeightRef], store: WeightStore) -> Iterator[Pair]:
 
 def _is_cast(wide: WeightRef, narrow: WeightRef, store: WeightStore) -> bool:
     wanted, given = _integers(store, wide).reshape(-1), store.array(narrow).reshape(-1)
-    for start in range(0, wide.size, _CHUNK):
+
+    def is_cast_from(start: int) -> bool:
         piece = from_numpy(given[start : start + _CHUNK], narrow.dtype).to(torch_dtype_of(wide.dtype))
-        if not np.array_equal(piece.view(torch.uint8).numpy().view(wanted.dtype), wanted[start : start + _CHUNK]):
-            return False
-    return True
+        return np.array_equal(piece.view(torch.uint8).numpy().view(wanted.dtype), wanted[start : start + _CHUNK])
+
+    found = all(map(is_cast_from, range(0, wide.size, _CHUNK)))
+    give_back_pages(wanted)
+    give_back_pages(given)
+    return found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from artifacts.bundle import Bundle
@@ -253,3 +255,16 @@ def test_what_onnx_cannot_express_is_named(small: Converted, monkeypatch: pytest
     assert problem.subject == "main"
     assert "aten.strange.default" in problem.message
     assert "\n" not in problem.message
+
+
+def test_a_body_holds_nothing_of_the_trace_that_it_was_made_from(small: Converted) -> None:
+    """Bodies are kept while a bundle is made, so what torch traced would add up over its models."""
+
+    def graphs() -> int:
+        gc.collect()
+        return sum(type(found) is torch.fx.Graph for found in gc.get_objects())
+
+    kept = [emit_onnx(small.function)]
+    before = graphs()
+    kept.append(emit_onnx(small.function))
+    assert graphs() == before

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from artifacts.weights import Bytes
 from passes import weight_runs
 from passes.weight_runs import Run, equal_bytes, find_runs
+from tests.artifacts.test_mapped_pages import mapped, resident
 
 TYPES = ("int8", "float16", "float32", "float64")
 
@@ -89,3 +92,16 @@ def test_bytes_are_compared_to_the_last(size: int) -> None:
     if size:
         other[-1] = 1
         assert not equal_bytes(one, other)
+
+
+def test_mapped_contents_are_in_no_memory_afterwards(tmp_path: Path) -> None:
+    """Also those that are not alike: a few words of each were looked at."""
+    table = np.arange(1 << 16, dtype=np.uint64)
+    contents = {"table": table, "part": table[5000:9000], "other": table[:6000] + 7}
+    files = [tmp_path / name for name in contents]
+    for file, array in zip(files, contents.values(), strict=True):
+        file.write_bytes(array.tobytes())
+    maps = {file.name: mapped(file) for file in files}
+    runs = find_runs(maps, dict.fromkeys(contents, 8))
+    assert runs["part"] == Run("table", 5000 * 8)
+    assert [resident(file) for file in files] == [0, 0, 0]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from artifacts.dtype import DType
 from artifacts.weights import WeightRef, WeightStore
 from passes.weight_twins import cast_pairs, turned_pairs
+from tests.artifacts.test_mapped_pages import mapped, resident
 from tests.support.programs import Array, normal
 
 
@@ -74,3 +77,17 @@ def test_an_element_that_does_not_come_back_is_no_cast() -> None:
 def test_minus_zero_does_not_come_from_zero() -> None:
     store, refs = stored(np.array([-0.0, 1.0], np.float32), np.array([0.0, 1.0], np.float16))
     assert cast_pairs(refs, store) == []
+
+
+def test_mapped_contents_are_in_no_memory_afterwards(tmp_path: Path) -> None:
+    """Also those that are in no pair: some elements of each were looked at."""
+    matrix = normal(160, 170).astype(np.float16)
+    arrays = [matrix, matrix.T.copy(), matrix.astype(np.float32), normal(170, 160), normal(64, 64)]
+    files = [tmp_path / str(number) for number in range(len(arrays))]
+    for file, array in zip(files, arrays, strict=True):
+        file.write_bytes(array.tobytes())
+    views = (mapped(file).view(array.dtype).reshape(array.shape) for file, array in zip(files, arrays, strict=True))
+    store, refs = stored(*views)
+    assert turned_pairs(refs, store) == [(refs[0], refs[1])]
+    assert cast_pairs(refs, store) == [(refs[2], refs[0])]
+    assert [resident(file) for file in files] == [0] * len(files)

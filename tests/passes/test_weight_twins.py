@@ -82,7 +82,7 @@ def test_minus_zero_does_not_come_from_zero() -> None:
 def test_mapped_contents_are_in_no_memory_afterwards(tmp_path: Path) -> None:
     """Also those that are in no pair: some elements of each were looked at."""
     matrix = normal(160, 170).astype(np.float16)
-    arrays = [matrix, matrix.T.copy(), matrix.astype(np.float32), normal(170, 160), normal(64, 64)]
+    arrays: list[Array] = [matrix, matrix.T.copy(), matrix.astype(np.float32), normal(170, 160), normal(64, 64)]
     files = [tmp_path / str(number) for number in range(len(arrays))]
     for file, array in zip(files, arrays, strict=True):
         file.write_bytes(array.tobytes())

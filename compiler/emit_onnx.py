@@ -54,9 +54,12 @@ class OnnxBody:
         return OnnxBody(self.model.clone(), self.weights)
 
 
-def emit_onnx(function: Function, translations: Translations = MappingProxyType({})) -> OnnxBody:
+def emit_onnx(
+    function: Function, translations: Translations = MappingProxyType({}), *, in_place: bool = True
+) -> OnnxBody:
     """Translate a function; `translations` says how operators are written that torch.onnx does not know.
 
+    With `in_place` products read weights that are stored turned by an operator of ONNX Runtime's.
     Raises TargetError naming what torch.onnx cannot express.
     """
     model = _translate(function, translations)
@@ -69,7 +72,8 @@ def emit_onnx(function: Function, translations: Translations = MappingProxyType(
         graph.inputs.append(value)
     with _quiet():
         onnxscript.optimizer.optimize_ir(model, onnx_shape_inference=False, output_size_limit=FOLD_ELEMENTS)
-    read_in_place(graph, set(placeholders.values()))
+    if in_place:
+        read_in_place(graph, set(placeholders.values()))
     weights: dict[str, WeightRef] = {}
     taken = {spec.name for spec in (*function.signature.inputs, *function.signature.outputs)}
     constants = list(graph.initializers.values())

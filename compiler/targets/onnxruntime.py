@@ -12,19 +12,14 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from artifacts.decode_inputs import DecodeInputs
 from artifacts.manifest import Access, Scalar, WeightAccess
-from artifacts.schedule import Host, Partitioned, Single, Unrolled
-from artifacts.spec import Signature
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import Availability, BuiltEngine, ModelEngines, Pair, Placement
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from artifacts.weights import WeightRef
-    from compiler.emit_onnx import OnnxBody
-    from passes.program import Function, Program
+    from compiler.onnx_engines import Form, OnnxSource
+    from passes.program import Program
 
 
 INLINE_BYTES = 512
@@ -50,6 +45,10 @@ PARTITION_SESSION: Mapping[str, Scalar] = MappingProxyType({**UNROLLED_SESSION, 
 4-layer decoder open in 0.64 s instead of 0.89 s and run as fast. An encoder keeps them, so only partitions do without;
 those whose steps quantise have them too: products become products of bytes by such a fusion.
 """
+
+_SESSIONS: Mapping[Form, Mapping[str, Scalar]] = MappingProxyType(
+    {"function": {}, "loop": {}, "unrolled": UNROLLED_SESSION, "partition": PARTITION_SESSION}
+)
 
 
 @dataclass(frozen=True)
@@ -107,77 +106,27 @@ class OnnxRuntimeTarget:
 
     def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
         """Emit functions as ONNX, or the decode that they make if engines loop. Raises TargetError."""
-        from compiler.decode_onnx import DecodeFunctions, emit_partitions, emit_whole
+        from compiler.onnx_engines import model_engines
 
-        schedule = program.models[model].schedule
-        bodies = {name: _body(program.functions[name], placement) for name in schedule.functions}
-        signatures = {name: program.functions[name].signature for name in bodies}
-        if isinstance(schedule, Single) or isinstance(schedule.control, Host):
-            engines = {name: _engine(body, signatures[name], placement) for name, body in bodies.items()}
-            return ModelEngines(engines, {name: (name,) for name in engines})
-        inputs = DecodeInputs(schedule, signatures, program.models[model].signature)
-        if not isinstance(schedule.control, Partitioned):
-            body, signature = emit_whole(DecodeFunctions.of(inputs, bodies))
-            unrolled = isinstance(schedule.control, Unrolled)
-            engine = _engine(body, signature, placement, UNROLLED_SESSION if unrolled else {})
-            return ModelEngines({f"{model}.decode": engine}, dict.fromkeys(bodies, (f"{model}.decode",)))
-        engines = {}
-        if schedule.encoder is not None:
-            encoder = bodies.pop(schedule.encoder)
-            engines[schedule.encoder] = _engine(encoder, signatures[schedule.encoder], placement)
-        quantizes = any(node.op_type == "QuantizeLinear" for body in bodies.values() for node in body.model.graph)
-        holders: dict[str, tuple[str, ...]] = {name: (name,) for name in engines}
-        parts = emit_partitions(DecodeFunctions.of(inputs, bodies))
-        names: dict[bytes, str] = {}
-        partitions: tuple[str, ...] = ()
-        for end, (body, signature) in zip(schedule.control.boundaries, parts, strict=True):
-            engine = _engine(body, signature, placement, UNROLLED_SESSION if quantizes else PARTITION_SESSION)
-            # Positions that compute the same as earlier ones are that engine, called again.
-            name = names.setdefault(engine.source, f"{model}.until-{end}")
-            engines.setdefault(name, engine)
-            partitions += (name,)
-        if schedule.first is not None:
-            holders[schedule.first] = partitions[:1]
-        choice = {} if schedule.choice is None else {schedule.choice: partitions}
-        return ModelEngines(engines, {**holders, **choice, schedule.step: partitions})
+        return model_engines(program, model, placement, _engine, inline_bytes=INLINE_BYTES, in_place=True)
 
 
-def _body(function: Function, placement: Placement) -> OnnxBody:
-    """The function in ONNX. Translating takes seconds, and it is the same under every schedule."""
-    from compiler.emit_onnx import emit_onnx
-
-    if function not in placement.lowered:
-        placement.lowered[function] = emit_onnx(function, placement.translations)
-    kept: OnnxBody = placement.lowered[function]
-    return kept.copy()
-
-
-def _engine(
-    body: OnnxBody, signature: Signature, placement: Placement, session: Mapping[str, Scalar] = MappingProxyType({})
-) -> BuiltEngine:
-    from compiler.emit_onnx import attach_weights, serialized
-
-    model, external = attach_weights(body, placement, INLINE_BYTES)
+def _engine(_name: str, source: OnnxSource) -> BuiltEngine:
+    operators = {node.op_type for node in source.nodes()}
+    quantizes = source.form == "partition" and "QuantizeLinear" in operators
     return BuiltEngine(
-        source=serialized(model),
+        source=source.data,
         suffix=".onnx",
-        signature=signature,
+        signature=source.signature,
         status="emitted",
-        bindings=external,
-        session=session,
+        bindings=source.bindings,
+        session=_SESSIONS["unrolled" if quantizes else source.form],
         runs_on=("cpu",),
-        weights=_access(model),
+        weights=WeightAccess(
+            default="prepacked",
+            ways={way: text for way, text in WAYS.items() if way != "mapped" or not operators & _PACKED_ONLY},
+        ),
     )
-
-
-def _access(model: ir.Model) -> WeightAccess:
-    import onnx_ir as ir
-
-    graphs = (model.graph, *(function.graph for function in model.functions.values()))
-    nodes = (node for graph in graphs for node in ir.traversal.RecursiveGraphIterator(graph))
-    packed_only = any(node.op_type in _PACKED_ONLY for node in nodes)
-    ways = {way: text for way, text in WAYS.items() if not (packed_only and way == "mapped")}
-    return WeightAccess(default="prepacked", ways=ways)
 
 
 TARGET = OnnxRuntimeTarget()

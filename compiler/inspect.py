@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artifacts.bundle import Bundle
+from artifacts.devices import plan_header
 from artifacts.errors import UsageError
 from artifacts.manifest import MANIFEST_FILE, EngineEntry
 from artifacts.report import DecodeCost, DerivedWeights, Movement, WeightCost, WeightsReport
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
+from artifacts.tensorrt_plan import PlanHeader
 from compiler.inspect_schedule import schedule_rows
 from compiler.parts.folder import holds_model, model_at
 
@@ -74,6 +76,9 @@ def _bundle(path: Path) -> Inspection:
         for name, engine in manifest.engines.items()
     ]
     sections.append(Section("Engines", ["engine", "kind", "status", "size", "runs on", "weights"], engines))
+    headers = {name: plan_header(bundle, engine) for name, engine in manifest.engines.items()}
+    plans = {name: header for name, header in headers.items() if header is not None}
+    sections += [_plans(plans)] if plans else []
     held = {shard: len(read_shard(bundle.root, shard.path, verify=False)[0]) for shard in manifest.weights.shards}
     weights = [[shard.path, str(count), _megabytes(shard.bytes)] for shard, count in held.items()]
     sections.append(Section("Weights", ["shard", "tensors", "size"], weights))
@@ -96,9 +101,19 @@ def _bundle(path: Path) -> Inspection:
         "manifest": manifest.model_dump(mode="json"),
         "digest": manifest.digest,
         "bytes": sum(file.bytes for file in manifest.files.values()),
+        "plans": {name: {**asdict(plan), "version": plan.version_text} for name, plan in plans.items()},
         "report": report.model_dump(mode="json") if report is not None else None,
     }
     return document, sections
+
+
+def _plans(plans: Mapping[str, PlanHeader]) -> Section:
+    """What the plans of engines say of themselves."""
+    rows = [
+        [name, f"TensorRT-RTX {plan.version_text}", ", ".join(plan.capabilities), _megabytes(plan.bytes)]
+        for name, plan in plans.items()
+    ]
+    return Section("Plans", ["engine", "made by", "loads on", "size"], rows)
 
 
 def _access(engine: EngineEntry) -> str:

@@ -1,4 +1,4 @@
-"""`unspool run`, `verify` and `inspect`: with bundles that are there. No torch is imported."""
+"""`unspool run`, `verify`, `check` and `inspect`: with bundles that are there. No torch is imported."""
 
 from __future__ import annotations
 
@@ -141,6 +141,53 @@ def verify_command(
     require_equal(verified.checks, "verify", "compilation", verified.where)
 
 
+def check_command(
+    bundle: BundleArgument,
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="DEVICE,...",
+            help="Where it will be deployed: cpu, or nvidia:sm89 for a GPU of compute capability 8.9; may be repeated.",
+        ),
+    ],
+    json: JsonFlag = False,
+) -> None:
+    """Say before a deployment whether every engine of a bundle can load there. Nothing is run, no GPU is needed.
+
+    unspool check build/ocr --on nvidia:sm89
+
+    unspool check build/ocr --on nvidia:sm86,nvidia:sm89
+    """
+    from artifacts.bundle import Bundle
+    from artifacts.devices import check_loading, parse_devices
+    from artifacts.errors import BundleError
+
+    devices = parse_devices(on)
+    found = check_loading(Bundle.open(bundle), devices)
+    problems = [loading.problem for loading in found if loading.problem is not None]
+    if json:
+        BundleError.raise_if(problems)
+        engines = [
+            {
+                "engine": loading.engine,
+                "kind": loading.kind,
+                "loads": dict(zip(devices, loading.loads, strict=True)),
+            }
+            for loading in found
+        ]
+        print_json({"bundle": str(bundle), "engines": engines})
+        return
+    print_table(
+        f"{bundle}: {len(found) - len(problems)} of {len(found)} engines can load on {', '.join(devices)}",
+        ["engine", "kind", *devices],
+        [
+            [loading.engine, loading.kind, *("loads" if loads else "CANNOT LOAD" for loads in loading.loads)]
+            for loading in found
+        ],
+    )
+    BundleError.raise_if(problems)
+
+
 def inspect_command(
     thing: Annotated[Path, typer.Argument(metavar="THING", help="A bundle, an ONNX model, or a safetensors file.")],
     json: JsonFlag = False,
@@ -161,4 +208,4 @@ def inspect_command(
         print_table(section.title, section.columns, section.rows)
 
 
-COMMANDS = (run_command, verify_command, inspect_command)
+COMMANDS = (run_command, verify_command, check_command, inspect_command)

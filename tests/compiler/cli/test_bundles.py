@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from compiler.options import CompileOptions, ModelFile
 from tests.fuzz.bundle_mutations import seal
 from tests.support.cli import unspool
 from tests.support.models import Array, BundleCache, floats, graph_model, normal, saved, scale_weights, toy_decoding
+from tests.support.tensorrt import built_plan, put_plans
 
 
 @pytest.fixture
@@ -202,7 +205,78 @@ class TestVerify:
         }
 
 
+class TestCheck:
+    def test_on_a_cpu(self, capsys: pytest.CaptureFixture[str], pair_bundle: Path) -> None:
+        found = unspool(capsys, "check", pair_bundle, "--on", "cpu")
+        assert (found.status, found.stderr) == (0, "")
+        assert "2 of 2 engines can load on cpu" in found.stdout
+        assert "CANNOT" not in found.stdout
+
+    def test_on_a_gpu(self, capsys: pytest.CaptureFixture[str], perceptron_copy: Path) -> None:
+        put_plans(perceptron_copy, {"perceptron": built_plan("sm89", "sm120")}, ("nvidia:sm89", "nvidia:sm120"))
+        for flags in (["--on", "nvidia:sm89,nvidia:sm120"], ["--on", "nvidia:sm89", "--on", "nvidia:sm120"]):
+            found = unspool(capsys, "check", perceptron_copy, *flags, "--json")
+            assert found.status == 0
+            assert found.document["engines"] == [
+                {
+                    "engine": "perceptron",
+                    "kind": "tensorrt-rtx",
+                    "loads": {"nvidia:sm89": True, "nvidia:sm120": True},
+                }
+            ]
+
+    def test_an_error_for_every_engine_that_cannot_load(
+        self, capsys: pytest.CaptureFixture[str], pair_bundle: Path, tmp_path: Path
+    ) -> None:
+        bundle = Path(shutil.copytree(pair_bundle, tmp_path / "copy"))
+        put_plans(bundle, {"one": built_plan("sm86"), "two": built_plan("sm89")}, ("nvidia:sm86",))
+        found = unspool(capsys, "check", bundle, "--on", "nvidia:sm89")
+        assert found.status == 1
+        assert "0 of 2 engines can load on nvidia:sm89" in found.stdout
+        assert found.stdout.count("CANNOT LOAD") == 2
+        errors = unspool(capsys, "check", bundle, "--on", "nvidia:sm89", "--json").document["errors"]
+        assert [error["subject"] for error in errors] == ["engine 'one'", "engine 'two'"]
+        assert errors[0]["hint"] == "compile with `--compute-capabilities 8.9`"
+        assert "is for nvidia:sm89, the manifest says nvidia:sm86" in errors[1]["message"]
+
+    def test_what_is_no_device(self, capsys: pytest.CaptureFixture[str], perceptron_bundle: Path) -> None:
+        found = unspool(capsys, "check", perceptron_bundle, "--on", "sm89", "--json")
+        assert found.status == 2
+        assert "nvidia:sm89" in found.error["hint"]
+        assert unspool(capsys, "check", perceptron_bundle).status == 2
+
+    def test_a_damaged_bundle(self, capsys: pytest.CaptureFixture[str], perceptron_copy: Path) -> None:
+        (perceptron_copy / "weights" / "extra").write_text("extra")
+        found = unspool(capsys, "check", perceptron_copy, "--on", "cpu", "--json")
+        assert found.status == 1
+        assert found.error["subject"] == "weights/extra"
+
+
 class TestInspect:
+    def test_plans(self, capsys: pytest.CaptureFixture[str], perceptron_copy: Path) -> None:
+        plan = built_plan("sm89", "sm120")
+        put_plans(perceptron_copy, {"perceptron": plan}, ("nvidia:sm89", "nvidia:sm120"))
+        found = unspool(capsys, "inspect", perceptron_copy)
+        version = metadata.version("tensorrt_rtx")
+        assert (found.status, found.stderr) == (0, "")
+        table = found.stdout[found.stdout.index("Plans\n") :]
+        for part in (f"TensorRT-RTX {version}", "sm89, sm120", f"{len(plan) / 1e6:.2f} MB"):
+            assert part in table
+        document = unspool(capsys, "inspect", perceptron_copy, "--json").document
+        assert document["plans"] == {
+            "perceptron": {"version": version, "capabilities": ["sm89", "sm120"], "bytes": len(plan)}
+        }
+
+    def test_a_plan_that_is_none(self, capsys: pytest.CaptureFixture[str], perceptron_copy: Path) -> None:
+        put_plans(perceptron_copy, {"perceptron": b"plan"}, ("nvidia:sm89",))
+        found = unspool(capsys, "inspect", perceptron_copy, "--json")
+        assert found.status == 1
+        assert found.error["subject"] == "engines/perceptron.plan"
+
+    def test_no_plans(self, capsys: pytest.CaptureFixture[str], perceptron_bundle: Path) -> None:
+        assert "Plans" not in unspool(capsys, "inspect", perceptron_bundle).stdout
+        assert unspool(capsys, "inspect", perceptron_bundle, "--json").document["plans"] == {}
+
     def test_tables_are_whole_where_there_is_no_terminal(
         self, capsys: pytest.CaptureFixture[str], perceptron_bundle: Path
     ) -> None:

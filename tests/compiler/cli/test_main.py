@@ -25,6 +25,7 @@ FLAGS = {
     },
     "run": {"--inputs", "--output", "-o", "--model", "--threads", "--json"},
     "verify": {"--against", "--inputs", "--model", "--atol", "--rtol", "--json"},
+    "check": {"--on", "--json"},
     "inspect": {"--json"},
     "pack": {"--output", "-o", "--force", "--json"},
     "unpack": {"--output", "-o", "--force", "--store", "--json"},

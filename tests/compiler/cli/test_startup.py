@@ -69,6 +69,7 @@ def test_bundles_run_where_torch_and_onnx_are_missing(
     for arguments in (
         ["run", bundle, "--inputs", tmp_path / "in.npz"],
         ["verify", bundle],
+        ["check", bundle, "--on", "cpu"],
         ["inspect", bundle],
         ["pack", bundle, "-o", packed, "--force"],
         ["unpack", packed, "-o", unpacked, "--force"],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter
 from artifacts.checks import OutputCheck, Tolerances, require_equal
+from artifacts.engines import engine_kinds
 from artifacts.errors import Problem, TargetError
 from artifacts.freed_memory import give_back
 from artifacts.manifest import (
@@ -21,6 +22,7 @@ from artifacts.manifest import (
     SampleFiles,
     Status,
     Verdict,
+    WeightAccess,
     Weights,
 )
 from artifacts.report import EngineSize
@@ -34,6 +36,7 @@ from compiler.build_log import BuildLog
 from compiler.locate import locate_in_engine
 from compiler.options import ModelFile, WeightsName
 from compiler.parts.opening import opened_source
+from compiler.shapes import ShapeRanges
 from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
 from compiler.version import version
@@ -49,7 +52,8 @@ class Making:
     """What decides the bundle that a program becomes.
 
     `tools` are the versions that its manifest names, `translations` those of operators that no target knows. `weights`
-    is how its engines take their weights by default; None leaves that to the target.
+    is how its engines take their weights by default; None leaves that to the target. `shapes` and `capabilities` are
+    those of `Placement`.
     """
 
     target: Target
@@ -57,6 +61,8 @@ class Making:
     translations: Translations
     tolerances: Tolerances
     weights: WeightsName | None
+    shapes: ShapeRanges = field(default_factory=ShapeRanges)
+    capabilities: tuple[str, ...] = ()
 
 
 def write_weights(
@@ -75,7 +81,14 @@ def write_program(
 ) -> Manifest:
     """Write engines and samples, and describe it all. Raises TargetError if an engine cannot be made."""
     target, tolerances = making.target, making.tolerances
-    placement = Placement(writer.root, program.weights, shards, making.translations)
+    placement = Placement(
+        writer.root,
+        program.weights,
+        shards,
+        making.translations,
+        shapes=making.shapes,
+        capabilities=making.capabilities,
+    )
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}
     written: dict[bytes, str] = {}
@@ -113,17 +126,36 @@ def verified_engines(
     An engine takes as much memory as its weights, so nothing else should be held by now. Raises NumericsError if one
     answers differently from the source.
     """
-    tolerances, bundle, checks = making.tolerances, Bundle(writer.root, manifest), list[OutputCheck]()
+    tolerances, checks = making.tolerances, list[OutputCheck]()
+    bundle = Bundle(writer.root, manifest)
+    proof = Bundle(writer.root, manifest.model_copy(update={"engines": _as_sources(manifest.engines)}))
     with log.stage("verify", "engines against the source"):
         for name, model in models.items():
             give_back()
-            checks += check_bundle(bundle, {name: model.samples}, tolerances)
+            checks += check_bundle(proof, {name: model.samples}, tolerances)
     log.record(checks, "engine")
     log.notices += [f"{check.model}: {_what_moved(check)}" for check in checks if not check.comparison.passed]
     require_equal(checks, "verify", "emission", _where_moved(manifest, models, checks, tolerances, writer.root, files))
     return _verified(
         with_measured_access(bundle, {name: model.samples for name, model in models.items()}, making.weights, log)
     )
+
+
+def _compared(manifest: Manifest, model: str) -> str:
+    """What was compared last: the engines of a model, or the ONNX that they were made from."""
+    held = {engine for engines in manifest.models[model].functions.values() for engine in engines}
+    return "engines" if all(manifest.engines[name].kind in engine_kinds() for name in held) else "engine sources"
+
+
+def _as_sources(engines: Mapping[str, EngineEntry]) -> dict[str, EngineEntry]:
+    """The engines as ONNX Runtime runs what they were made from, where it is all that can run here."""
+    held = WeightAccess(default="prepacked", ways={"prepacked": "the weights: they are checked once"})
+    return {
+        name: engine
+        if engine.kind in engine_kinds()
+        else engine.model_copy(update={"kind": "onnxruntime", "weights": held})
+        for name, engine in engines.items()
+    }
 
 
 def _what_moved(check: OutputCheck) -> str:
@@ -190,11 +222,16 @@ def engine_sizes(manifest: Manifest) -> tuple[EngineSize, ...]:
 def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleWriter) -> EngineEntry:
     source = f"engines/{name}{built.suffix}"
     writer.add(source, built.source)
+    plan = None if built.plan is None else f"engines/{name}.plan"
+    if plan is not None:
+        assert built.plan is not None
+        writer.add(plan, built.plan)
     return EngineEntry(
         kind=target.kind,
         target=target.name,
         signature=built.signature,
         source=source,
+        plan=plan,
         status=built.status,
         needs=built.needs,
         runs_on=built.runs_on,
@@ -261,10 +298,13 @@ def _write_sample(writer: BundleWriter, stem: str, sample: Sample, written: Muta
 
 
 def _verified(manifest: Manifest) -> Manifest:
-    """The manifest after every engine that runs here has agreed with the source."""
-    engines = {name: engine.model_copy(update={"status": "verified"}) for name, engine in manifest.engines.items()}
+    """The manifest after every engine that runs here has agreed with the source, and the ONNX of the others has."""
+    engines = {
+        name: engine.model_copy(update={"status": "verified"}) if engine.kind in engine_kinds() else engine
+        for name, engine in manifest.engines.items()
+    }
     verdicts: Mapping[str, tuple[Verdict, ...]] = {
-        name: tuple(Verdict(compared=what, passed=True) for what in ("conversion", "passes", "engines"))
+        name: tuple(Verdict(compared=what, passed=True) for what in ("conversion", "passes", _compared(manifest, name)))
         for name in manifest.models
     }
     numerics = manifest.numerics.model_copy(update={"verdicts": verdicts})

@@ -9,7 +9,8 @@ import numpy as np
 from artifacts.errors import RunError
 from artifacts.spec import Signature
 from compiler.decoders import DecoderPorts
-from compiler.samples import ShapeRanges, draw_samples
+from compiler.samples import draw_samples
+from compiler.shapes import ShapeRanges
 from compiler.source_runner import SourceRunner
 from passes.onnx_to_torch.input_hints import InputHint
 

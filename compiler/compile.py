@@ -23,6 +23,7 @@ from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
 from compiler.present import Present, find_present, find_unchanged
+from compiler.shapes import ShapeRanges
 from compiler.targets import Target, find_target
 
 
@@ -92,7 +93,15 @@ def compile_bundle(
         sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
         program, shards = backend.write_weights(program, target, writer, shard_writer, log)
         tolerances = log.loosened(Tolerances.of(options.atol, options.rtol))
-        made = backend.Making(target, tools, converter.translations(), tolerances, options.weights)
+        made = backend.Making(
+            target,
+            tools,
+            converter.translations(),
+            tolerances,
+            options.weights,
+            ShapeRanges(options.min_shapes, options.opt_shapes, options.max_shapes),
+            options.compute_capabilities,
+        )
         manifest = backend.write_program(program, shards, made, writer, log)
         weights, sampled = provenance.weights_report(program, log.sources, log.passes), program.models
         del program
@@ -144,6 +153,10 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
         can = ", ".join(target.precisions)
         flag = f"--precision {options.precision}"
         problems.append(Problem("options", flag, f"target {target.name} cannot do it", f"it can do: {can}"))
+    if options.compute_capabilities and not target.capabilities:
+        flag = f"--compute-capabilities {', '.join(options.compute_capabilities)}"
+        hint = "leave it out, or give --target tensorrt-rtx"
+        problems.append(Problem("options", flag, f"target {target.name} builds for no GPU", hint))
     if options.tolerance is not None and options.precision is Precision.FP32:
         flag = f"--tolerance {options.tolerance}"
         problems.append(Problem("options", flag, "is for fewer bits than float32", "choose another --precision"))

@@ -27,8 +27,8 @@ from compiler.options import CompileOptions, ModelFile
 from compiler.parts.with_past import check_with_past
 from compiler.precision import precision_pass
 from compiler.provenance import source_tensors
-from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
-from compiler.shapes import check_shapes
+from compiler.samples import answered_samples, draw_samples, read_samples
+from compiler.shapes import ShapeRanges, check_shapes
 from compiler.source_decode import PROBE_TOKENS, decoded_sample, request_sample
 from compiler.source_runner import SourceRunner
 from compiler.targets import Target

@@ -9,6 +9,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from artifacts.decode_inputs import DecodeInputs
+from artifacts.dtype import DType
 from artifacts.schedule import Host, Partitioned, Single, Unrolled
 from artifacts.spec import Signature
 from artifacts.weights import WeightRef
@@ -16,6 +17,9 @@ from compiler.decode_onnx import DecodeFunctions, emit_partitions, emit_whole
 from compiler.emit_onnx import OnnxBody, attach_weights, emit_onnx, serialized
 from compiler.targets.target import BuiltEngine, ModelEngines, Placement
 from passes.program import Function, Program
+
+_NAMES = {"float": "float32", "double": "float64"}
+"""ONNX's names of types that are not numpy's."""
 
 Form = Literal["function", "loop", "unrolled", "partition"]
 """What an engine holds: one function, a whole decode with a loop in it or unrolled, or some positions of one."""
@@ -36,6 +40,12 @@ class OnnxSource:
         graphs: tuple[ir.Graph | ir.Function, ...] = (self.model.graph, *self.model.functions.values())
         for graph in graphs:
             yield from ir.traversal.RecursiveGraphIterator(graph)
+
+    def dtypes(self) -> frozenset[DType]:
+        """The element types of what the nodes make."""
+        made = {value.dtype for node in self.nodes() for value in node.outputs}
+        known = {dtype.name.lower() for dtype in made if dtype is not None}
+        return frozenset(dtype for dtype in DType if dtype.value in {_NAMES.get(name, name) for name in known})
 
 
 def model_engines(

@@ -118,6 +118,7 @@ class CompileOptions:
     min_shapes: Shapes = ()
     opt_shapes: Shapes = ()
     max_shapes: Shapes = ()
+    compute_capabilities: tuple[str, ...] = ()
     samples: Path | None = None
     atol: float | None = None
     rtol: float | None = None

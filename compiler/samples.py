@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import ml_dtypes
@@ -18,20 +17,11 @@ from artifacts.errors import Problem, RunError, UsageError
 from artifacts.runtime.inputs import checked_inputs
 from artifacts.samples import Arrays, Sample, read_arrays
 from artifacts.spec import Signature, TensorSpec
-from compiler.shapes import Shapes
+from compiler.shapes import ShapeRanges, Shapes
 from compiler.source_runner import SourceRunner
 from passes.onnx_to_torch.input_hints import InputHint
 
 Array = npt.NDArray[np.generic]
-
-
-@dataclass(frozen=True)
-class ShapeRanges:
-    """Sizes of inputs that the user gave: smallest, usual, largest. Any may be empty."""
-
-    min: Shapes = ()
-    opt: Shapes = ()
-    max: Shapes = ()
 
 
 # Sizes to try for the symbols that are not a batch, by the kind of input they appear in; the first that the source

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from artifacts.errors import Problem, UsageError
 from artifacts.spec import Signature
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 """Sizes by input name, as pairs: an option that can be hashed and compared. () says nothing of any input."""
+
+
+@dataclass(frozen=True)
+class ShapeRanges:
+    """Sizes of inputs that the user gave: smallest, usual, largest. Any may be empty."""
+
+    min: Shapes = ()
+    opt: Shapes = ()
+    max: Shapes = ()
+
 
 # A name may hold anything but a comma; the last colon ends it ("gpu_0/data:0:1x3x224x224").
 _ENTRY = re.compile(

@@ -95,7 +95,8 @@ _NOT_CONVERTED_AGAIN = "the source was not converted again: another converter, o
 
 def _source_samples(source: Source, inputs: Path | None, entry: ModelEntry) -> tuple[Sample, ...]:
     from compiler.decoders import token_masks
-    from compiler.samples import ShapeRanges, answered_samples, draw_samples, read_samples
+    from compiler.samples import answered_samples, draw_samples, read_samples
+    from compiler.shapes import ShapeRanges
     from compiler.source_decode import decoded_sample
     from compiler.source_runner import SourceRunner
     from passes.onnx_to_torch.convert import source_inputs, source_signature

@@ -117,6 +117,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     min_shapes: Annotated[str, _shaping(metavar="ids:1x16,mask:1x16", help="Smallest input sizes.")] = "",
     opt_shapes: Annotated[str, _shaping(metavar="ids:8x64,...", help="Usual input sizes.")] = "",
     max_shapes: Annotated[str, _shaping(metavar="ids:32x512,...", help="Largest input sizes.")] = "",
+    compute_capabilities: Annotated[
+        str, _shaping(metavar="8.6,8.9", help="NVIDIA GPUs that plans are built for: their compute capabilities.")
+    ] = "",
     samples: Annotated[
         Path | None,
         _shaping(
@@ -161,6 +164,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     unspool compile spam.onnx -o zoo/spam --store zoo/store
 
+    unspool compile bert.onnx --target tensorrt-rtx --compute-capabilities 8.6,8.9 --min-shapes ids:1x8,mask:1x8
+    --opt-shapes ids:8x64,mask:8x64 --max-shapes ids:32x512,mask:32x512 -o build/bert
+
     Compiling again onto the same bundle does nothing if nothing changed.
 
     In make, name BUNDLE/manifest.json as the target.
@@ -178,6 +184,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         WeightsName,
     )
     from compiler.shapes import parse_shapes
+    from compiler.tensorrt.capabilities import parse_capabilities
 
     options = CompileOptions(
         target=target,
@@ -197,6 +204,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         min_shapes=parse_shapes(min_shapes, "--min-shapes"),
         opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"),
         max_shapes=parse_shapes(max_shapes, "--max-shapes"),
+        compute_capabilities=parse_capabilities(compute_capabilities),
         samples=samples,
         atol=atol,
         rtol=rtol,

@@ -79,6 +79,7 @@ class OnnxRuntimeTarget:
         Precision.INT8_WEIGHT,
         Precision.INT4_WEIGHT,
     )
+    capabilities: ClassVar[tuple[str, ...]] = ()
     fusions: ClassVar[tuple[str, ...]] = (
         "fuse-hard-swish",
         "fold-scales",

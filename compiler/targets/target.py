@@ -18,6 +18,7 @@ from artifacts.schedule import State
 from artifacts.spec import Signature
 from artifacts.weights import WeightRef
 from compiler.options import Precision, ScheduleName
+from compiler.shapes import ShapeRanges
 
 if TYPE_CHECKING:
     from artifacts.shards import ShardIndex
@@ -45,7 +46,8 @@ class Placement:
     """Where an engine is put: the bundle's folder, the weights, and where each of them lies in the shards.
 
     `translations` says how operators of the user's own are written in ONNX, for targets whose engines begin as that.
-    `lowered` is where a target keeps what it made of a function, for a further build of the same functions.
+    `lowered` is where a target keeps what it made of a function, for a further build of the same functions. `shapes`
+    are the sizes of inputs that the user gave, `capabilities` the GPUs to build for; () leaves that to the target.
     """
 
     root: Path
@@ -53,11 +55,15 @@ class Placement:
     shards: ShardIndex
     translations: Translations = field(default_factory=lambda: MappingProxyType({}))
     lowered: MutableMapping[Function, Any] = field(default_factory=dict)
+    shapes: ShapeRanges = field(default_factory=ShapeRanges)
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class BuiltEngine:
     """One engine that a target made: the source file's bytes, what it takes and gives, and how to run it.
+
+    `plan` is what a vendor's compiler made of the source, if one did.
 
     `weights` says how it can take its weights; the default is the fastest way.
     """
@@ -71,6 +77,7 @@ class BuiltEngine:
     session: Mapping[str, Scalar] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
     runs_on: tuple[str, ...] = ()
+    plan: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class Target(Protocol):
     decodes: ClassVar[tuple[Pair, ...]]
     """Pairs of state and control that it can do, its default first."""
     precisions: ClassVar[tuple[Precision, ...]]
+    capabilities: ClassVar[tuple[str, ...]]
+    """Compute capabilities of GPUs that it can build for, sm89 for 8.9; () for a target that is for none."""
     fusions: ClassVar[tuple[str, ...]]
     """Names of the passes that make operations which its engines run as one; they come after all that are for any
     target."""

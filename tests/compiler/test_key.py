@@ -52,6 +52,7 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "precision": st.sampled_from([name for name in Precision if name != DEFAULTS.precision]),
     "calibration_method": st.sampled_from([m for m in CalibrationMethod if m != DEFAULTS.calibration_method]),
     "min_shapes": SHAPES,
+    "compute_capabilities": st.sampled_from([("sm86",), ("sm89",), ("sm86", "sm89")]),
     "opt_shapes": SHAPES,
     "max_shapes": SHAPES,
     "atol": BOUNDS,

@@ -14,7 +14,8 @@ from artifacts.dtype import DType
 from artifacts.errors import BundleError, RunError, UsageError
 from artifacts.samples import Arrays, Sample
 from artifacts.spec import Signature
-from compiler.samples import ShapeRanges, draw_samples, read_samples
+from compiler.samples import draw_samples, read_samples
+from compiler.shapes import ShapeRanges
 from compiler.source_runner import SourceRunner
 from passes.onnx_to_torch.convert import source_inputs, source_signature
 from passes.onnx_to_torch.input_hints import input_hint

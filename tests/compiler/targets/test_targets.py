@@ -39,6 +39,10 @@ TARGET = Paper()
 """
 
 
+BUILT_ONLY = {"tensorrt-rtx"}
+"""Kinds of engines that no runner opens yet: they are built, and never verified."""
+
+
 @pytest.fixture
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     """A target that is one more module of the package, and is not usable here."""
@@ -56,7 +60,7 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
 def test_a_target_keeps_its_contract(name: str) -> None:
     target = all_targets()[name]
     assert target.name == name
-    assert target.kind in engine_kinds()
+    assert target.kind in {*engine_kinds(), *BUILT_ONLY}
     assert target.summary
     assert target.precisions
     assert Precision.AUTO not in target.precisions

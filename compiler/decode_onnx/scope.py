@@ -68,10 +68,12 @@ class Scope:
     def finish(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> OnnxBody:
         """The scope as a model with the weights that it uses. Inputs and outputs have their names by now.
 
-        Everything else gets short names, because calls repeat those of their arguments by the thousand.
+        Everything else gets short names, because calls repeat those of their arguments by the thousand; none that a
+        local function has, though ONNX would allow it: TensorRT then takes an argument for another of that name.
         """
         named = {*inputs, *outputs}
-        names = _Names({value.name for value in named})
+        called = [callee.function for callee in self._called.values()]
+        names = _Names({value.name for value in (*named, *itertools.chain.from_iterable(map(_values, called)))})
         weights = {names.give(value, "w"): self.functions.weights[n][0] for n, value in self._weights.items()}
         # The number of a position is one, whether or not its step takes it.
         constants = [value for value in self._constants.values() if value.uses() or value in named]
@@ -91,9 +93,14 @@ class Scope:
             for value in (*itertools.chain.from_iterable(inner), *node.outputs):
                 if value not in named:
                     names.give(value, "v")
-        called = [callee.function for callee in self._called.values()]
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name="unspool", functions=called)
         return OnnxBody(model, weights)
+
+
+def _values(function: ir.Function) -> list[ir.Value]:
+    """What a function takes, and what its nodes make."""
+    nodes = ir.traversal.RecursiveGraphIterator(function)
+    return [*function.inputs, *itertools.chain.from_iterable(node.outputs for node in nodes)]
 
 
 class _Names:

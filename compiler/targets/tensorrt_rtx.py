@@ -38,7 +38,6 @@ class TensorRtRtxTarget:
         ("cached", ScheduleName.LOOP),
         ("cached", ScheduleName.PARTITIONED),
         ("cached", ScheduleName.UNROLLED),
-        ("cached", ScheduleName.ENGINE_LOOP),
         ("recompute", ScheduleName.LOOP),
     )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32, Precision.FP16)

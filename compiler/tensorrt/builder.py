@@ -57,7 +57,8 @@ _BUILD_HINT = "can the model do with the sizes of the profile, and the GPUs with
 def _refused(name: str, error: Any, nodes: Mapping[str, str]) -> Problem:
     node, operator = error.node_name(), error.node_operator()
     source = f" (source node {nodes[node]!r})" if node in nodes else ""
-    reason = error.desc().strip().split("\n")[0]
+    said = [line for line in error.desc().strip().split("\n") if not line.startswith("Invalid Node")]
+    reason = said[0] if said else error.desc().strip()
     return Problem(
         STAGE,
         f"engine {name}, node {node!r}{source}",

@@ -113,20 +113,3 @@ def test_rows_of_an_engine_have_the_tokens_that_they_have_alone(
             assert alone["lengths"].tolist() == [length]
             assert alone["tokens"][0].tolist() == tokens[:length].tolist()
             assert (tokens[length:] == generation.pad).all()
-
-
-@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.kind)
-def test_no_value_of_a_decode_has_the_name_of_one_in_a_function(tmp_path: Path, control: Control) -> None:
-    """ONNX allows it; TensorRT's parser then takes one argument of a call for another."""
-    import onnx
-
-    with composed(FORMS[0]).scheduled(control, RULES["plain"]).opened(tmp_path):
-        engines = [onnx.load(path, load_external_data=False) for path in tmp_path.rglob("*.onnx")]
-    decodes = [engine for engine in engines if engine.functions]
-    assert decodes
-    for decode in decodes:
-        signature = {value.name for value in (*decode.graph.input, *decode.graph.output)}
-        outer = {name for node in decode.graph.node for name in (*node.input, *node.output)} - signature
-        inner = {name for each in decode.functions for name in each.input}
-        inner |= {name for each in decode.functions for node in each.node for name in node.output}
-        assert not outer & inner - {""}

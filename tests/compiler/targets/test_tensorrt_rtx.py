@@ -11,7 +11,9 @@ from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
 from tests.support.cli import unspool
+from tests.support.light_networks import light_network
 from tests.support.models import DATA, OCR, BundleCache
+from tests.support.ppocr import PPOCR
 
 pytest.importorskip("tensorrt_rtx")
 
@@ -115,3 +117,27 @@ def test_a_decode_is_built(schedule: ScheduleName, precision: Precision, engines
     manifest = Bundle.open(tmp_path / "out").manifest
     assert {engine.status for engine in manifest.engines.values()} == {"built"}
     assert len(manifest.engines) == engines
+
+
+def sizes(name: str, *shapes: tuple[int, ...]) -> dict[str, object]:
+    return {flag: ((name, shape),) for flag, shape in zip(SIZES, shapes, strict=True)}
+
+
+@pytest.mark.slow  # up to a minute and a half each: real networks are converted, verified and built
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        (light_network("resnet50"), dict.fromkeys(SIZES, ())),
+        (PPOCR / "ch_PP-OCRv4_rec_infer.onnx", sizes("x", (1, 3, 48, 64), (4, 3, 48, 320), (8, 3, 48, 1280))),
+        (DATA / "t5_tiny" / "model_dynamo.onnx", sizes("input_ids", (1, 2), (4, 32), (8, 128))),
+    ],
+    ids=["light_resnet50", "PP-OCRv4 rec", "t5_tiny"],
+)
+def test_a_real_network_is_built(file: Path, changes: dict[str, object], tmp_path: Path) -> None:
+    compile_bundle([ModelFile("m", file)], tmp_path / "out", options(**changes))
+    manifest = Bundle.open(tmp_path / "out").manifest
+    for engine in manifest.engines.values():
+        assert engine.status == "built"
+        assert engine.plan is not None
+        data = (tmp_path / "out" / engine.plan).read_bytes()
+        assert read_header(data, engine.plan).bytes == len(data)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from artifacts.bundle import Bundle
 from artifacts.errors import BundleError, Problem, UsageError
 from artifacts.manifest import EngineEntry
-from artifacts.tensorrt_plan import CAPABILITY_BITS, KIND, PlanHeader, read_plan
+from artifacts.tensorrt_plan import CAPABILITY_BITS, KIND, PlanHeader, number_of, read_plan
 
 CPU = "cpu"
 _NVIDIA = "nvidia:"
@@ -93,18 +93,12 @@ def _remedies(engine: EngineEntry, missing: Sequence[str], devices: Sequence[str
     capabilities = [device.removeprefix(_NVIDIA) for device in devices if device != CPU]
     absent = [name for name in capabilities if name not in CAPABILITY_BITS]
     if any(_NVIDIA + name in missing for name in capabilities if name not in absent):
-        flag = ",".join(_number(name) for name in capabilities if name in CAPABILITY_BITS)
+        flag = ",".join(number_of(name) for name in capabilities if name in CAPABILITY_BITS)
         target = "" if engine.kind == KIND else f"--target {KIND} "
         yield f"compile with `{target}--compute-capabilities {flag}`"
     if absent:
-        known = ", ".join(map(_number, CAPABILITY_BITS))
-        yield f"TensorRT-RTX has no engines for {', '.join(map(_number, absent))}, only for {known}"
-
-
-def _number(capability: str) -> str:
-    """A compute capability as NVIDIA writes it: sm89 is 8.9, sm120 is 12.0."""
-    digits = capability.removeprefix("sm")
-    return f"{digits[:-1]}.{digits[-1]}"
+        known = ", ".join(map(number_of, CAPABILITY_BITS))
+        yield f"TensorRT-RTX has no engines for {', '.join(map(number_of, absent))}, only for {known}"
 
 
 def _listed(devices: Iterable[str]) -> str:

@@ -45,6 +45,12 @@ _MAJOR = 1
 _FIELDS = struct.Struct("<8sQQ4B4sI")
 
 
+def number_of(capability: str) -> str:
+    """A compute capability as NVIDIA writes it: sm89 is 8.9, sm120 is 12.0."""
+    digits = capability.removeprefix("sm")
+    return f"{digits[:-1]}.{digits[-1]}"
+
+
 @dataclass(frozen=True)
 class PlanHeader:
     """What a plan says of itself: TensorRT-RTX's version, the GPUs that it can load on, ascending, and its bytes."""

@@ -12,10 +12,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, ClassVar
 
 from artifacts.manifest import Need, WeightAccess
-from artifacts.tensorrt_plan import CAPABILITY_BITS
+from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import Availability, BuiltEngine, ModelEngines, Pair, Placement
-from compiler.tensorrt.capabilities import DEFAULT, name_of, type_problems
+from compiler.tensorrt.capabilities import DEFAULT, type_problems
 
 if TYPE_CHECKING:
     from artifacts.weights import WeightRef
@@ -101,7 +101,7 @@ class TensorRtRtxTarget:
 
 
 def _need(capabilities: Sequence[str]) -> Need:
-    names = ", ".join(map(name_of, capabilities))
+    names = ", ".join(map(number_of, capabilities))
     return Need(
         what=f"an NVIDIA GPU of compute capability {names}, and a version of Unspool that runs plans",
         command="unspool check BUNDLE --on " + ",".join(f"nvidia:{capability}" for capability in capabilities),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from artifacts.dtype import DType
 from artifacts.errors import Problem, UsageError
-from artifacts.tensorrt_plan import CAPABILITY_BITS
+from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
 
 FLAG = "--compute-capabilities"
 DEFAULT = ("sm80", "sm86", "sm89", "sm120")
@@ -24,7 +24,7 @@ _LEAST: dict[DType, str] = {
 def parse_capabilities(text: str) -> tuple[str, ...]:
     """The capabilities in `8.9,12.0`, each once, ascending. Raises UsageError about all that there are none of."""
     words = [word.strip() for word in text.split(",") if word.strip()]
-    known = {name_of(capability): capability for capability in CAPABILITY_BITS}
+    known = {number_of(capability): capability for capability in CAPABILITY_BITS}
     hint = f"known ones: {', '.join(known)}"
     UsageError.raise_if(
         Problem("options", FLAG, f"{word!r} is no compute capability that plans can be built for", hint)
@@ -35,18 +35,12 @@ def parse_capabilities(text: str) -> tuple[str, ...]:
     return tuple(capability for capability in CAPABILITY_BITS if capability in wanted)
 
 
-def name_of(capability: str) -> str:
-    """8.9 for sm89."""
-    digits = capability.removeprefix("sm")
-    return f"{digits[:-1]}.{digits[-1]}"
-
-
 def type_problems(subject: str, dtypes: Iterable[DType], capabilities: Iterable[str]) -> list[Problem]:
     """What an engine computes in that some of the GPUs cannot: a problem for each type."""
     order, found = list(CAPABILITY_BITS), list[Problem]()
     for dtype in sorted(set(dtypes) & set(_LEAST)):
         least = _LEAST[dtype]
-        older = [name_of(each) for each in capabilities if order.index(each) < order.index(least)]
+        older = [number_of(each) for each in capabilities if order.index(each) < order.index(least)]
         if older:
             message = f"computes in {dtype}, which GPUs of compute capability {', '.join(older)} cannot"
             hint = f"leave them out of {FLAG}, or compile with another --precision"

@@ -4,8 +4,8 @@ import pytest
 
 from artifacts.dtype import DType
 from artifacts.errors import UsageError
-from artifacts.tensorrt_plan import CAPABILITY_BITS
-from compiler.tensorrt.capabilities import DEFAULT, name_of, parse_capabilities, type_problems
+from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
+from compiler.tensorrt.capabilities import DEFAULT, parse_capabilities, type_problems
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_capabilities_are_read_each_once_and_ascending(text: str, expected: tupl
 
 
 def test_every_capability_is_read_as_it_is_written() -> None:
-    assert parse_capabilities(",".join(map(name_of, CAPABILITY_BITS))) == tuple(CAPABILITY_BITS)
+    assert parse_capabilities(",".join(map(number_of, CAPABILITY_BITS))) == tuple(CAPABILITY_BITS)
     assert set(DEFAULT) <= set(CAPABILITY_BITS)
 
 

@@ -127,16 +127,21 @@ class LocalFiles:
 
     @contextlib.contextmanager
     def announce(self, path: str, data: bytes) -> Iterator[None]:
-        """A file that is locked for as long as its writer lives."""
+        """A file that is locked for as long as its writer lives.
+
+        It appears whole and locked: of a writer that is killed, the system may give up the lock of `writing` before
+        that of the file, and gc then takes it for alive.
+        """
         file = self.root / path
         with contextlib.ExitStack() as stack:
-            with self.writing():  # between the file and its lock gc would take the writer for a dead one
+            with self.writing(), self._draft() as draft:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+                descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
                 stack.callback(os.close, descriptor)
-                stack.callback(file.unlink, missing_ok=True)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 _write(descriptor, memoryview(data))
+                draft.rename(file)
+                stack.callback(file.unlink, missing_ok=True)
             yield
 
     def announced(self) -> Iterator[Announcement]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -38,7 +39,9 @@ class ShardStore:
         files = _files_at(os.fspath(location))
         try:
             if create and _is_vacant(files):
-                files.write(MARK, _LAYOUT)
+                # Whoever else makes it meanwhile may collect already, and sweeps the draft of this mark.
+                with contextlib.suppress(FileNotFoundError):
+                    files.write(MARK, _LAYOUT)
             _check_mark(files)
         except OSError as error:
             raise unusable(files, error) from error

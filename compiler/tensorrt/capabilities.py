@@ -10,7 +10,7 @@ from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
 
 FLAG = "--compute-capabilities"
 DEFAULT = ("sm80", "sm86", "sm89", "sm120")
-"""What a plan is built for if nobody says: 8.6 and 8.9 are the GPUs of most servers, 8.0 and 12.0 those around them."""
+"""What a plan is built for if nobody says. Each one more makes the plan larger."""
 
 _LEAST: dict[DType, str] = {
     DType.BFLOAT16: "sm80",

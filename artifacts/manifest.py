@@ -18,13 +18,14 @@ from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
 from artifacts.names import Name, RelativePath, Sha256
 from artifacts.noun import Noun, fault_problems
+from artifacts.plan_build import PlanBuild
 from artifacts.schedule import Decode, Partitioned, Schedule
 from artifacts.shards import Shard
 from artifacts.spec import Signature
 from artifacts.tolerances import Tolerance
 from artifacts.weights import Size, WeightRef
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "build.json"
 UNLISTED_FILES = (MANIFEST_FILE, REPORT_FILE)
@@ -121,7 +122,7 @@ class EngineEntry(Noun):
 
     `kind` names the runner (artifacts/engines), `target` the maker. `session` holds the runtime's own
     options. `bindings` maps engine inputs or initializers to the weights that they hold, `weights` says how it takes
-    them.
+    them. `build` is what the builder of its plan is told, whether it made one yet or not.
     """
 
     kind: Name
@@ -129,6 +130,7 @@ class EngineEntry(Noun):
     signature: Signature
     source: RelativePath
     plan: RelativePath | None = None
+    build: PlanBuild | None = None
     status: Status
     needs: tuple[Need, ...] = ()
     runs_on: tuple[Text, ...] = ()
@@ -176,7 +178,7 @@ class Manifest(Noun):
     itself and build.json.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     unspool: Text
     models: Annotated[dict[Name, ModelEntry], Field(min_length=1)]
     engines: Annotated[dict[Name, EngineEntry], Field(min_length=1)]

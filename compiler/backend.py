@@ -25,6 +25,7 @@ from artifacts.manifest import (
     WeightAccess,
     Weights,
 )
+from artifacts.plan_build import BuilderOptions
 from artifacts.report import EngineSize
 from artifacts.samples import Arrays, Sample, archive_bytes
 from artifacts.shard_store.writer import ShardWriter
@@ -36,6 +37,7 @@ from compiler.build_log import BuildLog
 from compiler.locate import locate_in_engine
 from compiler.options import ModelFile, WeightsName
 from compiler.parts.opening import opened_source
+from compiler.plan_files import with_plan
 from compiler.shapes import ShapeRanges
 from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
@@ -52,8 +54,8 @@ class Making:
     """What decides the bundle that a program becomes.
 
     `tools` are the versions that its manifest names, `translations` those of operators that no target knows. `weights`
-    is how its engines take their weights by default; None leaves that to the target. `shapes` and `capabilities` are
-    those of `Placement`.
+    is how its engines take their weights by default; None leaves that to the target. `shapes`, `capabilities` and
+    `builder` are those of `Placement`.
     """
 
     target: Target
@@ -61,8 +63,9 @@ class Making:
     translations: Translations
     tolerances: Tolerances
     weights: WeightsName | None
-    shapes: ShapeRanges = field(default_factory=ShapeRanges)
+    shapes: tuple[ShapeRanges, ...] = ()
     capabilities: tuple[str, ...] = ()
+    builder: BuilderOptions = field(default_factory=BuilderOptions)
 
 
 def write_weights(
@@ -88,14 +91,16 @@ def write_program(
         making.translations,
         shapes=making.shapes,
         capabilities=making.capabilities,
+        builder=making.builder,
     )
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}
     written: dict[bytes, str] = {}
     for name in program.models:
-        with log.stage("emit", f"{name} for {target.name}"):
-            built = target.build(program, name, placement)
-        engines |= {engine: _write_engine(engine, made, target, writer) for engine, made in built.engines.items()}
+        with log.stage("emit", f"{name} for {target.name}") as tell:
+            built = target.build(program, name, replace(placement, tell=tell))
+        engines |= {engine: _write_engine(engine, found, target, writer) for engine, found in built.engines.items()}
+        log.notices += [f"{name}: {notice}" for notice in built.notices]
         models[name] = _model(program, name, built.functions, writer, written)
     engines = with_access(engines, making.weights)
     return Manifest(
@@ -222,22 +227,20 @@ def engine_sizes(manifest: Manifest) -> tuple[EngineSize, ...]:
 def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleWriter) -> EngineEntry:
     source = f"engines/{name}{built.suffix}"
     writer.add(source, built.source)
-    plan = None if built.plan is None else f"engines/{name}.plan"
-    if plan is not None:
-        assert built.plan is not None
-        writer.add(plan, built.plan)
-    return EngineEntry(
-        kind=target.kind,
-        target=target.name,
-        signature=built.signature,
-        source=source,
-        plan=plan,
-        status=built.status,
-        needs=built.needs,
-        runs_on=built.runs_on,
-        session=dict(built.session),
-        bindings=dict(built.bindings),
-        weights=built.weights,
+    return with_plan(
+        name,
+        EngineEntry(
+            kind=target.kind,
+            target=target.name,
+            signature=built.signature,
+            source=source,
+            status=built.made.status,
+            session=dict(built.session),
+            bindings=dict(built.bindings),
+            weights=built.made.weights,
+        ),
+        built.made,
+        writer,
     )
 
 

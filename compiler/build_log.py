@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -55,12 +55,15 @@ class BuildLog:
     interrupts: Interrupts = field(default_factory=Interrupts)
 
     @contextlib.contextmanager
-    def stage(self, name: str, detail: str = "") -> Iterator[None]:
-        """A stage that lasts as long as the block. An interrupt that something swallowed ends the build here."""
+    def stage(self, name: str, detail: str = "") -> Iterator[Callable[[str], None]]:
+        """A stage that lasts as long as the block, which may tell what it is at.
+
+        An interrupt that something swallowed ends the build here.
+        """
         self.interrupts.check()
         began = time.perf_counter()
-        with contextlib.nullcontext() if self.quiet else _spinner(f"{name}: {detail}"):
-            yield
+        with contextlib.nullcontext(_silent) if self.quiet else _spinner(f"{name}: {detail}") as tell:
+            yield tell
         self.interrupts.check()
         seconds = time.perf_counter() - began
         self.times.append(StageTime(name=name, seconds=seconds))
@@ -118,12 +121,18 @@ class BuildLog:
         )
 
 
+def _silent(_text: str) -> None:
+    pass
+
+
 @contextlib.contextmanager
-def _spinner(text: str) -> Iterator[None]:
+def _spinner(text: str) -> Iterator[Callable[[str], None]]:
+    """A spinner beside a text, on a terminal; what it is told in the block stands behind it."""
     if not sys.stderr.isatty():
-        yield
+        yield _silent
         return
     from rich.console import Console
+    from rich.markup import escape
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(escape(text)) as status:
+        yield lambda more: status.update(escape(f"{text} ({more})"))

@@ -22,8 +22,8 @@ from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
+from compiler.plan_options import plan_problems
 from compiler.present import Present, find_present, find_unchanged
-from compiler.shapes import ShapeRanges
 from compiler.targets import Target, find_target
 
 
@@ -99,8 +99,9 @@ def compile_bundle(
             converter.translations(),
             tolerances,
             options.weights,
-            ShapeRanges(options.min_shapes, options.opt_shapes, options.max_shapes),
+            options.ranges,
             options.compute_capabilities,
+            options.builder,
         )
         manifest = backend.write_program(program, shards, made, writer, log)
         weights, sampled = provenance.weights_report(program, log.sources, log.passes), program.models
@@ -153,10 +154,7 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
         can = ", ".join(target.precisions)
         flag = f"--precision {options.precision}"
         problems.append(Problem("options", flag, f"target {target.name} cannot do it", f"it can do: {can}"))
-    if options.compute_capabilities and not target.capabilities:
-        flag = f"--compute-capabilities {', '.join(options.compute_capabilities)}"
-        hint = "leave it out, or give --target tensorrt-rtx"
-        problems.append(Problem("options", flag, f"target {target.name} builds for no GPU", hint))
+    problems += plan_problems(options, target)
     if options.tolerance is not None and options.precision is Precision.FP32:
         flag = f"--tolerance {options.tolerance}"
         problems.append(Problem("options", flag, "is for fewer bits than float32", "choose another --precision"))

@@ -136,9 +136,9 @@ def _compiled(path: Path, inputs: Sequence[Any]) -> list[Any]:
         signature=built.signature,
         source="engines/test.onnx",
         status="emitted",
-        weights=built.weights,
+        weights=built.made.weights,
     )
-    runner = open_engine(root, entry, 1, built.weights.default)
+    runner = open_engine(root, entry, 1, built.made.weights.default)
     results = runner.call(
         {
             spec.name: np.ascontiguousarray(given[spec.name]).reshape(given[spec.name].shape)

@@ -28,6 +28,7 @@ from torch.fx.experimental import proxy_tensor
 from artifacts.errors import TargetError
 from artifacts.names import free_name
 from artifacts.weights import WeightRef
+from compiler.node_origins import SOURCE_PROPERTY
 from compiler.onnx_translations import OPSET, TRANSLATIONS
 from compiler.targets.target import Placement, Translations
 from compiler.turned_products import read_in_place
@@ -35,9 +36,6 @@ from passes.bodies import copied_graph, edited
 from passes.program import Function
 
 IR_VERSION = 10
-SOURCE_PROPERTY = "unspool.source"
-"""The metadata key under which an engine's node names the node of the source model that it came from."""
-
 FOLD_ELEMENTS = 64
 """The translation's own constant arithmetic (shapes, axes) is folded up to this many elements."""
 

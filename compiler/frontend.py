@@ -28,7 +28,6 @@ from compiler.parts.with_past import check_with_past
 from compiler.precision import precision_pass
 from compiler.provenance import source_tensors
 from compiler.samples import answered_samples, draw_samples, read_samples
-from compiler.shapes import ShapeRanges, check_shapes
 from compiler.source_decode import PROBE_TOKENS, decoded_sample, request_sample
 from compiler.source_runner import SourceRunner
 from compiler.targets import Target
@@ -203,12 +202,8 @@ def load(model: ModelFile, source: Source, options: CompileOptions, converter: M
     """
     UnsupportedError.raise_if(converter.gaps(source))
     signature = source_signature(source)
-    for shapes, flag in (
-        (options.min_shapes, "--min-shapes"),
-        (options.opt_shapes, "--opt-shapes"),
-        (options.max_shapes, "--max-shapes"),
-    ):
-        check_shapes(shapes, signature, flag)
+    for ranges in options.ranges:
+        ranges.check(signature)
     hints = {value.name or "": input_hint(value) for value in source_inputs(source)}
     return Loaded(model.name, source, signature, hints, read_generation(model.path, options.tokens))
 
@@ -239,7 +234,7 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
         except RunError:
             return loaded.signature
 
-    ranges = ShapeRanges(options.min_shapes, options.opt_shapes, options.max_shapes)
+    ranges = options.ranges[0]
     choice = choose_schedule(loaded.signature, loaded.hints, loaded.generation, options, target, causal, measured)
     plan = choice.plan
     schedule = Single(function=loaded.name) if plan is None else plan.whole(loaded.name)

@@ -25,7 +25,7 @@ from artifacts.manifest import EngineEntry
 from artifacts.samples import Arrays, Sample
 from artifacts.tolerances import compare
 from artifacts.weights import WeightStore
-from compiler.emit_onnx import SOURCE_PROPERTY
+from compiler.node_origins import origin_of
 from compiler.source_runner import SourceRunner
 from passes.bisection import Verdict, first_moved
 from passes.interpreter import run_function
@@ -81,9 +81,8 @@ def locate_in_engine(
     model = onnx.load_model(root / engine.source, load_external_data=False)
     nodes: dict[str, list[str]] = defaultdict(list)
     for node in model.graph.node:
-        for entry in node.metadata_props:
-            if entry.key == SOURCE_PROPERTY:
-                nodes[_outermost(entry.value)].append(node.output[0])
+        if origin := origin_of(node):
+            nodes[_outermost(origin)].append(node.output[0])
     runner = SourceRunner(root / engine.source, data_folder=root)
     inputs = {spec.name: sample.inputs[spec.name] for spec in engine.signature.inputs}
 

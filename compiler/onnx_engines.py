@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ from artifacts.spec import Signature
 from artifacts.weights import WeightRef
 from compiler.decode_onnx import DecodeFunctions, emit_partitions, emit_whole
 from compiler.emit_onnx import OnnxBody, attach_weights, emit_onnx, serialized
-from compiler.targets.target import BuiltEngine, ModelEngines, Placement
+from compiler.targets.target import Placement
 from passes.program import Function, Program
 
 _NAMES = {"float": "float32", "double": "float64"}
@@ -48,16 +48,18 @@ class OnnxSource:
         return frozenset(dtype for dtype in DType if dtype.value in {_NAMES.get(name, name) for name in known})
 
 
-def model_engines(
-    program: Program,
-    model: str,
-    placement: Placement,
-    make: Callable[[str, OnnxSource], BuiltEngine],
-    *,
-    inline_bytes: int,
-    in_place: bool = False,
-) -> ModelEngines:
-    """The engines that a model's schedule needs; `make` is called once for each name and what it names.
+@dataclass(frozen=True, eq=False)
+class ModelSources:
+    """The engines of one model by name, and which of them hold each function of its schedule, in calling order."""
+
+    engines: Mapping[str, OnnxSource]
+    functions: Mapping[str, tuple[str, ...]]
+
+
+def model_sources(
+    program: Program, model: str, placement: Placement, *, inline_bytes: int, in_place: bool = False
+) -> ModelSources:
+    """The engines that a model's schedule needs, in ONNX.
 
     Weights of up to `inline_bytes` are inside the graphs. With `in_place` products read weights that are stored turned
     by an operator of ONNX Runtime's. Raises TargetError.
@@ -71,17 +73,17 @@ def model_engines(
         return OnnxSource(form, signature, serialized(whole), whole, external)
 
     if isinstance(schedule, Single) or isinstance(schedule.control, Host):
-        engines = {name: make(name, source(body, signatures[name], "function")) for name, body in bodies.items()}
-        return ModelEngines(engines, {name: (name,) for name in engines})
+        engines = {name: source(body, signatures[name], "function") for name, body in bodies.items()}
+        return ModelSources(engines, {name: (name,) for name in engines})
     inputs = DecodeInputs(schedule, signatures, program.models[model].signature)
     if not isinstance(schedule.control, Partitioned):
         form: Form = "unrolled" if isinstance(schedule.control, Unrolled) else "loop"
         name = f"{model}.decode"
         body, signature = emit_whole(DecodeFunctions.of(inputs, bodies))
-        return ModelEngines({name: make(name, source(body, signature, form))}, dict.fromkeys(bodies, (name,)))
+        return ModelSources({name: source(body, signature, form)}, dict.fromkeys(bodies, (name,)))
     engines = {}
     if (encoder := schedule.encoder) is not None:
-        engines[encoder] = make(encoder, source(bodies.pop(encoder), signatures[encoder], "function"))
+        engines[encoder] = source(bodies.pop(encoder), signatures[encoder], "function")
     holders: dict[str, tuple[str, ...]] = {name: (name,) for name in engines}
     names: dict[bytes, str] = {}
     partitions: tuple[str, ...] = ()
@@ -90,13 +92,13 @@ def model_engines(
         part = source(body, signature, "partition")
         if part.data not in names:
             names[part.data] = f"{model}.until-{end}"
-            engines[names[part.data]] = make(names[part.data], part)
+            engines[names[part.data]] = part
         # Positions that compute the same as earlier ones are that engine, called again.
         partitions += (names[part.data],)
     if schedule.first is not None:
         holders[schedule.first] = partitions[:1]
     choice = {} if schedule.choice is None else {schedule.choice: partitions}
-    return ModelEngines(engines, {**holders, **choice, schedule.step: partitions})
+    return ModelSources(engines, {**holders, **choice, schedule.step: partitions})
 
 
 def _body(function: Function, placement: Placement, in_place: bool) -> OnnxBody:

@@ -7,8 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from artifacts.manifest import Status
+from artifacts.plan_build import BuilderOptions
 from compiler.generation import TokenFlags
-from compiler.shapes import Shapes
+from compiler.shapes import ShapeRanges, Shapes
 
 
 class ScheduleName(StrEnum):
@@ -100,7 +101,8 @@ class CompileOptions:
     `weights` None leaves it to the target how its engines take their weights; with `merge_casts` one of two that are
     equal after an exact cast is stored. `tune` is a file of lengths, by which the schedule and its partitions are
     chosen; `calibration` a folder of requests, by which the scales of 8-bit values are. `tolerance` is the share of an
-    output's largest element that computing in fewer bits may change its elements by.
+    output's largest element that computing in fewer bits may change its elements by. `further_ranges` are the sizes of
+    further optimization profiles: the first one's are `min_shapes`, `opt_shapes` and `max_shapes`.
     """
 
     target: str = "onnxruntime"
@@ -118,7 +120,9 @@ class CompileOptions:
     min_shapes: Shapes = ()
     opt_shapes: Shapes = ()
     max_shapes: Shapes = ()
+    further_ranges: tuple[ShapeRanges, ...] = ()
     compute_capabilities: tuple[str, ...] = ()
+    builder: BuilderOptions = field(default_factory=BuilderOptions)
     samples: Path | None = None
     atol: float | None = None
     rtol: float | None = None
@@ -127,3 +131,8 @@ class CompileOptions:
     merge_casts: bool = False
     converter: ConverterName = ConverterName.UNSPOOL
     custom_ops: tuple[str, ...] = ()
+
+    @property
+    def ranges(self) -> tuple[ShapeRanges, ...]:
+        """The sizes of each optimization profile, one at least."""
+        return (ShapeRanges(self.min_shapes, self.opt_shapes, self.max_shapes), *self.further_ranges)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -24,7 +24,8 @@ PrecisionFlag = Literal["auto", "fp32", "fp16", "bf16", "int8", "int8-weight", "
 MethodFlag = Literal["min-max", "entropy", "percentile"]
 CacheFlag = Literal["auto", "on", "off", "padded"]
 EarlyFlag = Literal["true", "false", "never"]
-WeightsFlag = Literal["auto", "prepacked", "mapped"]
+WeightsFlag = Literal["auto", "prepacked", "mapped", "embedded", "refit", "stripped"]
+CompatibilityFlag = Literal["none", "ampere-plus", "same-compute-capability"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 
 _NAME = re.compile(r"^(?P<name>[A-Za-z0-9_][A-Za-z0-9_.+-]*)=(?P<path>.+)$")
@@ -36,6 +37,10 @@ def _decoding(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer
 
 def _shaping(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
     return typer.Option(*flags, help=help, rich_help_panel="Shapes and samples", **more)
+
+
+def _planning(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(*flags, help=help, rich_help_panel="Plans for NVIDIA GPUs", **more)
 
 
 AtolFlag = Annotated[float | None, typer.Option(min=0, help="Absolute tolerance against the source.")]
@@ -74,7 +79,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         WeightsFlag | None,
         typer.Option(
             help="How engines take their weights: into packed copies, or as they lie in the bundle's files, which all"
-            " processes share; auto measures both, and maps them where that is as fast."
+            " processes share; auto measures both, and maps them where that is as fast. Of plans: inside them"
+            " (embedded), replaced from the bundle's files (refit), or only there (stripped)."
         ),
     ] = None,
     merge_casts: Annotated[
@@ -114,12 +120,24 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     early_stopping: Annotated[EarlyFlag | None, _decoding(help="Of beams: when to look no further.")] = None,
     decoder_input: Annotated[str | None, _decoding(metavar="NAME", help="The decoder's input of tokens.")] = None,
     logits: Annotated[str | None, _decoding(metavar="NAME", help="The output that scores the next token.")] = None,
-    min_shapes: Annotated[str, _shaping(metavar="ids:1x16,mask:1x16", help="Smallest input sizes.")] = "",
-    opt_shapes: Annotated[str, _shaping(metavar="ids:8x64,...", help="Usual input sizes.")] = "",
-    max_shapes: Annotated[str, _shaping(metavar="ids:32x512,...", help="Largest input sizes.")] = "",
+    min_shapes: Annotated[
+        list[str] | None,
+        _shaping(metavar="ids:1x16,mask:1x16", help="Smallest input sizes; again for a further optimization profile."),
+    ] = None,
+    opt_shapes: Annotated[list[str] | None, _shaping(metavar="ids:8x64,...", help="Usual input sizes.")] = None,
+    max_shapes: Annotated[list[str] | None, _shaping(metavar="ids:32x512,...", help="Largest input sizes.")] = None,
     compute_capabilities: Annotated[
-        str, _shaping(metavar="8.6,8.9", help="NVIDIA GPUs that plans are built for: their compute capabilities.")
+        str, _planning(metavar="8.6,8.9", help="NVIDIA GPUs that plans are built for: their compute capabilities.")
     ] = "",
+    optimization_level: Annotated[
+        int | None, _planning(min=0, max=5, help="How hard the builder looks for fast kernels; the builder's own is 3.")
+    ] = None,
+    version_compatible: Annotated[
+        bool, _planning("--version-compatible", help="Later versions of the runtime load the plans as well.")
+    ] = False,
+    hardware_compatibility: Annotated[
+        CompatibilityFlag, _planning(help="GPUs that load the plans beside ones as they were built on.")
+    ] = "none",
     samples: Annotated[
         Path | None,
         _shaping(
@@ -171,6 +189,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     In make, name BUNDLE/manifest.json as the target.
     """
+    from artifacts.plan_build import BuilderOptions, PlanWeights
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
     from compiler.generation import TokenFlags
@@ -183,9 +202,20 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         ScheduleName,
         WeightsName,
     )
-    from compiler.shapes import parse_shapes
+    from compiler.shapes import ShapeRanges, paired, parse_shapes
     from compiler.tensorrt.capabilities import parse_capabilities
 
+    first, *further = paired(
+        *(
+            [parse_shapes(text, flag) for text in given or ()]
+            for flag, given in (
+                ("--min-shapes", min_shapes),
+                ("--opt-shapes", opt_shapes),
+                ("--max-shapes", max_shapes),
+            )
+        )
+    ) or (ShapeRanges(),)
+    of_plans = weights in get_args(PlanWeights)
     options = CompileOptions(
         target=target,
         schedule=ScheduleName(schedule),
@@ -201,15 +231,24 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         tolerance=tolerance,
         calibration=calibration,
         calibration_method=CalibrationMethod(calibration_method),
-        min_shapes=parse_shapes(min_shapes, "--min-shapes"),
-        opt_shapes=parse_shapes(opt_shapes, "--opt-shapes"),
-        max_shapes=parse_shapes(max_shapes, "--max-shapes"),
+        min_shapes=first.min,
+        opt_shapes=first.opt,
+        max_shapes=first.max,
+        further_ranges=tuple(further),
         compute_capabilities=parse_capabilities(compute_capabilities),
+        builder=BuilderOptions.model_validate(
+            {
+                "weights": weights if of_plans else "embedded",
+                "optimization_level": optimization_level,
+                "version_compatible": version_compatible,
+                "hardware_compatibility": hardware_compatibility,
+            }
+        ),
         samples=samples,
         atol=atol,
         rtol=rtol,
         require=require,
-        weights=None if weights is None else WeightsName(weights),
+        weights=None if weights is None or of_plans else WeightsName(weights),
         merge_casts=merge_casts,
         converter=ConverterName(converter),
         custom_ops=tuple(custom_ops or ()),

@@ -12,11 +12,25 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
+from artifacts.errors import TargetError
 from artifacts.manifest import Access, Scalar, WeightAccess
 from compiler.options import Precision, ScheduleName
-from compiler.targets.target import Availability, BuiltEngine, ModelEngines, Pair, Placement
+from compiler.targets.target import (
+    Availability,
+    BuiltEngine,
+    Made,
+    ModelEngines,
+    Pair,
+    Placement,
+    Plans,
+    PlanSource,
+    Tell,
+    silent,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from artifacts.weights import WeightRef
     from compiler.onnx_engines import Form, OnnxSource
     from passes.program import Program
@@ -80,6 +94,7 @@ class OnnxRuntimeTarget:
         Precision.INT4_WEIGHT,
     )
     capabilities: ClassVar[tuple[str, ...]] = ()
+    builder_options: ClassVar[tuple[str, ...]] = ()
     fusions: ClassVar[tuple[str, ...]] = (
         "fuse-hard-swish",
         "fold-scales",
@@ -107,26 +122,28 @@ class OnnxRuntimeTarget:
 
     def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
         """Emit functions as ONNX, or the decode that they make if engines loop. Raises TargetError."""
-        from compiler.onnx_engines import model_engines
+        from compiler.onnx_engines import model_sources
 
-        return model_engines(program, model, placement, _engine, inline_bytes=INLINE_BYTES, in_place=True)
+        found = model_sources(program, model, placement, inline_bytes=INLINE_BYTES, in_place=True)
+        return ModelEngines({name: _engine(source) for name, source in found.engines.items()}, found.functions)
+
+    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:  # noqa: ARG002  # of the protocol
+        """It makes none: ONNX Runtime runs an engine's source as it is."""
+        hint = "compile the model for another --target, and take its sources"
+        raise TargetError.of("target", self.name, "makes no plans: it runs the sources of its engines", hint)
 
 
-def _engine(_name: str, source: OnnxSource) -> BuiltEngine:
+def _engine(source: OnnxSource) -> BuiltEngine:
     operators = {node.op_type for node in source.nodes()}
     quantizes = source.form == "partition" and "QuantizeLinear" in operators
+    ways = {way: text for way, text in WAYS.items() if way != "mapped" or not operators & _PACKED_ONLY}
     return BuiltEngine(
         source=source.data,
         suffix=".onnx",
         signature=source.signature,
-        status="emitted",
+        made=Made("emitted", WeightAccess(default="prepacked", ways=ways), runs_on=("cpu",)),
         bindings=source.bindings,
         session=_SESSIONS["unrolled" if quantizes else source.form],
-        runs_on=("cpu",),
-        weights=WeightAccess(
-            default="prepacked",
-            ways={way: text for way, text in WAYS.items() if way != "mapped" or not operators & _PACKED_ONLY},
-        ),
     )
 
 

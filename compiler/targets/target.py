@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from artifacts.manifest import Need, Scalar, Status, WeightAccess
+from artifacts.plan_build import BuilderOptions, PlanBuild
 from artifacts.schedule import State
 from artifacts.spec import Signature
 from artifacts.weights import WeightRef
@@ -32,6 +33,14 @@ Pair = tuple[State, ScheduleName]
 """What a step carries and who loops: the two independent choices of a decode."""
 
 
+Tell = Callable[[str], None]
+"""What is told to people who wait."""
+
+
+def silent(_text: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Availability:
     """Whether this machine has what a target needs, and what to do if not."""
@@ -47,7 +56,8 @@ class Placement:
 
     `translations` says how operators of the user's own are written in ONNX, for targets whose engines begin as that.
     `lowered` is where a target keeps what it made of a function, for a further build of the same functions. `shapes`
-    are the sizes of inputs that the user gave, `capabilities` the GPUs to build for; () leaves that to the target.
+    are the sizes of inputs that the user gave, a profile each, `capabilities` the GPUs to build for; () leaves that to
+    the target. `builder` says how a builder of plans works, and `tell` is called with what it is at.
     """
 
     root: Path
@@ -55,37 +65,67 @@ class Placement:
     shards: ShardIndex
     translations: Translations = field(default_factory=lambda: MappingProxyType({}))
     lowered: MutableMapping[Function, Any] = field(default_factory=dict)
-    shapes: ShapeRanges = field(default_factory=ShapeRanges)
+    shapes: tuple[ShapeRanges, ...] = ()
     capabilities: tuple[str, ...] = ()
+    builder: BuilderOptions = field(default_factory=BuilderOptions)
+    tell: Tell = silent
+
+
+@dataclass(frozen=True)
+class PlanSource:
+    """One engine as the builder of its plan is handed it: its source file's bytes, and what to build for."""
+
+    data: bytes
+    build: PlanBuild
+
+
+@dataclass(frozen=True)
+class Made:
+    """How far an engine got: a plan of what a vendor's compiler made of its source, if one did, and its status.
+
+    `weights` says how it can take its weights; the default is the fastest way. `layers` is the builder's own account of
+    the plan's layers, a JSON document, if it gave one.
+    """
+
+    status: Status
+    weights: WeightAccess
+    plan: bytes | None = None
+    build: PlanBuild | None = None
+    layers: str | None = None
+    needs: tuple[Need, ...] = ()
+    runs_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """One engine that a target made: the source file's bytes, what it takes and gives, and how to run it.
-
-    `plan` is what a vendor's compiler made of the source, if one did.
-
-    `weights` says how it can take its weights; the default is the fastest way.
-    """
+    """One engine of a target: the source file's bytes, what it takes and gives, what became of it, how to run it."""
 
     source: bytes
     suffix: str
     signature: Signature
-    status: Status
-    weights: WeightAccess
+    made: Made
     bindings: Mapping[str, WeightRef] = field(default_factory=dict)
     session: Mapping[str, Scalar] = field(default_factory=dict)
-    needs: tuple[Need, ...] = ()
-    runs_on: tuple[str, ...] = ()
-    plan: bytes | None = None
 
 
 @dataclass(frozen=True)
 class ModelEngines:
-    """The engines of one model by name, and which of them hold each function of its schedule, in calling order."""
+    """The engines of one model by name, and which of them hold each function of its schedule, in calling order.
+
+    `notices` are what the user should know of how they were made.
+    """
 
     engines: Mapping[str, BuiltEngine]
     functions: Mapping[str, tuple[str, ...]]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What became of the engines by name, and what the user should know of it."""
+
+    engines: Mapping[str, Made]
+    notices: tuple[str, ...] = ()
 
 
 class Target(Protocol):
@@ -99,6 +139,8 @@ class Target(Protocol):
     precisions: ClassVar[tuple[Precision, ...]]
     capabilities: ClassVar[tuple[str, ...]]
     """Compute capabilities of GPUs that it can build for, sm89 for 8.9; () for a target that is for none."""
+    builder_options: ClassVar[tuple[str, ...]]
+    """The fields of `BuilderOptions` that mean something to its builder; () for a target that makes no plans."""
     fusions: ClassVar[tuple[str, ...]]
     """Names of the passes that make operations which its engines run as one; they come after all that are for any
     target."""
@@ -116,3 +158,10 @@ class Target(Protocol):
 
     def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
         """Make the engines that a model's schedule needs. Raises TargetError."""
+
+    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
+        """Make plans of engines' sources, by name; weights are named from the folder `root`.
+
+        `tell` is called with what a builder is at. Raises TargetError with every node that a builder refuses, of all
+        engines at once, and if the target makes no plans.
+        """

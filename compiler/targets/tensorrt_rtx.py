@@ -11,21 +11,21 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, ClassVar
 
-from artifacts.manifest import Need, WeightAccess
+from artifacts.errors import TargetError
+from artifacts.manifest import Need
 from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
 from compiler.options import Precision, ScheduleName
-from compiler.targets.target import Availability, BuiltEngine, ModelEngines, Pair, Placement
-from compiler.tensorrt.capabilities import DEFAULT, type_problems
+from compiler.targets.target import Availability, Made, ModelEngines, Pair, Placement, Plans, PlanSource, Tell, silent
+from compiler.tensorrt.weights import INLINE_BYTES, weight_access
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from artifacts.weights import WeightRef
-    from compiler.onnx_engines import OnnxSource
     from passes.program import Program
 
-INLINE_BYTES = 512
-"""Weights up to this size stay inside the graph: the builder wants to see shapes and axes there."""
-
-_HELD = "all weights: they are inside the plan, and each process has them on the GPU for itself"
+DEFAULT = ("sm80", "sm86", "sm89", "sm120")
+"""What a plan is built for if nobody says. Each one more makes the plan larger."""
 
 
 class TensorRtRtxTarget:
@@ -42,6 +42,7 @@ class TensorRtRtxTarget:
     )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32, Precision.FP16)
     capabilities: ClassVar[tuple[str, ...]] = tuple(CAPABILITY_BITS)
+    builder_options: ClassVar[tuple[str, ...]] = ("weights",)
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
     late_fusions: ClassVar[tuple[str, ...]] = ()
 
@@ -65,39 +66,32 @@ class TensorRtRtxTarget:
 
         Raises TargetError, also where sizes that an engine needs are not known.
         """
-        from artifacts.errors import TargetError
-        from compiler.emit_onnx import SOURCE_PROPERTY
-        from compiler.onnx_engines import model_engines
-        from compiler.tensorrt.builder import build_plan
-        from compiler.tensorrt.profiles import decode_ranges, given_ranges, profile_of
+        from compiler.tensorrt.plan_sources import plan_engines
+
+        return plan_engines(self, program, model, placement, placement.capabilities or DEFAULT)
+
+    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
+        """Build a plan of each engine. Raises TargetError."""
+        from compiler.tensorrt.builder import build_plan, refusals
 
         trt = importlib.import_module("tensorrt_rtx")
-        found = program.models[model]
-        signatures = {name: program.functions[name].signature for name in found.schedule.functions}
-        ranges = {
-            **given_ranges(found.signature, placement.shapes),
-            **decode_ranges(found.schedule, signatures),
-        }
-        capabilities = placement.capabilities or DEFAULT
-
-        def make(name: str, source: OnnxSource) -> BuiltEngine:
-            profile = profile_of(name, source.signature, ranges)
-            TargetError.raise_if(type_problems(f"engine {name}", source.dtypes(), capabilities))
-            nodes = {node.name or "": node.metadata_props.get(SOURCE_PROPERTY, "") for node in source.nodes()}
-            named = {node: origin for node, origin in nodes.items() if origin}
-            return BuiltEngine(
-                source=source.data,
-                plan=build_plan(trt, name, source.data, placement.root, profile, capabilities, named),
-                suffix=".onnx",
-                signature=source.signature,
+        TargetError.raise_if(
+            problem for name, source in sources.items() for problem in refusals(trt, name, source.data, root)
+        )
+        engines = {}
+        for name, source in sources.items():
+            build = source.build
+            if not build.capabilities:
+                build = build.model_copy(update={"capabilities": DEFAULT})
+            engines[name] = Made(
                 status="built",
-                needs=(_need(capabilities),),
-                runs_on=tuple(f"nvidia:{capability}" for capability in capabilities),
-                bindings=source.bindings,
-                weights=WeightAccess(default="embedded", ways={"embedded": _HELD}),
+                weights=weight_access(build),
+                plan=build_plan(trt, name, source.data, root, build, tell),
+                build=build,
+                needs=(_need(build.capabilities),),
+                runs_on=tuple(f"nvidia:{capability}" for capability in build.capabilities),
             )
-
-        return model_engines(program, model, placement, make, inline_bytes=INLINE_BYTES)
+        return Plans(engines)
 
 
 def _need(capabilities: Sequence[str]) -> Need:

@@ -1,62 +1,109 @@
-"""Build a plan from an engine's ONNX, with the builder of TensorRT or of TensorRT-RTX: one interface, two modules."""
+"""Build a plan from an engine's ONNX, with the builder of TensorRT or of TensorRT-RTX: one interface, two modules.
+
+Names of the interface: the Python API references of TensorRT 10 and TensorRT-RTX 1.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from artifacts.errors import Problem, TargetError
-from compiler.tensorrt.profiles import Profile
+from artifacts.plan_build import PlanBuild
+from compiler.node_origins import node_origins
+from compiler.targets.target import Tell, silent
 
 STAGE = "build"
 
 
+def refusals(trt: Any, name: str, source: bytes, root: Path) -> list[Problem]:
+    """A problem for every node of an engine that the parser refuses; `root` is where weights are named from."""
+    said = _Said.of(trt)
+    return _refusals(_Parsed(trt, said, source, root), name, source)
+
+
 def build_plan(
-    trt: Any,
-    name: str,
-    source: bytes,
-    root: Path,
-    profile: Profile,
-    capabilities: Sequence[str],
-    nodes: Mapping[str, str],
+    trt: Any, name: str, source: bytes, root: Path, build: PlanBuild, tell: Tell = silent, *, names_gpus: bool = True
 ) -> bytes:
     """The plan of one engine, the same bytes every time.
 
-    `trt` is the module of the builder, `root` the folder that weights are named from, `nodes` the source model's names
-    of the graph's nodes. Computes in the types that the graph has. Raises TargetError with every node that the parser
-    refuses at once, or with what the builder says.
+    `trt` is the module of the builder, `root` the folder that weights are named from. Computes in the types that the
+    graph has. A builder that is not told the GPUs (`names_gpus`) builds for the one that is here. `tell` is called with
+    the phases of the build. Raises TargetError with every node that the parser refuses at once, or with what the
+    builder says.
     """
     said = _Said.of(trt)
-    builder = trt.Builder(said)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, said)
-    # Weights are looked for beside the path; nothing is read from it.
-    if not parser.parse(source, str(root / "engine.onnx")):
-        errors = [parser.get_error(number) for number in range(parser.num_errors)]
-        TargetError.raise_if(_refused(name, error, nodes) for error in errors)
-        raise TargetError.of(STAGE, f"engine {name}", f"the parser refuses it: {said.last()}")
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = len(capabilities)
-    for number, capability in enumerate(capabilities):
-        config.set_compute_capability(getattr(trt.ComputeCapability, capability.upper()), number)
-    if profile:
-        shapes = builder.create_optimization_profile()
-        for value, (least, usual, most) in profile.items():
-            shapes.set_shape(value, least, usual, most)
-        config.add_optimization_profile(shapes)
-    plan = builder.build_serialized_network(network, config)
+    parsed = _Parsed(trt, said, source, root)
+    TargetError.raise_if(_refusals(parsed, name, source))
+    config = parsed.builder.create_builder_config()
+    if names_gpus:
+        config.num_compute_capabilities = len(build.capabilities)
+        for number, capability in enumerate(build.capabilities):
+            config.set_compute_capability(getattr(trt.ComputeCapability, capability.upper()), number)
+    _set_options(trt, config, build)
+    for profile in build.profiles:
+        shapes = parsed.builder.create_optimization_profile()
+        for value, sizes in profile.items():
+            shapes.set_shape(value, sizes.least, sizes.usual, sizes.most)
+        if config.add_optimization_profile(shapes) < 0:
+            raise TargetError.of(STAGE, f"engine {name}", f"the builder refuses a profile: {said.last()}")
+    config.progress_monitor = _monitor(trt, name, tell)
+    plan = parsed.builder.build_serialized_network(parsed.network, config)
     if plan is None:
-        raise TargetError.of(STAGE, f"engine {name}", f"the builder fails: {said.last()}", _BUILD_HINT)
+        hint = _BUILD_HINT if build.options.weights == "embedded" else _WEIGHTS_HINT
+        raise TargetError.of(STAGE, f"engine {name}", f"the builder fails: {said.last()}", hint)
     return bytes(plan)
 
 
-_BUILD_HINT = "can the model do with the sizes of the profile, and the GPUs with its types?"
+_BUILD_HINT = "can the model do with the sizes of the profiles, and the GPUs with its types?"
+_WEIGHTS_HINT = "plans whose weights can be replaced are built where there is a GPU: do that, or use --weights embedded"
 
 
-def _refused(name: str, error: Any, nodes: Mapping[str, str]) -> Problem:
+def _set_options(trt: Any, config: Any, build: PlanBuild) -> None:
+    options = build.options
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.hardware_compatibility != "none":
+        level = options.hardware_compatibility.upper().replace("-", "_")
+        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
+    if options.weights == "refit":
+        config.set_flag(trt.BuilderFlag.REFIT)
+    if options.weights == "stripped":
+        # What is stripped comes back as it was: kernels may be chosen by its values.
+        config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+        config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)
+
+
+class _Parsed:
+    """A network that was parsed, as far as it was."""
+
+    def __init__(self, trt: Any, said: Any, source: bytes, root: Path) -> None:
+        self.said = said
+        self.builder = trt.Builder(said)
+        self.network = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        self.parser = trt.OnnxParser(self.network, said)
+        # Weights are looked for beside the path; nothing is read from it.
+        self.is_whole = self.parser.parse(source, str(root / "engine.onnx"))
+
+    @property
+    def errors(self) -> list[Any]:
+        return [self.parser.get_error(number) for number in range(self.parser.num_errors)]
+
+
+def _refusals(parsed: _Parsed, name: str, source: bytes) -> list[Problem]:
+    if parsed.is_whole:
+        return []
+    origins = node_origins(source)
+    found = [_refused(name, error, origins) for error in parsed.errors]
+    return found or [Problem(STAGE, f"engine {name}", f"the parser refuses it: {parsed.said.last()}")]
+
+
+def _refused(name: str, error: Any, origins: dict[str, str]) -> Problem:
     node, operator = error.node_name(), error.node_operator()
-    source = f" (source node {nodes[node]!r})" if node in nodes else ""
+    source = f" (source node {origins[node]!r})" if node in origins else ""
     said = [line for line in error.desc().strip().split("\n") if not line.startswith("Invalid Node")]
     reason = said[0] if said else error.desc().strip()
     return Problem(
@@ -78,15 +125,38 @@ class _Said:
 
     @staticmethod
     def of(trt: Any) -> Any:
-        """An object that is a logger to this module."""
+        """The logger of this module, with nothing said yet. A module uses the first one that it is given, ever."""
+        logger = _logger(trt)
+        logger.errors.clear()
+        return logger
 
-        class Logger(_Said, trt.ILogger):  # type: ignore[misc] # the module is not known before it is imported
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-                self.errors = []
 
-            def log(self, severity: Any, message: str) -> None:
-                if severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
-                    self.errors.append(message)
+@cache
+def _logger(trt: Any) -> Any:
+    class Logger(_Said, trt.ILogger):  # type: ignore[misc] # the module is not known before it is imported
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors = []
 
-        return Logger()
+        def log(self, severity: Any, message: str) -> None:
+            if severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
+                self.errors.append(message)
+
+    return Logger()
+
+
+def _monitor(trt: Any, name: str, tell: Tell) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc] # the module is not known before it is imported
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase: str, _parent: str | None, _steps: int) -> None:
+            tell(f"{name}: {phase[:1].lower()}{phase[1:]}")
+
+        def phase_finish(self, _phase: str) -> None:
+            pass
+
+        def step_complete(self, _phase: str, _step: int) -> bool:
+            return True  # go on
+
+    return Monitor()

@@ -109,7 +109,7 @@ class Variants:
                 status="emitted",
                 session=dict(engine.session),
                 bindings=dict(engine.bindings),
-                weights=engine.weights,
+                weights=engine.made.weights,
             )
             self.runners[digest] = open_engine(self.placement.root, entry, self.threads)
             self.stack.callback(self.runners[digest].close)

@@ -31,9 +31,9 @@ from compiler.converters import find_converter, made_by_own_converters, onnx2tor
 from compiler.converters.onnx2torch import Onnx2TorchConverter
 from compiler.converters.program_file import load_program, save_program
 from compiler.converters.recorder import Recorder
-from compiler.emit_onnx import SOURCE_PROPERTY
 from compiler.generation import TokenFlags
 from compiler.key import compilation_key
+from compiler.node_origins import SOURCE_PROPERTY
 from compiler.options import CompileOptions, ConverterName, ModelFile, ScheduleName
 from compiler.verify import verify
 from passes.onnx_to_torch.convert import Converted

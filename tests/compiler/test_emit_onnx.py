@@ -16,7 +16,8 @@ from artifacts.bundle import Bundle
 from artifacts.canonical import sha256_bytes
 from artifacts.errors import TargetError
 from artifacts.shards import read_shard
-from compiler.emit_onnx import SOURCE_PROPERTY, emit_onnx
+from compiler.emit_onnx import emit_onnx
+from compiler.node_origins import SOURCE_PROPERTY
 from passes.onnx_to_torch.convert import Converted
 from tests.support.emitting import Emitted, converted, emitted
 from tests.support.models import (

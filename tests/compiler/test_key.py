@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.errors import UsageError
+from artifacts.plan_build import BuilderOptions
 from compiler import key
 from compiler.generation import TokenFlags
 from compiler.key import compilation_key
@@ -26,6 +27,7 @@ from compiler.options import (
     ScheduleName,
     WeightsName,
 )
+from compiler.shapes import ShapeRanges
 from tests.support.cli import child_environment
 
 MODELS = (ModelFile("text", Path("text.onnx")), ModelFile("image", Path("image.onnx")))
@@ -52,6 +54,8 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "precision": st.sampled_from([name for name in Precision if name != DEFAULTS.precision]),
     "calibration_method": st.sampled_from([m for m in CalibrationMethod if m != DEFAULTS.calibration_method]),
     "min_shapes": SHAPES,
+    "further_ranges": SHAPES.map(lambda shapes: (ShapeRanges(opt=shapes),)),
+    "builder": st.sampled_from([BuilderOptions(optimization_level=5), BuilderOptions(weights="refit")]),
     "compute_capabilities": st.sampled_from([("sm86",), ("sm89",), ("sm86", "sm89")]),
     "opt_shapes": SHAPES,
     "max_shapes": SHAPES,

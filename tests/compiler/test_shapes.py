@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from artifacts.dtype import DType
 from artifacts.errors import UsageError
 from artifacts.spec import Signature
-from compiler.shapes import Shapes, check_shapes, parse_shapes
+from compiler.shapes import Range, ShapeRanges, Shapes, paired, parse_shapes, symbol_ranges
 from tests.support.bundles import spec
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/-@ ", min_size=1).filter(
@@ -79,15 +79,52 @@ def test_an_input_given_twice_is_refused() -> None:
 
 
 def test_shapes_that_fit_pass() -> None:
-    check_shapes((("ids", (1, 16)), ("image", (2, 3, 8, 8))), SIGNATURE, "--opt-shapes")
+    ShapeRanges(opt=(("ids", (2, 16)), ("image", (2, 3, 8, 8)))).check(SIGNATURE)
 
 
 def test_all_misfits_are_named_at_once() -> None:
     shapes = (("mask", (1, 16)), ("ids", (1, 16, 2)), ("image", (2, 4, 8, 8)))
     with pytest.raises(UsageError) as caught:
-        check_shapes(shapes, SIGNATURE, "--max-shapes")
+        ShapeRanges(max=shapes).check(SIGNATURE)
     unknown, rank, size = caught.value.problems
     assert "no input 'mask'" in unknown.message
     assert "ids" in unknown.hint
     assert "1x16x2 does not fit ids" in rank.message
     assert "2x4x8x8 does not fit image" in size.message
+
+
+def ranges(least: Shapes = (), usual: Shapes = (), most: Shapes = ()) -> dict[str, Range]:
+    return symbol_ranges(SIGNATURE, ShapeRanges(least, usual, most))
+
+
+def test_sizes_of_one_input_are_those_of_its_symbols_everywhere() -> None:
+    found = ranges((("ids", (1, 4)),), (("ids", (8, 16)),), (("ids", (32, 128)),))
+    assert found == {"batch": Range(1, 8, 32), "seq": Range(4, 16, 128)}
+
+
+def test_what_is_not_given_is_the_usual_size_or_the_nearest() -> None:
+    assert ranges(usual=(("ids", (8, 16)),)) == {"batch": Range(8, 8, 8), "seq": Range(16, 16, 16)}
+    assert ranges((("ids", (1, 4)),), (), (("ids", (8, 16)),))["batch"] == Range(1, 8, 8)
+    assert ranges((("ids", (1, 4)),)) == {"batch": Range(1, 1, 1), "seq": Range(4, 4, 4)}
+
+
+def test_contradictions_are_told_at_once() -> None:
+    image = ("image", (8, 3, 8, 8))
+    with pytest.raises(UsageError) as caught:
+        ranges((("ids", (9, 4)), image), (("ids", (8, 16)),), (("ids", (32, 8)),))
+    messages = [problem.message for problem in caught.value.problems]
+    assert messages[0] == "gives batch the sizes 9 and 8"
+    assert messages[1:] == ["seq is at least 4, usually 16 and at most 8"]
+
+
+def test_a_flag_given_once_holds_for_all_ranges() -> None:
+    one, two = (("ids", (1, 16)),), (("ids", (1, 64)),)
+    assert paired([], [one, two], [two]) == (ShapeRanges((), one, two), ShapeRanges((), two, two))
+    assert paired([], [], []) == ()
+
+
+def test_flags_given_unequally_often_are_named() -> None:
+    one: Shapes = (("ids", (1, 16)),)
+    with pytest.raises(UsageError) as caught:
+        paired([one, one], [one], [one, one, one])
+    assert [problem.subject for problem in caught.value.problems] == ["--min-shapes"]

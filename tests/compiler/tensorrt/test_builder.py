@@ -3,16 +3,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from artifacts.dtype import DType
 from artifacts.errors import TargetError
+from artifacts.plan_build import BuilderOptions, PlanBuild, Profile, Sizes
 from artifacts.tensorrt_plan import read_header
-from compiler.tensorrt.builder import build_plan
+from compiler.node_origins import SOURCE_PROPERTY
+from compiler.tensorrt.builder import build_plan, refusals
 from tests.support.models import floats, graph_model
 
 RELU = graph_model([helper.make_node("Relu", ["x"], ["y"])], [floats("x", "n", 4)], [floats("y", "n", 4)])
-PROFILE = {"x": ((1, 4), (2, 4), (8, 4))}
+PROFILE = {"x": Sizes(least=(1, 4), usual=(2, 4), most=(8, 4))}
+
+
+def built_for(*capabilities: str, profile: Profile | None = None, **options: Any) -> PlanBuild:
+    profiles = () if profile is None else (profile,)
+    return PlanBuild(
+        dtypes=(DType.FLOAT32,), capabilities=capabilities, profiles=profiles, options=BuilderOptions(**options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +32,19 @@ def rtx() -> Any:
 
 
 def test_a_plan_is_for_the_gpus_asked_for_and_the_same_every_time(rtx: Any, tmp_path: Path) -> None:
-    plans = [build_plan(rtx, "relu", RELU.SerializeToString(), tmp_path, PROFILE, ("sm86", "sm120"), {}) for _ in "12"]
+    build = built_for("sm86", "sm120", profile=PROFILE)
+    plans = [build_plan(rtx, "relu", RELU.SerializeToString(), tmp_path, build) for _ in "12"]
     assert plans[0] == plans[1]
     header = read_header(plans[0], "relu.plan")
     assert (header.capabilities, header.bytes) == (("sm86", "sm120"), len(plans[0]))
 
 
 def test_the_sizes_of_a_profile_change_the_plan(rtx: Any, tmp_path: Path) -> None:
-    larger = {"x": ((1, 4), (2, 4), (64, 4))}
-    data = RELU.SerializeToString()
-    one, other = (build_plan(rtx, "relu", data, tmp_path, each, ("sm89",), {}) for each in (PROFILE, larger))
-    assert one != other
+    larger = {"x": Sizes(least=(1, 4), usual=(2, 4), most=(64, 4))}
+    builds = [built_for("sm89", profile=each) for each in (PROFILE, larger)]
+    builds.append(builds[0].model_copy(update={"profiles": (PROFILE, larger)}))
+    plans = [build_plan(rtx, "relu", RELU.SerializeToString(), tmp_path, build) for build in builds]
+    assert len(set(plans)) == 3
 
 
 def test_every_node_that_the_parser_refuses_is_named_with_its_origin(
@@ -42,11 +55,15 @@ def test_every_node_that_the_parser_refuses_is_named_with_its_origin(
         helper.make_node("Relu", ["a"], ["b"], name="Relu_0"),
         helper.make_node("Rfft", ["b"], ["y"], name="Rfft_0", domain="com.microsoft"),
     ]
+    nodes[-1].metadata_props.add(key=SOURCE_PROPERTY, value="/model/fft")
     model = graph_model(nodes, [floats("x", 4, 4)], [floats("y", 4, 4)])
+    data = model.SerializeToString()
     with pytest.raises(TargetError) as caught:
-        build_plan(rtx, "m", model.SerializeToString(), tmp_path, {}, ("sm89",), {"Rfft_0": "/model/fft"})
+        build_plan(rtx, "m", data, tmp_path, built_for("sm89"))
     subjects = [problem.subject for problem in caught.value.problems]
     assert subjects == ["engine m, node 'Inverse_0'", "engine m, node 'Rfft_0' (source node '/model/fft')"]
+    assert tuple(refusals(rtx, "m", data, tmp_path)) == caught.value.problems
+    assert not refusals(rtx, "relu", RELU.SerializeToString(), tmp_path)
     assert not capfd.readouterr().out
 
 
@@ -58,6 +75,25 @@ def test_a_type_that_a_gpu_lacks_and_sizes_without_a_profile_are_the_builders_to
     out = helper.make_tensor_value_info("y", TensorProto.BFLOAT16, [64, 64])
     product = graph_model([helper.make_node("MatMul", ["x", "x"], ["y"])], [bf16], [out])
     with pytest.raises(TargetError, match=r"the builder fails: .*HW-specific"):
-        build_plan(rtx, "m", product.SerializeToString(), tmp_path, {}, ("sm75",), {})
+        build_plan(rtx, "m", product.SerializeToString(), tmp_path, built_for("sm75"))
     with pytest.raises(TargetError, match=r"the builder fails: .*profile"):
-        build_plan(rtx, "m", RELU.SerializeToString(), tmp_path, {}, ("sm89",), {})
+        build_plan(rtx, "m", RELU.SerializeToString(), tmp_path, built_for("sm89"))
+
+
+def test_what_takes_a_gpu_to_build_says_so(rtx: Any, tmp_path: Path) -> None:
+    product = graph_model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [floats("x", 4, 4)],
+        [floats("y", 4, 4)],
+        {"w": np.eye(4, dtype=np.float32)},
+    )
+    for weights in ("refit", "stripped"):
+        with pytest.raises(TargetError, match="the builder fails") as caught:
+            build_plan(rtx, "m", product.SerializeToString(), tmp_path, built_for("sm89", weights=weights))
+        assert "--weights embedded" in caught.value.problems[0].hint
+
+
+def test_people_are_told_what_the_builder_is_at(rtx: Any, tmp_path: Path) -> None:
+    told: list[str] = []
+    build_plan(rtx, "relu", RELU.SerializeToString(), tmp_path, built_for("sm89", profile=PROFILE), told.append)
+    assert told[0] == "relu: building engine"

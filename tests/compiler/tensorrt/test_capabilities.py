@@ -5,7 +5,8 @@ import pytest
 from artifacts.dtype import DType
 from artifacts.errors import UsageError
 from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
-from compiler.tensorrt.capabilities import DEFAULT, parse_capabilities, type_problems
+from compiler.targets.tensorrt_rtx import DEFAULT
+from compiler.tensorrt.capabilities import parse_capabilities, type_problems, unknown_problems
 
 
 @pytest.mark.parametrize(
@@ -27,9 +28,14 @@ def test_every_capability_is_read_as_it_is_written() -> None:
 
 def test_all_that_are_none_are_named_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        parse_capabilities("8.9,9.0,sm86")
-    assert [problem.message.split()[0] for problem in caught.value.problems] == ["'9.0'", "'sm86'"]
-    assert "8.6, 8.9, 12.0" in caught.value.problems[0].hint
+        parse_capabilities("8.9,9,sm86")
+    assert [problem.message.split()[0] for problem in caught.value.problems] == ["'9'", "'sm86'"]
+
+
+def test_those_that_a_target_does_not_know_are_named_with_those_it_does() -> None:
+    (problem,) = unknown_problems(("sm86", "sm90"), ("sm86", "sm89", "sm120"))
+    assert "9.0" in problem.message
+    assert "8.6, 8.9, 12.0" in problem.hint
 
 
 def test_types_that_some_gpus_lack_are_told_with_those_gpus() -> None:

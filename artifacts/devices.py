@@ -66,7 +66,7 @@ def _loading(bundle: Bundle, name: str, engine: EngineEntry, devices: Sequence[s
         header = plan_header(bundle, engine)
     except BundleError as error:
         return Loading(name, engine.kind, nowhere, error.problems[0])
-    if engine.kind == KIND and header is None:
+    if engine.build is not None and engine.plan is None:
         message = f"has no plan that could be loaded: its status is {engine.status}"
         hint = "; ".join(need.command for need in engine.needs) or "compile it where its target is installed"
         return Loading(name, engine.kind, nowhere, Problem(_STAGE, f"engine {name!r}", message, hint))
@@ -91,6 +91,9 @@ def _remedies(engine: EngineEntry, missing: Sequence[str], devices: Sequence[str
     if CPU in missing:
         yield "for a CPU compile with `--target onnxruntime`"
     capabilities = [device.removeprefix(_NVIDIA) for device in devices if device != CPU]
+    if engine.build is not None and engine.kind != KIND:
+        yield "build it on such a GPU: " + f"unspool emit --from BUNDLE --target {engine.target} -o BUNDLE2"
+        return
     absent = [name for name in capabilities if name not in CAPABILITY_BITS]
     if any(_NVIDIA + name in missing for name in capabilities if name not in absent):
         flag = ",".join(number_of(name) for name in capabilities if name in CAPABILITY_BITS)

@@ -32,6 +32,7 @@ from artifacts.canonical import BLOCK_BYTES
 from artifacts.draft_file import draft_file
 from artifacts.errors import BundleError, Problem, UsageError
 from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, Manifest
+from artifacts.report import BuildReport
 from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import share_shards
 
@@ -119,11 +120,13 @@ def unpack(
             BundleError.raise_if(_digest_faults(archive, contents, digests))
             if store is None:
                 return Unpacked(writer.commit(contents.manifest), ())
-            return _committed_in(store, writer, contents.manifest)
+            return Unpacked(*commit_in(store, writer, contents.manifest))
 
 
-def _committed_in(store: ShardStore, writer: BundleWriter, manifest: Manifest) -> Unpacked:
-    """Put a bundle in place that is whole, with its shards in a store."""
+def commit_in(
+    store: ShardStore, writer: BundleWriter, manifest: Manifest, report: BuildReport | None = None
+) -> tuple[Bundle, tuple[str, ...]]:
+    """Put a bundle in place that is whole, with its shards in a store; the bundle, and what people should know."""
     BundleError.raise_if(Bundle(writer.root, manifest).problems(digests=False))
     with share_shards(store, writer.destination) as sharing:
         sharing.share(
@@ -131,7 +134,7 @@ def _committed_in(store: ShardStore, writer: BundleWriter, manifest: Manifest) -
             writer.root,
         )
         with sharing.claim(manifest):
-            return Unpacked(writer.commit(manifest), tuple(sharing.notices))
+            return writer.commit(manifest, report), tuple(sharing.notices)
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -43,11 +43,12 @@ PlanWeights = Literal["embedded", "refit", "stripped"]
 class BuilderOptions(Noun):
     """How a builder works. Each is left to the builder where it is not said.
 
-    `optimization_level` is how hard it looks for fast kernels, from 0 to 5; with `version_compatible` later versions
-    load the plan as well.
+    With `tf32` products of float32 may round what they take to 10 bits. `optimization_level` is how hard it looks for
+    fast kernels, from 0 to 5; with `version_compatible` later versions load the plan as well.
     """
 
     weights: PlanWeights = "embedded"
+    tf32: bool = False
 
     optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
     version_compatible: bool = False

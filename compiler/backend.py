@@ -10,23 +10,19 @@ from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter
 from artifacts.checks import OutputCheck, Tolerances, require_equal
 from artifacts.engines import engine_kinds
-from artifacts.errors import Problem, TargetError
 from artifacts.freed_memory import give_back
 from artifacts.manifest import (
-    STATUSES,
     EngineEntry,
     Manifest,
     ModelEntry,
     Numerics,
     PassEntry,
     SampleFiles,
-    Status,
     Verdict,
     WeightAccess,
     Weights,
 )
 from artifacts.plan_build import BuilderOptions
-from artifacts.report import EngineSize
 from artifacts.samples import Arrays, Sample, archive_bytes
 from artifacts.shard_store.writer import ShardWriter
 from artifacts.shards import ShardIndex, mapped
@@ -190,38 +186,10 @@ def _where_moved(
         return str(locate_in_engine(source, root, engine, sample, tolerances) or "")
 
 
-def require_status(manifest: Manifest, wanted: Status | None) -> None:
-    """Raise TargetError with every engine whose status is below the wanted one."""
-    if wanted is None:
-        return
-    TargetError.raise_if(
-        Problem(
-            "target",
-            f"engine {name}",
-            f"is {engine.status}, and {wanted} is required",
-            "; ".join(f"needs {need.what}: {need.command}" for need in engine.needs),
-        )
-        for name, engine in manifest.engines.items()
-        if STATUSES.index(engine.status) < STATUSES.index(wanted)
-    )
-
-
 def used_weights(program: Program) -> tuple[WeightRef, ...]:
     """The references of every function, each once, in the order of the functions' names."""
     found = (ref for _, function in sorted(program.functions.items()) for ref in function.weights.values())
     return tuple(dict.fromkeys(found))
-
-
-def engine_sizes(manifest: Manifest) -> tuple[EngineSize, ...]:
-    """Bytes of each engine's own files."""
-    return tuple(
-        EngineSize(
-            name=name,
-            source_bytes=manifest.files[engine.source].bytes,
-            plan_bytes=manifest.files[engine.plan].bytes if engine.plan else None,
-        )
-        for name, engine in manifest.engines.items()
-    )
 
 
 def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleWriter) -> EngineEntry:

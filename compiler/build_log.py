@@ -100,12 +100,7 @@ class BuildLog:
         return BuildReport(
             started=self.started.isoformat(timespec="seconds"),
             seconds=(datetime.now(UTC) - self.started).total_seconds(),
-            machine=Machine(
-                system=platform.system(),
-                architecture=platform.machine(),
-                python=platform.python_version(),
-                processors=os.cpu_count() or 1,
-            ),
+            machine=this_machine(),
             key=key,
             external={model: {r: tuple(names) for r, names in roles.items()} for model, roles in external.items()},
             stages=tuple(self.times),
@@ -119,6 +114,16 @@ class BuildLog:
             log=tuple(f"{run.step.name}: {note}" for run in self.passes for note in run.notes),
             notices=tuple(self.notices),
         )
+
+
+def this_machine() -> Machine:
+    """The machine of this process."""
+    return Machine(
+        system=platform.system(),
+        architecture=platform.machine(),
+        python=platform.python_version(),
+        processors=os.cpu_count() or 1,
+    )
 
 
 def _silent(_text: str) -> None:

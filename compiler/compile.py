@@ -22,6 +22,7 @@ from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
+from compiler.plan_files import engine_sizes, require_status
 from compiler.plan_options import plan_problems
 from compiler.present import Present, find_present, find_unchanged
 from compiler.targets import Target, find_target
@@ -107,8 +108,8 @@ def compile_bundle(
         weights, sampled = provenance.weights_report(program, log.sources, log.passes), program.models
         del program
         manifest = backend.verified_engines(manifest, sampled, models, made, writer, log)
-        backend.require_status(manifest, options.require)
-        report = log.report(key, external, backend.engine_sizes(manifest), weights)
+        require_status(manifest, options.require)
+        report = log.report(key, external, engine_sizes(manifest), weights)
         with shard_writer.claim(manifest):
             bundle = writer.commit(manifest, report)
     return Compiled(bundle, False, report, tuple(files))

@@ -79,6 +79,8 @@ def _bundle(path: Path) -> Inspection:
     headers = {name: plan_header(bundle, engine) for name, engine in manifest.engines.items()}
     plans = {name: header for name, header in headers.items() if header is not None}
     sections += [_plans(plans)] if plans else []
+    profiles = _profiles(manifest.engines)
+    sections += [profiles] if profiles.rows else []
     held = {shard: len(read_shard(bundle.root, shard.path, verify=False)[0]) for shard in manifest.weights.shards}
     weights = [[shard.path, str(count), _megabytes(shard.bytes)] for shard, count in held.items()]
     sections.append(Section("Weights", ["shard", "tensors", "size"], weights))
@@ -114,6 +116,18 @@ def _plans(plans: Mapping[str, PlanHeader]) -> Section:
         for name, plan in plans.items()
     ]
     return Section("Plans", ["engine", "made by", "loads on", "size"], rows)
+
+
+def _profiles(engines: Mapping[str, EngineEntry]) -> Section:
+    """The sizes that plans are built for."""
+    rows = [
+        [name, str(number), value, *("x".join(map(str, shape)) for shape in (sizes.least, sizes.usual, sizes.most))]
+        for name, engine in engines.items()
+        if engine.build is not None
+        for number, profile in enumerate(engine.build.profiles)
+        for value, sizes in profile.items()
+    ]
+    return Section("Optimization profiles", ["engine", "profile", "input", "smallest", "usual", "largest"], rows)
 
 
 def _access(engine: EngineEntry) -> str:

@@ -33,7 +33,7 @@ def targets_command(json: JsonFlag = False) -> None:
             "precisions": list(target.precisions),
             "decodes": decodes,
         }
-        state = available.version if available.usable else f"missing: {available.hint}"
+        state = available.version or (available.hint if available.usable else f"missing: {available.hint}")
         rows.append([name, state, ", ".join(target.precisions), ", ".join(("single", *decodes)), target.summary])
     if json:
         print_json({"targets": document})

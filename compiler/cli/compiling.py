@@ -11,6 +11,7 @@ import typer
 
 from artifacts.errors import UsageError
 from compiler.cli.converting import ConverterFlag, CustomOpsFlag
+from compiler.cli.engines import engines_document, print_engines
 from compiler.cli.output import JsonFlag, print_json
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     compute_capabilities: Annotated[
         str, _planning(metavar="8.6,8.9", help="NVIDIA GPUs that plans are built for: their compute capabilities.")
     ] = "",
+    tf32: Annotated[
+        bool, _planning("--tf32", help="Let products of float32 round what they take to 10 bits: faster, less exact.")
+    ] = False,
     optimization_level: Annotated[
         int | None, _planning(min=0, max=5, help="How hard the builder looks for fast kernels; the builder's own is 3.")
     ] = None,
@@ -239,6 +243,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         builder=BuilderOptions.model_validate(
             {
                 "weights": weights if of_plans else "embedded",
+                "tf32": tf32,
                 "optimization_level": optimization_level,
                 "version_compatible": version_compatible,
                 "hardware_compatibility": hardware_compatibility,
@@ -362,10 +367,7 @@ def _document(compiled: Compiled) -> dict[str, object]:
         "result": "up to date" if compiled.up_to_date else "compiled",
         "bundle": str(compiled.bundle.root),
         "models": {name: entry.schedule.model_dump(mode="json") for name, entry in manifest.models.items()},
-        "engines": {
-            name: {"status": engine.status, "needs": [need.model_dump() for need in engine.needs]}
-            for name, engine in manifest.engines.items()
-        },
+        "engines": engines_document(manifest),
         "report": compiled.report.model_dump(mode="json"),
     }
 
@@ -381,9 +383,6 @@ def _print(compiled: Compiled, notices: Sequence[str]) -> None:
     for name, entry in manifest.models.items():
         worst = max((n.max_abs or 0.0 for n in compiled.report.numerics if n.model == name), default=0.0)
         print(f"{name}: {entry.schedule.kind}, largest difference from the source {worst:.3g}")
-    for name, engine in manifest.engines.items():
-        print(f"engine {name}: {engine.status}")
-        for need in engine.needs:
-            print(f"  for more it needs {need.what}: {need.command}")
+    print_engines(manifest)
     size = sum(file.bytes for file in manifest.files.values())
     print(f"{root}: {size / 1e6:.1f} MB in {compiled.report.seconds:.1f} s")

@@ -12,7 +12,6 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from artifacts.errors import TargetError
 from artifacts.manifest import Access, Scalar, WeightAccess
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import (
@@ -22,15 +21,9 @@ from compiler.targets.target import (
     ModelEngines,
     Pair,
     Placement,
-    Plans,
-    PlanSource,
-    Tell,
-    silent,
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from artifacts.weights import WeightRef
     from compiler.onnx_engines import Form, OnnxSource
     from passes.program import Program
@@ -126,11 +119,6 @@ class OnnxRuntimeTarget:
 
         found = model_sources(program, model, placement, inline_bytes=INLINE_BYTES, in_place=True)
         return ModelEngines({name: _engine(source) for name, source in found.engines.items()}, found.functions)
-
-    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:  # noqa: ARG002  # of the protocol
-        """It makes none: ONNX Runtime runs an engine's source as it is."""
-        hint = "compile the model for another --target, and take its sources"
-        raise TargetError.of("target", self.name, "makes no plans: it runs the sources of its engines", hint)
 
 
 def _engine(source: OnnxSource) -> BuiltEngine:

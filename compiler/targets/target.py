@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from artifacts.manifest import Need, Scalar, Status, WeightAccess
 from artifacts.plan_build import BuilderOptions, PlanBuild
@@ -159,9 +159,17 @@ class Target(Protocol):
     def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
         """Make the engines that a model's schedule needs. Raises TargetError."""
 
+
+@runtime_checkable
+class PlanMaker(Target, Protocol):
+    """A target that makes plans of engines' sources, of which a bundle holds all that it takes."""
+
+    def builder_tools(self) -> Mapping[str, str]:
+        """Names and versions of the tools that decide what a plan of a source looks like."""
+
     def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
         """Make plans of engines' sources, by name; weights are named from the folder `root`.
 
         `tell` is called with what a builder is at. Raises TargetError with every node that a builder refuses, of all
-        engines at once, and if the target makes no plans.
+        engines at once, and if there is nothing that could.
         """

@@ -37,7 +37,9 @@ def build_plan(
     parsed = _Parsed(trt, said, source, root)
     TargetError.raise_if(_refusals(parsed, name, source))
     config = parsed.builder.create_builder_config()
-    if names_gpus:
+    if not names_gpus:
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # what `layers_of` reads
+    else:
         config.num_compute_capabilities = len(build.capabilities)
         for number, capability in enumerate(build.capabilities):
             config.set_compute_capability(getattr(trt.ComputeCapability, capability.upper()), number)
@@ -62,6 +64,8 @@ _WEIGHTS_HINT = "plans whose weights can be replaced are built where there is a 
 
 def _set_options(trt: Any, config: Any, build: PlanBuild) -> None:
     options = build.options
+    # The builder's own choice is to round float32 to 10 bits, which is not what the graph says.
+    (config.set_flag if options.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
     if options.version_compatible:
@@ -160,3 +164,16 @@ def _monitor(trt: Any, name: str, tell: Tell) -> Any:
             return True  # go on
 
     return Monitor()
+
+
+def layers_of(trt: Any, plan: bytes) -> str:
+    """What the inspector says of a plan's layers, a JSON document. Takes the GPU that the plan is for.
+
+    Raises TargetError if the plan cannot be opened.
+    """
+    said = _Said.of(trt)
+    engine = trt.Runtime(said).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise TargetError.of(STAGE, "plan", f"cannot be opened again: {said.last()}")
+    text: str = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return text

@@ -8,9 +8,6 @@ from types import MappingProxyType
 from artifacts.manifest import WeightAccess
 from artifacts.plan_build import PlanBuild, PlanWeights
 
-INLINE_BYTES = 512
-"""Weights up to this size stay inside the graph: a builder wants to see shapes and axes there."""
-
 _ON_THE_GPU = "all weights: each process has them on the GPU for itself"
 
 _WAYS: Mapping[PlanWeights, str] = MappingProxyType(

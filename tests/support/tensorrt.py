@@ -11,7 +11,9 @@ from onnx import helper
 
 from artifacts.bundle import Bundle
 from artifacts.canonical import sha256_bytes
+from artifacts.dtype import DType
 from artifacts.manifest import MANIFEST_FILE, EngineEntry, FileEntry, Need, WeightAccess
+from artifacts.plan_build import PlanBuild
 from artifacts.tensorrt_plan import KIND
 from tests.support.models import floats, graph_model
 
@@ -53,6 +55,7 @@ def put_plans(root: Path, plans: Mapping[str, bytes | None], runs_on: tuple[str,
             signature=engines[name].signature,
             source=engines[name].source,
             plan=None if plan is None else path,
+            build=PlanBuild(dtypes=(DType.FLOAT32,)),
             status="emitted" if plan is None else "built",
             needs=(Need(what="an NVIDIA GPU", command="unspool verify BUNDLE"),),
             runs_on=runs_on,

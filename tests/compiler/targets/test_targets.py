@@ -8,10 +8,12 @@ import pytest
 
 from artifacts.engines import engine_kinds
 from artifacts.errors import TargetError, UsageError
+from artifacts.plan_build import BuilderOptions
 from compiler import targets
 from compiler.compile import compile_bundle
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
 from compiler.targets import Target, all_targets, find_target
+from compiler.targets.target import PlanMaker
 from tests.support.cli import unspool
 
 DOUBLE = """
@@ -39,7 +41,7 @@ TARGET = Paper()
 """
 
 
-BUILT_ONLY = {"tensorrt-rtx"}
+BUILT_ONLY = {"tensorrt", "tensorrt-rtx"}
 """Kinds of engines that no runner opens yet: they are built, and never verified."""
 
 
@@ -67,7 +69,9 @@ def test_a_target_keeps_its_contract(name: str) -> None:
     assert len(set(target.decodes)) == len(target.decodes)
     assert not {ScheduleName.AUTO, ScheduleName.SINGLE} & {control for _, control in target.decodes}
     available = target.availability()
-    assert available.version if available.usable else available.hint
+    assert available.version or available.hint
+    assert set(target.builder_options) <= set(BuilderOptions.model_fields)
+    assert isinstance(target, PlanMaker) == bool(target.builder_options)
     assert all(target.tools().values())
 
 

@@ -5,7 +5,7 @@ import pytest
 from artifacts.dtype import DType
 from artifacts.errors import UsageError
 from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
-from compiler.targets.tensorrt_rtx import DEFAULT
+from compiler.targets.tensorrt_rtx import TARGET
 from compiler.tensorrt.capabilities import parse_capabilities, type_problems, unknown_problems
 
 
@@ -23,7 +23,7 @@ def test_capabilities_are_read_each_once_and_ascending(text: str, expected: tupl
 
 def test_every_capability_is_read_as_it_is_written() -> None:
     assert parse_capabilities(",".join(map(number_of, CAPABILITY_BITS))) == tuple(CAPABILITY_BITS)
-    assert set(DEFAULT) <= set(CAPABILITY_BITS)
+    assert set(TARGET.default_capabilities) <= set(CAPABILITY_BITS)
 
 
 def test_all_that_are_none_are_named_at_once() -> None:

@@ -7,7 +7,7 @@ import pytest
 from artifacts.bundle import Bundle
 from artifacts.errors import TargetError
 from artifacts.manifest import STATUSES, Manifest, Need, Status
-from compiler.backend import engine_sizes, require_status
+from compiler.plan_files import engine_sizes, require_status
 
 NEEDS = (Need(what="a GPU", command="unspool emit --from BUNDLE"), Need(what="an SDK", command="make sdk"))
 

@@ -1,0 +1,62 @@
+"""`unspool emit`: plans of the engine sources that a bundle carries. No torch is imported."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from compiler.cli.engines import engines_document, print_engines
+from compiler.cli.output import JsonFlag, print_json
+
+StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
+
+
+def emit_command(
+    source: Annotated[Path, typer.Option("--from", metavar="BUNDLE", help="Bundle whose engine sources to take.")],
+    target: Annotated[str, typer.Option(help="Whose builder makes the plans: see `unspool targets`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="BUNDLE2", help="Folder to make.")],
+    compute_capabilities: Annotated[
+        str, typer.Option(metavar="8.6,8.9", help="NVIDIA GPUs to build for, in place of those that the bundle is for.")
+    ] = "",
+    require: Annotated[StatusFlag | None, typer.Option(help="Fail if an engine reaches less than this.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="STORE", envvar="UNSPOOL_STORE", help="Share weights through this folder or URL."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make plans of the engine sources that a bundle carries, on the machine that can. The model is not needed.
+
+    unspool emit --from build/ocr --target tensorrt -o build/ocr-gpu
+
+    unspool emit --from build/ocr --target tensorrt-rtx --compute-capabilities 12.0 -o build/ocr-5090
+    """
+    from compiler.build_log import BuildLog
+    from compiler.emit import emit_bundle
+    from compiler.tensorrt.capabilities import parse_capabilities
+
+    log = BuildLog()
+    capabilities = parse_capabilities(compute_capabilities)
+    with log.interrupts.listening():
+        emitted = emit_bundle(
+            source, target, output, capabilities=capabilities, require=require, force=force, store=store, log=log
+        )
+    manifest = emitted.bundle.manifest
+    if json:
+        result = "up to date" if emitted.up_to_date else "emitted"
+        print_json({"result": result, "bundle": str(output), "engines": engines_document(manifest)})
+        return
+    for notice in log.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    if emitted.up_to_date:
+        print(f"{output}: up to date")
+        return
+    print_engines(manifest)
+    print(f"{output}: {sum(file.bytes for file in manifest.files.values()) / 1e6:.1f} MB")
+
+
+COMMANDS = (emit_command,)

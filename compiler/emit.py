@@ -1,0 +1,172 @@
+"""Emit: make plans of the engine sources that a bundle carries. Neither the model nor torch is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from artifacts.bundle import Bundle
+from artifacts.bundle_writer import BundleWriter, write_bundle
+from artifacts.canonical import BLOCK_BYTES, canonical_json, sha256_bytes
+from artifacts.errors import Problem, TargetError, UsageError
+from artifacts.manifest import MANIFEST_FILE, Manifest, Status
+from artifacts.packing import commit_in
+from artifacts.plan_build import PlanBuild
+from artifacts.report import BuildReport
+from artifacts.shard_store.store import ShardStore
+from artifacts.shard_store.writer import adopt
+from compiler.build_log import BuildLog, this_machine
+from compiler.key import own_digest
+from compiler.plan_files import engine_sizes, layers_path, require_status, with_plan
+from compiler.plan_options import builder_problems
+from compiler.present import find_present
+from compiler.targets import all_targets, find_target
+from compiler.targets.target import PlanMaker, PlanSource
+from compiler.tensorrt.capabilities import type_problems, unknown_problems
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A bundle with plans, and whether it was there already."""
+
+    bundle: Bundle
+    up_to_date: bool
+
+
+def emit_bundle(
+    source: Path,
+    target: str,
+    destination: Path,
+    *,
+    capabilities: tuple[str, ...] = (),
+    require: Status | None = None,
+    force: bool = False,
+    store: str | None = None,
+    log: BuildLog | None = None,
+) -> Emitted:
+    """Make a bundle at `destination` whose plans a target made of the sources of the one at `source`.
+
+    `capabilities` are the GPUs to build for, in place of those that the sources are meant for. All that is not a plan
+    is as in the bundle at `source`; with a `store` the bundle shares its shards. A bundle that is there and was made
+    like this is left as it is; another one is replaced only with `force`. Raises UnspoolError; then nothing is at the
+    destination that was not there before.
+    """
+    log = log or BuildLog(quiet=True)
+    maker = _maker(target)
+    with log.stage("read", str(source)):
+        given = Bundle.open(source)
+    builds = _builds(given.manifest, maker, capabilities)
+    key = _key(given.manifest, maker, builds)
+    present = None if force else find_present(destination, key)
+    if present is not None:
+        if store is not None:
+            log.notices += adopt(ShardStore.open(store, create=True), present.bundle)
+        (present.bundle.root / MANIFEST_FILE).touch()  # make compares times
+        return Emitted(present.bundle, True)
+    with write_bundle(destination, force=force) as writer:
+        _copy(given, writer)
+        sources = {
+            name: PlanSource(given.path_of(given.manifest.engines[name].source).read_bytes(), builds[name])
+            for name in builds
+        }
+        with log.stage("emit", f"plans for {maker.name}") as tell:
+            plans = maker.plans(sources, writer.root, tell)
+        log.notices += plans.notices
+        engines = {
+            name: with_plan(
+                name, entry.model_copy(update={"kind": maker.kind, "target": maker.name}), plans.engines[name], writer
+            )
+            for name, entry in given.manifest.engines.items()
+        }
+        manifest = given.manifest.model_copy(
+            update={
+                "engines": engines,
+                "tools": {**given.manifest.tools, **maker.builder_tools()},
+                "files": writer.inventory(),
+            }
+        )
+        require_status(manifest, require)
+        report = _report(given, manifest, key, log)
+        if store is None:
+            return Emitted(writer.commit(manifest, report), False)
+        bundle, notices = commit_in(ShardStore.open(store, create=True), writer, manifest, report)
+        log.notices += notices
+        return Emitted(bundle, False)
+
+
+def _maker(target: str) -> PlanMaker:
+    found = find_target(target)
+    if not isinstance(found, PlanMaker):
+        makers = ", ".join(name for name, each in all_targets().items() if isinstance(each, PlanMaker))
+        raise UsageError.of("options", f"--target {target}", "makes no plans of sources", f"those that do: {makers}")
+    available = found.availability()
+    if not available.usable:
+        raise TargetError.of("target", found.name, "is not usable on this machine", available.hint)
+    return found
+
+
+def _builds(manifest: Manifest, maker: PlanMaker, capabilities: tuple[str, ...]) -> dict[str, PlanBuild]:
+    """What to build for, by engine. Raises UsageError with every engine that this target can make no plan of."""
+    builds, problems = dict[str, PlanBuild](), list[Problem]()
+    for name, entry in manifest.engines.items():
+        if entry.build is None:
+            hint = f"compile the model with --target {maker.name}, which leaves such sources"
+            message = f"is of the kind {entry.kind}, whose source is for no builder of plans"
+            problems.append(Problem("emit", f"engine {name}", message, hint))
+            continue
+        build = entry.build.model_copy(update={"capabilities": capabilities}) if capabilities else entry.build
+        problems += type_problems(f"engine {name}", build.dtypes, build.capabilities)
+        problems += unknown_problems(build.capabilities, maker.capabilities)
+        problems += builder_problems(build.options, maker)
+        builds[name] = build
+    UsageError.raise_if(dict.fromkeys(problems))  # the engines of a bundle were mostly compiled alike
+    return builds
+
+
+def _key(manifest: Manifest, maker: PlanMaker, builds: Mapping[str, PlanBuild]) -> str:
+    """A digest of everything that decides what is made. The GPU that is here does, and its builder's version."""
+    return sha256_bytes(
+        canonical_json(
+            {
+                "from": manifest.digest,
+                "target": maker.name,
+                "builds": {name: build.model_dump(mode="json") for name, build in builds.items()},
+                "tools": dict(maker.builder_tools()),
+                "unspool": own_digest(),
+            }
+        )
+    )
+
+
+def _copy(given: Bundle, writer: BundleWriter) -> None:
+    """Everything that is not of a plan."""
+    plans = {path for name, entry in given.manifest.engines.items() for path in (entry.plan, layers_path(name))}
+    for path in given.manifest.files:
+        if path not in plans:
+            writer.copy(path, _blocks(given.path_of(path)))
+
+
+def _blocks(path: Path) -> Iterator[memoryview]:
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            yield memoryview(block)
+
+
+def _report(given: Bundle, manifest: Manifest, key: str, log: BuildLog) -> BuildReport | None:
+    """How the model was compiled, and after that how its plans were made."""
+    before = given.report()
+    if before is None:
+        return None
+    return before.model_copy(
+        update={
+            "key": key,
+            "started": log.started.isoformat(timespec="seconds"),
+            "seconds": (datetime.now(UTC) - log.started).total_seconds(),
+            "machine": this_machine(),
+            "stages": (*before.stages, *log.times),
+            "engines": engine_sizes(manifest),
+            "notices": (*before.notices, *log.notices),
+        }
+    )

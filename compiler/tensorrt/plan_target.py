@@ -1,0 +1,72 @@
+"""What the targets have in common whose engines are plans of NVIDIA's builders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, ClassVar
+
+from compiler.options import Precision, ScheduleName
+from compiler.targets.target import ModelEngines, Pair, Placement, Plans, PlanSource, Tell, silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from artifacts.weights import WeightRef
+    from passes.program import Program
+
+INLINE_BYTES = 512
+"""Weights up to this size stay inside the graph: a builder wants to see shapes and axes there."""
+
+
+class PlanTarget(ABC):
+    """Engines whose sources are ONNX without operators of any runtime's own, and whose plans hold their weights."""
+
+    decodes: ClassVar[tuple[Pair, ...]] = (
+        ("cached", ScheduleName.LOOP),
+        ("cached", ScheduleName.PARTITIONED),
+        ("cached", ScheduleName.UNROLLED),
+        ("recompute", ScheduleName.LOOP),
+    )
+    precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32, Precision.FP16)
+    default_capabilities: ClassVar[tuple[str, ...]] = ()
+    """What a plan is built for if nobody says; () leaves it to the GPU that it is built on."""
+    fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
+    late_fusions: ClassVar[tuple[str, ...]] = ()
+
+    def tools(self) -> Mapping[str, str]:
+        """The packages whose version decides what is in an engine."""
+        emitters = {name: metadata.version(name) for name in ("onnx-ir", "onnxscript", "torch")}
+        return {**emitters, **self.builder_tools()}
+
+    @abstractmethod
+    def builder_tools(self) -> Mapping[str, str]:
+        """See `PlanMaker.builder_tools`."""
+
+    def stored(self, refs: Sequence[WeightRef]) -> list[WeightRef]:
+        """All but the small ones, which the graphs hold."""
+        return [ref for ref in refs if ref.nbytes > INLINE_BYTES]
+
+    def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
+        """Emit functions as ONNX, or the decode that they make if engines loop, and make plans of what is emitted.
+
+        Raises TargetError with every symbol without sizes and every type that a GPU lacks, of all engines at once, and
+        as `plans` does.
+        """
+        from compiler.targets.target import BuiltEngine
+        from compiler.tensorrt.plan_sources import plan_sources
+
+        capabilities = placement.capabilities or self.default_capabilities
+        sources, builds = plan_sources(program, model, placement, capabilities, inline_bytes=INLINE_BYTES)
+        handed = {name: PlanSource(source.data, builds[name]) for name, source in sources.engines.items()}
+        made = self.plans(handed, placement.root, placement.tell)
+        engines = {
+            name: BuiltEngine(source.data, ".onnx", source.signature, made.engines[name], source.bindings)
+            for name, source in sources.engines.items()
+        }
+        return ModelEngines(engines, sources.functions, made.notices)
+
+    @abstractmethod
+    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
+        """See `PlanMaker.plans`."""

@@ -99,10 +99,15 @@ class Driver:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Bytes at an address of the device."""
+    """Bytes at an address of the device; `whole` is the memory that they are a part of, if they are one."""
 
     address: int
     nbytes: int
+    whole: Memory | None = None
+
+    def of(self, nbytes: int) -> Memory:
+        """The first bytes of it."""
+        return Memory(self.address, nbytes, self)
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter
 from artifacts.checks import OutputCheck, Tolerances, require_equal
-from artifacts.engines import engine_kinds
+from artifacts.engine_sources import as_sources, can_run
 from artifacts.freed_memory import give_back
 from artifacts.manifest import (
     EngineEntry,
@@ -19,7 +19,6 @@ from artifacts.manifest import (
     PassEntry,
     SampleFiles,
     Verdict,
-    WeightAccess,
     Weights,
 )
 from artifacts.plan_build import BuilderOptions
@@ -129,7 +128,7 @@ def verified_engines(
     """
     tolerances, checks = making.tolerances, list[OutputCheck]()
     bundle = Bundle(writer.root, manifest)
-    proof = Bundle(writer.root, manifest.model_copy(update={"engines": _as_sources(manifest.engines)}))
+    proof = Bundle(writer.root, manifest.model_copy(update={"engines": as_sources(manifest.engines)}))
     with log.stage("verify", "engines against the source"):
         for name, model in models.items():
             give_back()
@@ -145,18 +144,7 @@ def verified_engines(
 def _compared(manifest: Manifest, model: str) -> str:
     """What was compared last: the engines of a model, or the ONNX that they were made from."""
     held = {engine for engines in manifest.models[model].functions.values() for engine in engines}
-    return "engines" if all(manifest.engines[name].kind in engine_kinds() for name in held) else "engine sources"
-
-
-def _as_sources(engines: Mapping[str, EngineEntry]) -> dict[str, EngineEntry]:
-    """The engines as ONNX Runtime runs what they were made from, where it is all that can run here."""
-    held = WeightAccess(default="prepacked", ways={"prepacked": "the weights: they are checked once"})
-    return {
-        name: engine
-        if engine.kind in engine_kinds()
-        else engine.model_copy(update={"kind": "onnxruntime", "weights": held})
-        for name, engine in engines.items()
-    }
+    return "engines" if all(can_run(manifest.engines[name]) for name in held) else "engine sources"
 
 
 def _what_moved(check: OutputCheck) -> str:
@@ -271,7 +259,7 @@ def _write_sample(writer: BundleWriter, stem: str, sample: Sample, written: Muta
 def _verified(manifest: Manifest) -> Manifest:
     """The manifest after every engine that runs here has agreed with the source, and the ONNX of the others has."""
     engines = {
-        name: engine.model_copy(update={"status": "verified"}) if engine.kind in engine_kinds() else engine
+        name: engine.model_copy(update={"status": "verified", "needs": ()}) if can_run(engine) else engine
         for name, engine in manifest.engines.items()
     }
     verdicts: Mapping[str, tuple[Verdict, ...]] = {

@@ -10,13 +10,17 @@ from pathlib import Path
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter, write_bundle
 from artifacts.canonical import BLOCK_BYTES, canonical_json, sha256_bytes
+from artifacts.checks import Tolerances, require_equal
+from artifacts.engine_sources import can_run
 from artifacts.errors import Problem, TargetError, UsageError
-from artifacts.manifest import MANIFEST_FILE, Manifest, Status
+from artifacts.manifest import MANIFEST_FILE, Manifest, Status, Verdict
 from artifacts.packing import commit_in
 from artifacts.plan_build import PlanBuild
 from artifacts.report import BuildReport
+from artifacts.samples import stored_samples
 from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import adopt
+from artifacts.verification import check_bundle
 from compiler.build_log import BuildLog, this_machine
 from compiler.key import own_digest
 from compiler.plan_files import engine_sizes, layers_path, require_status, with_plan
@@ -87,6 +91,7 @@ def emit_bundle(
                 "files": writer.inventory(),
             }
         )
+        manifest = _verified(Bundle(writer.root, manifest), log)
         require_status(manifest, require)
         report = _report(given, manifest, key, log)
         if store is None:
@@ -152,6 +157,35 @@ def _blocks(path: Path) -> Iterator[memoryview]:
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             yield memoryview(block)
+
+
+def _verified(bundle: Bundle, log: BuildLog) -> Manifest:
+    """The manifest after the plans that can run here answered the samples that the bundle carries.
+
+    Raises NumericsError if one does not agree with the source model.
+    """
+    manifest = bundle.manifest
+    running = {name for name, entry in manifest.engines.items() if can_run(entry)}
+    if not running:
+        return manifest
+    tolerances = Tolerances.recorded(manifest.numerics.tolerances, manifest.numerics.exact_tokens)
+    with log.stage("verify", "plans against the source's answers"):
+        checks = check_bundle(bundle, {name: stored_samples(bundle, name) for name in manifest.models}, tolerances)
+    log.record(checks, "engine")
+    require_equal(checks, "verify", "the plan")
+    verdicts = {
+        name: (*found[:-1], Verdict(compared="engines", passed=True))
+        for name, found in manifest.numerics.verdicts.items()
+    }
+    return manifest.model_copy(
+        update={
+            "engines": {
+                name: entry.model_copy(update={"status": "verified", "needs": ()}) if name in running else entry
+                for name, entry in manifest.engines.items()
+            },
+            "numerics": manifest.numerics.model_copy(update={"verdicts": verdicts}),
+        }
+    )
 
 
 def _report(given: Bundle, manifest: Manifest, key: str, log: BuildLog) -> BuildReport | None:

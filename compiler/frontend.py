@@ -234,7 +234,8 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
         except RunError:
             return loaded.signature
 
-    ranges = options.ranges[0]
+    # A plan takes no other sizes than those that it was built for.
+    ranges = options.ranges[0].filled if target.builder_options else options.ranges[0]
     choice = choose_schedule(loaded.signature, loaded.hints, loaded.generation, options, target, causal, measured)
     plan = choice.plan
     schedule = Single(function=loaded.name) if plan is None else plan.whole(loaded.name)

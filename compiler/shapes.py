@@ -27,6 +27,13 @@ class ShapeRanges:
     opt: Shapes = ()
     max: Shapes = ()
 
+    @property
+    def filled(self) -> ShapeRanges:
+        """The same with all three shapes of each input of which one is given: see `symbol_ranges`."""
+        least, usual, most = dict(self.min), dict(self.opt), dict(self.max)
+        usual = {**least, **most, **usual}
+        return ShapeRanges(*(tuple({**usual, **given}.items()) for given in (least, usual, most)))
+
     def check(self, signature: Signature) -> None:
         """Raise UsageError with every shape that does not fit a model's signature, or else contradicts another."""
         given = tuple(zip(FLAGS, (self.min, self.opt, self.max), strict=True))

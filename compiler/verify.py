@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.bundle import Bundle
 from artifacts.checks import OutputCheck, Tolerances
+from artifacts.engine_sources import as_sources
 from artifacts.errors import NumericsError, Problem, UsageError
 from artifacts.manifest import ModelEntry
 from artifacts.samples import Sample, stored_samples
@@ -20,20 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification saw; `where` names the pass, function and node at which the answers parted."""
+    """What a verification saw; `where` names the pass, function and node at which the answers parted.
+
+    `sources` are the engines whose plans cannot run here: ONNX Runtime answered with what they are made of.
+    """
 
     checks: tuple[OutputCheck, ...]
     where: str = ""
+    sources: tuple[str, ...] = ()
 
 
 def verify(path: Path, against: Path | None, inputs: Path | None, model: str | None, given: Tolerances) -> Verified:
     """Open a bundle, which checks every digest, and compare its answers with known ones.
 
-    Without `against` the answers are the bundle's own samples, and neither torch nor onnx is needed. With it,
-    they are the source model's, on `inputs` (an .npz) or on drawn ones; a decoding model is then decoded to its
-    end. `given` bounds that the user gave go before those that the bundle was made with. Raises UnspoolError.
+    Without `against` the answers are the bundle's own samples, and neither torch nor onnx is needed. With it, they are
+    the source model's, on `inputs` (an .npz) or on drawn ones; a decoding model is then decoded to its end. Of an
+    engine whose plan cannot run here the source is asked. `given` bounds that the user gave go before those that the
+    bundle was made with. Raises UnspoolError.
     """
-    bundle = Bundle.open(path)
+    opened = Bundle.open(path)
+    engines = opened.manifest.engines
+    bundle = Bundle(opened.root, opened.manifest.model_copy(update={"engines": as_sources(engines)}))
+    sources = tuple(name for name, entry in engines.items() if bundle.manifest.engines[name] is not entry)
     numerics = bundle.manifest.numerics
     made_with = Tolerances.recorded(numerics.tolerances, numerics.exact_tokens)
     tolerances = replace(made_with, overrides=given.overrides or made_with.overrides)
@@ -43,7 +52,8 @@ def verify(path: Path, against: Path | None, inputs: Path | None, model: str | N
         there = ", ".join(bundle.manifest.models)
         raise UsageError.of("options", "--model", f"the bundle has no model {unknown[0]!r}", f"its models: {there}")
     if against is None:
-        return Verified(check_bundle(bundle, {name: stored_samples(bundle, name) for name in names}, tolerances))
+        samples = {name: stored_samples(bundle, name) for name in names}
+        return Verified(check_bundle(bundle, samples, tolerances), sources=sources)
     if len(names) != 1:
         there = ", ".join(names)
         raise UsageError.of("options", "--against", "one source and several models", f"choose with --model: {there}")
@@ -51,11 +61,11 @@ def verify(path: Path, against: Path | None, inputs: Path | None, model: str | N
     from compiler.parts.opening import opened_source
 
     with opened_source(model_at(names[0], against)) as source:
-        samples = _source_samples(source, inputs, bundle.manifest.models[names[0]])
-        checks = check_bundle(bundle, {names[0]: samples}, tolerances)
+        answers = _source_samples(source, inputs, bundle.manifest.models[names[0]])
+        checks = check_bundle(bundle, {names[0]: answers}, tolerances)
         moved = next((check for check in checks if not check.passed), None)
-        where = "" if moved is None else _where_moved(bundle, names[0], source, samples[moved.sample], tolerances)
-    return Verified(checks, where)
+        where = "" if moved is None else _where_moved(bundle, names[0], source, answers[moved.sample], tolerances)
+    return Verified(checks, where, sources)
 
 
 def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tolerances: Tolerances) -> str:

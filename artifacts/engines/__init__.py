@@ -1,6 +1,7 @@
-"""Engine kinds: each is a module of this package with a function `open_engine` (see `engine.Opener`).
+"""Engine kinds: each is a module of this package with two functions.
 
-A kind's module is imported when one of its engines is opened, so a host installs only the runtimes it uses.
+`open_engine` opens one (see `engine.Opener`), `runs_here` says whether this machine can. A kind's module is imported
+when it is asked for, so a host installs only the runtimes it uses.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 from artifacts.engines.engine import Buffer, EngineRunner, Opener
 from artifacts.errors import BundleError, RunError
 from artifacts.manifest import Access, EngineEntry
 
-__all__ = ["Buffer", "EngineRunner", "engine_kinds", "open_engine"]
+__all__ = ["Buffer", "EngineRunner", "engine_kinds", "open_engine", "runs_here"]
 
 _NOT_KINDS = {"engine"}
 
@@ -23,6 +25,11 @@ def engine_kinds() -> tuple[str, ...]:
     """The kinds that this version can open, sorted. A dash in a kind is an underscore in its module."""
     modules = {module.name for module in pkgutil.iter_modules(__path__)} - _NOT_KINDS
     return tuple(sorted(name.replace("_", "-") for name in modules))
+
+
+def runs_here(kind: str) -> bool:
+    """Whether this machine can run engines of a kind, as far as can be told without opening one."""
+    return kind in engine_kinds() and bool(_module(kind).runs_here())
 
 
 def open_engine(
@@ -43,6 +50,9 @@ def open_engine(
     if weights is not None and weights not in entry.weights.ways:
         ways = ", ".join(sorted(entry.weights.ways))
         raise RunError.of("engine", entry.source, f"cannot run with {weights} weights", f"open it with one of: {ways}")
-    # The name is one of this package's own modules, never free text from a manifest.
-    module = import_module(f"artifacts.engines.{entry.kind.replace('-', '_')}")
-    return cast(Opener, module.open_engine)(root, entry, threads, weights or entry.weights.default)
+    return cast(Opener, _module(entry.kind).open_engine)(root, entry, threads, weights or entry.weights.default)
+
+
+def _module(kind: str) -> ModuleType:
+    """The module of a kind, which is one of `engine_kinds`: never free text from a manifest."""
+    return import_module(f"artifacts.engines.{kind.replace('-', '_')}")

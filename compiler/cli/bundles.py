@@ -120,8 +120,10 @@ def verify_command(
     ]
     if json:
         require_equal(verified.checks, "verify", "compilation", verified.where)
-        print_json({"bundle": str(bundle), "checks": rows})
+        print_json({"bundle": str(bundle), "checks": rows, "sources": list(verified.sources)})
         return
+    for name in verified.sources:
+        print(f"note: engine {name} cannot run here: its source was asked, not its plan", file=sys.stderr)
     print_table(
         f"{bundle}: {sum(row['passed'] for row in rows)} of {len(rows)} outputs agree",
         ["model", "sample", "output", "max_abs", "max_rel", "of the tolerance", ""],

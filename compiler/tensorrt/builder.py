@@ -5,12 +5,12 @@ Names of the interface: the Python API references of TensorRT 10 and TensorRT-RT
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from artifacts.errors import Problem, TargetError
 from artifacts.plan_build import PlanBuild
+from artifacts.tensorrt_said import Said
 from compiler.node_origins import node_origins
 from compiler.targets.target import Tell, silent
 
@@ -19,7 +19,7 @@ STAGE = "build"
 
 def refusals(trt: Any, name: str, source: bytes, root: Path) -> list[Problem]:
     """A problem for every node of an engine that the parser refuses; `root` is where weights are named from."""
-    said = _Said.of(trt)
+    said = Said.of(trt)
     return _refusals(_Parsed(trt, said, source, root), name, source)
 
 
@@ -33,7 +33,7 @@ def build_plan(
     the phases of the build. Raises TargetError with every node that the parser refuses at once, or with what the
     builder says.
     """
-    said = _Said.of(trt)
+    said = Said.of(trt)
     parsed = _Parsed(trt, said, source, root)
     TargetError.raise_if(_refusals(parsed, name, source))
     config = parsed.builder.create_builder_config()
@@ -118,37 +118,6 @@ def _refused(name: str, error: Any, origins: dict[str, str]) -> Problem:
     )
 
 
-class _Said:
-    """What a builder said was wrong. Its own logger prints to standard output, where a caller may have a document."""
-
-    errors: list[str]
-
-    def last(self) -> str:
-        """The last of it, in one line."""
-        return self.errors[-1].strip().split("\n")[0] if self.errors else "it does not say why"
-
-    @staticmethod
-    def of(trt: Any) -> Any:
-        """The logger of this module, with nothing said yet. A module uses the first one that it is given, ever."""
-        logger = _logger(trt)
-        logger.errors.clear()
-        return logger
-
-
-@cache
-def _logger(trt: Any) -> Any:
-    class Logger(_Said, trt.ILogger):  # type: ignore[misc] # the module is not known before it is imported
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
-                self.errors.append(message)
-
-    return Logger()
-
-
 def _monitor(trt: Any, name: str, tell: Tell) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc] # the module is not known before it is imported
         def __init__(self) -> None:
@@ -171,7 +140,7 @@ def layers_of(trt: Any, plan: bytes) -> str:
 
     Raises TargetError if the plan cannot be opened.
     """
-    said = _Said.of(trt)
+    said = Said.of(trt)
     engine = trt.Runtime(said).deserialize_cuda_engine(plan)
     if engine is None:
         raise TargetError.of(STAGE, "plan", f"cannot be opened again: {said.last()}")

@@ -108,6 +108,16 @@ def test_what_is_not_given_is_the_usual_size_or_the_nearest() -> None:
     assert ranges((("ids", (1, 4)),)) == {"batch": Range(1, 1, 1), "seq": Range(4, 4, 4)}
 
 
+def test_shapes_that_are_not_given_are_filled_alike() -> None:
+    given = ShapeRanges(min=(("a", (1,)), ("b", (2,))), opt=(("c", (3,)),), max=(("b", (4,)), ("c", (5,))))
+    assert given.filled == ShapeRanges(
+        min=(("a", (1,)), ("b", (2,)), ("c", (3,))),
+        opt=(("a", (1,)), ("b", (4,)), ("c", (3,))),
+        max=(("a", (1,)), ("b", (4,)), ("c", (5,))),
+    )
+    assert given.filled.filled == given.filled
+
+
 def test_contradictions_are_told_at_once() -> None:
     image = ("image", (8, 3, 8, 8))
     with pytest.raises(UsageError) as caught:

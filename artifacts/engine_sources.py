@@ -1,0 +1,29 @@
+"""Engines that cannot run on this machine, as ONNX Runtime runs the sources that their plans are made of.
+
+That is not the plan: what it shows is that what a builder was handed, or will be, computes what the source model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from artifacts.engines import runs_here
+from artifacts.manifest import EngineEntry, WeightAccess
+
+_ONNX = ".onnx"
+
+
+def can_run(entry: EngineEntry) -> bool:
+    """Whether an engine itself can run here: its runtime can, and its plan is made if it takes one."""
+    return runs_here(entry.kind) and (entry.build is None or entry.plan is not None)
+
+
+def as_sources(engines: Mapping[str, EngineEntry]) -> dict[str, EngineEntry]:
+    """The engines, each that cannot run here but has a source in ONNX as one of ONNX Runtime's."""
+    held = WeightAccess(default="prepacked", ways={"prepacked": "the weights: they are checked once"})
+    return {
+        name: entry
+        if can_run(entry) or not entry.source.endswith(_ONNX)
+        else entry.model_copy(update={"kind": "onnxruntime", "weights": held})
+        for name, entry in engines.items()
+    }

@@ -101,7 +101,7 @@ def _is_whole(folder: Path) -> bool:
     """
     try:
         for path in (folder.parent, folder):
-            _require_own(path)
+            require_own(path)
         record = Made.model_validate_json((folder / RECORD_FILE).read_bytes())
         found = {path.name for path in folder.iterdir()} - {RECORD_FILE}
         return found == record.files.keys() and all(
@@ -112,11 +112,11 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _require_own(folder: Path) -> None:
+def require_own(folder: Path) -> None:
     """Raise RunError unless nobody but this user and root can have written there."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-        message = "can be written by other users, whose weights would be taken for the model's"
+        message = "can be written by other users, whose files would be taken for this one's"
         raise RunError.of(_STAGE, str(folder), message, f"set {CACHE_VARIABLE} to a folder of your own")
 
 

@@ -20,6 +20,7 @@ from artifacts.plan_build import BuilderOptions, PlanBuild
 from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
 from compiler.targets.target import Availability, Made, Plans, PlanSource, Tell, silent
 from compiler.tensorrt.plan_target import PlanTarget
+from compiler.tensorrt.timing_cache import timing_file
 from compiler.tensorrt.weights import weight_access
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class TensorRtTarget(PlanTarget):
         Raises TargetError, also if the engines are for other GPUs than the one that is here.
         """
         gpu = gpu_capability()
-        if gpu is None or _version() is None:
+        version = _version()
+        if gpu is None or version is None:
             made = {name: _emitted(source.build) for name, source in sources.items()}
             return Plans(made, tuple(_proxy_notices(sources, root, tell)))
         from compiler.tensorrt.builder import build_plan, layers_of, refusals
@@ -79,7 +81,7 @@ class TensorRtTarget(PlanTarget):
         )
         engines = {}
         for name, source in sources.items():
-            plan = build_plan(trt, name, source.data, root, source.build, tell, names_gpus=False)
+            plan = build_plan(trt, name, source.data, root, source.build, tell, timing_file(version, gpu))
             engines[name] = Made(
                 status="built",
                 weights=weight_access(source.build),

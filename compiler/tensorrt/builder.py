@@ -13,6 +13,7 @@ from artifacts.plan_build import PlanBuild
 from artifacts.tensorrt_said import Said
 from compiler.node_origins import node_origins
 from compiler.targets.target import Tell, silent
+from compiler.tensorrt.timing_cache import read_times, write_times
 
 STAGE = "build"
 
@@ -24,21 +25,22 @@ def refusals(trt: Any, name: str, source: bytes, root: Path) -> list[Problem]:
 
 
 def build_plan(
-    trt: Any, name: str, source: bytes, root: Path, build: PlanBuild, tell: Tell = silent, *, names_gpus: bool = True
+    trt: Any, name: str, source: bytes, root: Path, build: PlanBuild, tell: Tell = silent, times: Path | None = None
 ) -> bytes:
     """The plan of one engine, the same bytes every time.
 
     `trt` is the module of the builder, `root` the folder that weights are named from. Computes in the types that the
-    graph has. A builder that is not told the GPUs (`names_gpus`) builds for the one that is here. `tell` is called with
-    the phases of the build. Raises TargetError with every node that the parser refuses at once, or with what the
-    builder says.
+    graph has. With a file of `times` the builder is one that builds for the GPU that is here. `tell` is called with the
+    phases of the build. Raises TargetError with every node that the parser refuses at once, or with what the builder
+    says.
     """
     said = Said.of(trt)
     parsed = _Parsed(trt, said, source, root)
     TargetError.raise_if(_refusals(parsed, name, source))
     config = parsed.builder.create_builder_config()
-    if not names_gpus:
+    if times is not None:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # what `layers_of` reads
+        read_times(config, times)
     else:
         config.num_compute_capabilities = len(build.capabilities)
         for number, capability in enumerate(build.capabilities):
@@ -55,6 +57,8 @@ def build_plan(
     if plan is None:
         hint = _BUILD_HINT if build.options.weights == "embedded" else _WEIGHTS_HINT
         raise TargetError.of(STAGE, f"engine {name}", f"the builder fails: {said.last()}", hint)
+    if times is not None and (problem := write_times(config, times)):
+        tell(problem)
     return bytes(plan)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ import pytest
 from onnx.external_data_helper import load_external_data_for_model
 
 from artifacts import cuda
+from artifacts.host_cache import CACHE_VARIABLE
 from compiler.targets import tensorrt as target
 
 STAND_IN = b"stand-in of a plan\n"
@@ -206,10 +208,28 @@ class Context:
 def tensorrt_module(seen_late: frozenset[str] = frozenset(), hidden: frozenset[str] = frozenset()) -> ModuleType:
     """A module with the names that are used of TensorRT's. `hidden` weights have no place in its plans."""
 
+    class Times:
+        def __init__(self, times: bytes) -> None:
+            self.times = times
+
+        def serialize(self) -> bytes:
+            return self.times + b" and a build's"
+
     class Config:
         def __init__(self) -> None:
             self.flags: list[str] = []
             self.profiles: list[Any] = []
+            self.times = b""
+
+        def create_timing_cache(self, data: bytes) -> bytes | None:
+            return None if data.startswith(b"damaged") else data or b"none"
+
+        def set_timing_cache(self, cache: bytes, _ignore_mismatch: bool) -> bool:
+            self.times = cache
+            return True
+
+        def get_timing_cache(self) -> Times:
+            return Times(self.times)
 
         def set_flag(self, flag: str) -> None:
             self.flags.append(flag)
@@ -304,9 +324,10 @@ def tensorrt_module(seen_late: frozenset[str] = frozenset(), hidden: frozenset[s
 def gpu_machine(
     monkeypatch: pytest.MonkeyPatch, module: ModuleType | None = None, capability: tuple[int, int] = (8, 9)
 ) -> Iterator[Cuda]:
-    """A machine with a GPU and TensorRT, for as long as the block."""
+    """A machine with a GPU and TensorRT, for as long as the block; its caches go with it."""
     library, load = Cuda(capability), ctypes.CDLL
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, TemporaryDirectory() as caches:
+        patch.setenv(CACHE_VARIABLE, caches)
         patch.setattr(ctypes, "CDLL", lambda name, *a, **k: library if name == "libcuda.so.1" else load(name, *a, **k))
         patch.setitem(sys.modules, "tensorrt", module or tensorrt_module())
         patch.setattr(target, "_version", lambda: "0.0.stand-in")

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from artifacts.bundle import Bundle
-from artifacts.errors import MissingToolError, TargetError, UnspoolError, UsageError
+from artifacts.errors import MissingToolError, TargetError, UsageError
 from artifacts.tensorrt_plan import read_header
+from compiler.cli.main import main
 from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
-from tests.support.cli import unspool
+from tests.support.cli import child_environment, unspool
 from tests.support.light_networks import light_network
 from tests.support.models import DATA, OCR, BundleCache
 from tests.support.ppocr import PPOCR
@@ -69,11 +72,66 @@ def test_check_says_where_it_loads(bert: Path, capsys: pytest.CaptureFixture[str
     assert unspool(capsys, "check", bert, "--on", "nvidia:sm86").status != 0
 
 
-def test_running_it_is_refused_with_what_it_is(bert: Path) -> None:
+def test_running_it_takes_a_gpu(bert: Path) -> None:
     from artifacts.runtime import Session
 
-    with pytest.raises((UnspoolError, MissingToolError), match="tensorrt-rtx"):
+    with pytest.raises(MissingToolError, match="there is no NVIDIA driver on this machine"):
         Session.open(bert)
+
+
+def test_its_sources_are_verified_where_it_cannot_run(bert: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = unspool(capsys, "verify", bert, "--json")
+    assert found.status == 0
+    assert found.document["sources"] == list(Bundle.open(bert).manifest.engines)
+    assert all(check["passed"] for check in found.document["checks"])
+    assert "its source was asked, not its plan" in unspool(capsys, "verify", bert).stderr
+    assert unspool(capsys, "verify", bert, "--against", BERT.path).status == 0
+
+
+def test_several_ranges_of_sizes_are_several_profiles(perceptron_file: Path, tmp_path: Path) -> None:
+    several = [f"--{name}-shapes=x:{size}x16" for name, size in (("min", 1), ("max", 8), ("min", 9), ("max", 64))]
+    call = ["compile", str(perceptron_file), "--target", "tensorrt-rtx", *several, "-o", str(tmp_path / "b")]
+    assert main(call) == 0
+    (engine,) = Bundle.open(tmp_path / "b").manifest.engines.values()
+    assert engine.build is not None
+    assert [(profile["x"].least[0], profile["x"].most[0]) for profile in engine.build.profiles] == [(1, 8), (9, 64)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("targets",), 0, "unspool[tensorrt-rtx]"),
+        (("inspect", "BUNDLE"), 0, "TensorRT-RTX 1."),
+        (("check", "BUNDLE", "--on", "nvidia:sm89"), 0, "loads"),
+        (("verify", "BUNDLE"), 0, "its source was asked"),
+        (("run", "BUNDLE", "--inputs", "INPUTS"), 1, "pip install tensorrt-rtx"),
+        (("emit", "--from", "BUNDLE", "--target", "tensorrt-rtx", "-o", "OUT"), 1, "unspool[tensorrt-rtx]"),
+        (("compile", "MODEL", "--target", "tensorrt-rtx", "-o", "OUT"), 1, "unspool[tensorrt-rtx]"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_without_the_package_every_command_works_or_says_how_to_get_it(
+    bert: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    code = """
+import sys
+from importlib import metadata
+sys.modules["tensorrt_rtx"] = None
+found = metadata.version
+def version(name):
+    if name == "tensorrt-rtx":
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.version = version
+from compiler.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+    inputs = Bundle.open(bert).manifest.models["bert"].samples[0].inputs
+    names = {"BUNDLE": str(bert), "INPUTS": str(bert / inputs), "OUT": str(tmp_path / "out"), "MODEL": str(BERT.path)}
+    command = [sys.executable, "-c", code, *(names.get(word, word) for word in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=child_environment())
+    assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_verified_is_not_to_be_had(tmp_path: Path) -> None:

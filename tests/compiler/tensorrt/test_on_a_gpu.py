@@ -12,6 +12,7 @@ import pytest
 from artifacts.bundle import Bundle
 from artifacts.engines import EngineRunner, open_engine, runs_here
 from artifacts.errors import BundleError, MissingToolError, RunError
+from artifacts.host_cache import cache_root
 from artifacts.manifest import EngineEntry
 from artifacts.plan_build import BuilderOptions
 from artifacts.runtime import Session
@@ -62,6 +63,20 @@ def test_a_plan_that_runs_is_verified(
     assert "engines/perceptron.layers.json" in manifest.files
     assert manifest.tools["tensorrt"] == "0.0.stand-in"
     assert manifest.numerics.verdicts["perceptron"][-1].compared == "engines"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_kernels_take_is_kept_on_the_host(gpu: Cuda, sources: Path, tmp_path: Path) -> None:
+    file = cache_root() / "tensorrt-timing" / "0.0.stand-in-sm89.cache"
+    for times in (b"none and a build's", b"none and a build's and a build's"):
+        emit_bundle(sources, "tensorrt", tmp_path / "b", force=True)
+        assert file.read_bytes() == times
+    file.write_bytes(b"damaged")
+    emit_bundle(sources, "tensorrt", tmp_path / "b", force=True)
+    assert file.read_bytes() == b"none and a build's"
+    file.parent.chmod(0o777)
+    with pytest.raises(RunError, match="can be written by other users"):
+        emit_bundle(sources, "tensorrt", tmp_path / "b", force=True)
 
 
 @pytest.mark.usefixtures("gpu")

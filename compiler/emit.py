@@ -21,6 +21,7 @@ from artifacts.samples import stored_samples
 from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import adopt
 from artifacts.verification import check_bundle
+from artifacts.weight_costs import weight_costs
 from compiler.build_log import BuildLog, this_machine
 from compiler.key import own_digest
 from compiler.plan_files import engine_sizes, layers_path, require_status, with_plan
@@ -160,7 +161,7 @@ def _blocks(path: Path) -> Iterator[memoryview]:
 
 
 def _verified(bundle: Bundle, log: BuildLog) -> Manifest:
-    """The manifest after the plans that can run here answered the samples that the bundle carries.
+    """The manifest after the plans that can run here answered the samples that the bundle carries, and were timed.
 
     Raises NumericsError if one does not agree with the source model.
     """
@@ -169,10 +170,17 @@ def _verified(bundle: Bundle, log: BuildLog) -> Manifest:
     if not running:
         return manifest
     tolerances = Tolerances.recorded(manifest.numerics.tolerances, manifest.numerics.exact_tokens)
+    samples = {name: stored_samples(bundle, name) for name in manifest.models}
     with log.stage("verify", "plans against the source's answers"):
-        checks = check_bundle(bundle, {name: stored_samples(bundle, name) for name in manifest.models}, tolerances)
+        checks = check_bundle(bundle, samples, tolerances)
     log.record(checks, "engine")
     require_equal(checks, "verify", "the plan")
+    for name, model in manifest.models.items():
+        way = manifest.engines[model.functions[model.schedule.main][0]].weights.default
+        with log.stage("time", name):
+            (cost,) = weight_costs(bundle, name, (way,), [sample.inputs for sample in samples[name]])
+        log.weight_costs.append(cost)
+        log.notices.append(f"{name}: answers its {len(samples[name])} samples in {cost.milliseconds:.2f} ms")
     verdicts = {
         name: (*found[:-1], Verdict(compared="engines", passed=True))
         for name, found in manifest.numerics.verdicts.items()
@@ -201,6 +209,7 @@ def _report(given: Bundle, manifest: Manifest, key: str, log: BuildLog) -> Build
             "machine": this_machine(),
             "stages": (*before.stages, *log.times),
             "engines": engine_sizes(manifest),
+            "weight_costs": tuple(log.weight_costs),
             "notices": (*before.notices, *log.notices),
         }
     )

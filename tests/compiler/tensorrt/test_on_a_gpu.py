@@ -63,6 +63,10 @@ def test_a_plan_that_runs_is_verified(
     assert "engines/perceptron.layers.json" in manifest.files
     assert manifest.tools["tensorrt"] == "0.0.stand-in"
     assert manifest.numerics.verdicts["perceptron"][-1].compared == "engines"
+    report = Bundle.open(tmp_path / "b").report()
+    assert report is not None
+    assert report.weight_costs[0].way == "embedded"
+    assert report.notices[-1].startswith("perceptron: answers its 3 samples in ")
 
 
 @pytest.mark.usefixtures("gpu")

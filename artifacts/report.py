@@ -11,6 +11,7 @@ from artifacts.canonical import canonical_json
 from artifacts.manifest import Access
 from artifacts.noun import Noun
 from artifacts.schedule import State
+from artifacts.tensorrt_plan_contents import PlanContents
 from artifacts.tolerances import Comparison
 from artifacts.weights import Size
 
@@ -114,11 +115,12 @@ class Movement(Noun):
 
 
 class EngineSize(Noun):
-    """Bytes of an engine's files, without the weights that it refers to."""
+    """Bytes of an engine's files, without the weights that it refers to; `plan` says what those of its plan are."""
 
     name: str
     source_bytes: Size
     plan_bytes: Size | None = None
+    plan: PlanContents | None = None
 
 
 class LayerSensitivity(Noun):

@@ -26,6 +26,7 @@ from compiler.plan_files import engine_sizes, require_status
 from compiler.plan_options import plan_problems
 from compiler.present import Present, find_present, find_unchanged
 from compiler.targets import Target, find_target
+from compiler.tensorrt.contents import plan_notices
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def compile_bundle(
         del program
         manifest = backend.verified_engines(manifest, sampled, models, made, writer, log)
         require_status(manifest, options.require)
-        report = log.report(key, external, engine_sizes(manifest), weights)
+        sizes = engine_sizes(writer.root, manifest)
+        log.notices += plan_notices(sizes)
+        report = log.report(key, external, sizes, weights)
         with shard_writer.claim(manifest):
             bundle = writer.commit(manifest, report)
     return Compiled(bundle, False, report, tuple(files))

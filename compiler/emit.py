@@ -16,7 +16,7 @@ from artifacts.errors import Problem, TargetError, UsageError
 from artifacts.manifest import MANIFEST_FILE, Manifest, Status, Verdict
 from artifacts.packing import commit_in
 from artifacts.plan_build import PlanBuild
-from artifacts.report import BuildReport
+from artifacts.report import BuildReport, EngineSize
 from artifacts.samples import stored_samples
 from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import adopt
@@ -30,6 +30,7 @@ from compiler.present import find_present
 from compiler.targets import all_targets, find_target
 from compiler.targets.target import PlanMaker, PlanSource
 from compiler.tensorrt.capabilities import type_problems, unknown_problems
+from compiler.tensorrt.contents import plan_notices
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def emit_bundle(
         )
         manifest = _verified(Bundle(writer.root, manifest), log)
         require_status(manifest, require)
-        report = _report(given, manifest, key, log)
+        sizes = engine_sizes(writer.root, manifest)
+        log.notices += plan_notices(sizes)
+        report = _report(given, sizes, key, log)
         if store is None:
             return Emitted(writer.commit(manifest, report), False)
         bundle, notices = commit_in(ShardStore.open(store, create=True), writer, manifest, report)
@@ -196,7 +199,7 @@ def _verified(bundle: Bundle, log: BuildLog) -> Manifest:
     )
 
 
-def _report(given: Bundle, manifest: Manifest, key: str, log: BuildLog) -> BuildReport | None:
+def _report(given: Bundle, sizes: tuple[EngineSize, ...], key: str, log: BuildLog) -> BuildReport | None:
     """How the model was compiled, and after that how its plans were made."""
     before = given.report()
     if before is None:
@@ -208,7 +211,7 @@ def _report(given: Bundle, manifest: Manifest, key: str, log: BuildLog) -> Build
             "seconds": (datetime.now(UTC) - log.started).total_seconds(),
             "machine": this_machine(),
             "stages": (*before.stages, *log.times),
-            "engines": engine_sizes(manifest),
+            "engines": sizes,
             "weight_costs": tuple(log.weight_costs),
             "notices": (*before.notices, *log.notices),
         }

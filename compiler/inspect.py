@@ -12,7 +12,7 @@ from artifacts.bundle import Bundle
 from artifacts.devices import plan_header
 from artifacts.errors import UsageError
 from artifacts.manifest import MANIFEST_FILE, EngineEntry
-from artifacts.report import DecodeCost, DerivedWeights, Movement, WeightCost, WeightsReport
+from artifacts.report import DecodeCost, DerivedWeights, EngineSize, Movement, WeightCost, WeightsReport
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
 from artifacts.tensorrt_plan import PlanHeader
@@ -94,6 +94,7 @@ def _bundle(path: Path) -> Inspection:
             worst[key] = max(worst.get(key, 0.0), item.max_abs if item.max_abs is not None else float("inf"))
         numerics = [[model, after, f"{value:.3g}"] for (model, after), value in worst.items()]
         sections.append(Section("Numerics", ["model", "after", "largest difference"], numerics))
+        sections += _plan_contents(report.engines)
         sections += [] if report.weights is None else [_saved(report.weights)]
         sections += [_decode_costs(report.decode_costs)] if report.decode_costs else []
         sections += [_weight_costs(report.weight_costs)] if report.weight_costs else []
@@ -128,6 +129,29 @@ def _profiles(engines: Mapping[str, EngineEntry]) -> Section:
         for value, sizes in profile.items()
     ]
     return Section("Optimization profiles", ["engine", "profile", "input", "smallest", "usual", "largest"], rows)
+
+
+def _plan_contents(engines: Sequence[EngineSize]) -> list[Section]:
+    """What the plans of engines hold, as it was found when they were made."""
+    rows = []
+    for engine in engines:
+        if (plan := engine.plan) is None:
+            continue
+        kernels, weights = plan.kernels, plan.weights
+        found = weights.once_bytes + weights.turned_bytes + weights.joined_bytes
+        rows.append(
+            [
+                engine.name,
+                _megabytes(plan.bytes),
+                f"{_megabytes(kernels.bytes)} in {kernels.texts}, {kernels.distinct} distinct",
+                _megabytes(plan.program_bytes),
+                f"{_megabytes(weights.bytes)} given, {_megabytes(found)} found",
+                _megabytes(weights.held_bytes - weights.once_bytes),
+                _megabytes(plan.rest_bytes),
+            ]
+        )
+    columns = ["engine", "size", "kernel texts", "programs", "weights", "of them again", "the rest"]
+    return [Section("What plans hold", columns, rows)] if rows else []
 
 
 def _access(engine: EngineEntry) -> str:

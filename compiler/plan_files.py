@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from artifacts.bundle_writer import BundleWriter
 from artifacts.errors import Problem, TargetError
 from artifacts.manifest import STATUSES, EngineEntry, Manifest, Status
 from artifacts.report import EngineSize
 from compiler.targets.target import Made
+from compiler.tensorrt.contents import contents_of
 
 
 def layers_path(name: str) -> str:
@@ -49,13 +52,14 @@ def require_status(manifest: Manifest, wanted: Status | None) -> None:
     )
 
 
-def engine_sizes(manifest: Manifest) -> tuple[EngineSize, ...]:
-    """Bytes of each engine's own files."""
+def engine_sizes(root: Path, manifest: Manifest) -> tuple[EngineSize, ...]:
+    """Bytes of each engine's own files, and what they are in a plan."""
     return tuple(
         EngineSize(
             name=name,
             source_bytes=manifest.files[engine.source].bytes,
             plan_bytes=manifest.files[engine.plan].bytes if engine.plan else None,
+            plan=contents_of(root, manifest, engine),
         )
         for name, engine in manifest.engines.items()
     )

@@ -52,6 +52,7 @@ def test_every_engine_below_is_named(manifest: Manifest) -> None:
 
 
 def test_sizes_are_those_of_the_files(manifest: Manifest, perceptron_bundle: Path) -> None:
-    (size,) = engine_sizes(manifest)
+    (size,) = engine_sizes(perceptron_bundle, manifest)
     assert size.source_bytes == (perceptron_bundle / "engines" / "perceptron.onnx").stat().st_size
     assert size.plan_bytes is None
+    assert size.plan is None

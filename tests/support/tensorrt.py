@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from onnx import helper
+from onnx import ModelProto, helper
 
 from artifacts.bundle import Bundle
 from artifacts.canonical import sha256_bytes
@@ -24,11 +24,16 @@ def built_plan(*capabilities: str, elements: int = 4) -> bytes:
 
     Skips the test where TensorRT-RTX is not installed.
     """
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    return plan_of(graph_model([relu], [floats("x", elements)], [floats("y", elements)]), *capabilities)
+
+
+def plan_of(model: ModelProto, *capabilities: str) -> bytes:
+    """The plan of a model whose sizes are fixed. Skips the test where TensorRT-RTX is not installed."""
     rtx = pytest.importorskip("tensorrt_rtx")
     logger = rtx.Logger(rtx.Logger.ERROR)
     builder = rtx.Builder(logger)
     network = builder.create_network(1 << int(rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    model = graph_model([helper.make_node("Relu", ["x"], ["y"])], [floats("x", elements)], [floats("y", elements)])
     assert rtx.OnnxParser(network, logger).parse(model.SerializeToString())
     config = builder.create_builder_config()
     config.num_compute_capabilities = len(capabilities)

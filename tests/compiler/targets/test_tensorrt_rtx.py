@@ -54,6 +54,21 @@ def test_a_plan_is_built_and_its_graph_agrees_with_the_source(bert: Path) -> Non
     assert {each.after for each in report.numerics} >= {"convert", "engine"}
 
 
+def test_what_the_plan_holds_is_reported(bert: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Bundle.open(bert).report()
+    assert report is not None
+    (engine,) = report.engines
+    assert engine.plan is not None
+    kernels, weights = engine.plan.kernels, engine.plan.weights
+    assert 0 < kernels.distinct_bytes <= kernels.bytes < engine.plan.bytes == engine.plan_bytes
+    assert weights.other_bytes < weights.bytes / 10
+    assert not weights.repeated
+    found = unspool(capsys, "inspect", bert)
+    assert f"{kernels.texts}, {kernels.distinct} distinct" in found.stdout
+    (notice,) = report.notices
+    assert f"source texts of {kernels.texts} kernels" in notice
+
+
 def test_the_graph_has_operators_of_onnx_alone(bert: Path) -> None:
     import onnx
 

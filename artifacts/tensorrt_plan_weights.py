@@ -1,0 +1,206 @@
+"""Where the bytes of weights lie in those of a plan, whatever the plan's layout.
+
+A builder keeps a weight as it was given, turns it (a matrix transposed, a kernel of a convolution with its channels
+last), or puts rows of several side by side, as those of query, key and value that become one product. What it folded,
+cast or quantised is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from artifacts.canonical import sha256_bytes
+from artifacts.noun import Noun
+from artifacts.weights import Array, Size
+
+SMALL_BYTES = 512
+"""Weights up to this size are not looked for: their bytes may be anywhere by chance."""
+
+Pieces = npt.NDArray[np.int64]
+"""Runs of bytes int64 [n, 2]: begin and end, ascending, none touching another."""
+
+_WINDOW = 8
+_CHUNK = 1 << 20
+_SPOTS = 64
+_REPEATS = 8
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_LEAST_ROW = 16
+_FARTHEST = 64
+
+
+class HeldWeights(Noun):
+    """The weights of a plan, each content once, and how they were found again in it.
+
+    `once_bytes` are of those that lie there as they were given; `held_bytes` count every copy of these, and `repeated`
+    says how often those are there that are more than once. `turned_bytes` lie there with their axes turned, and
+    `joined_bytes` row by row, with others or nothing between the rows. `other_bytes` do not; `small_bytes` were not
+    looked for.
+    """
+
+    tensors: Size = 0
+    bytes: Size = 0
+    once_bytes: Size = 0
+    held_bytes: Size = 0
+    turned_bytes: Size = 0
+    joined_bytes: Size = 0
+    other_bytes: Size = 0
+    small_bytes: Size = 0
+    repeated: dict[str, Size] = Field(default_factory=dict)
+
+
+def find_weights(plan: bytes, weights: Mapping[str, Array]) -> tuple[HeldWeights, Pieces]:
+    """How a plan holds weights, and where. Weights of one content are one, by the first of their names."""
+    contents: dict[str, str] = {}
+    for name, array in weights.items():
+        contents.setdefault(sha256_bytes(_flat(array)), name)
+    given = {name: weights[name] for name in contents.values()}
+    sought = {name: array for name, array in given.items() if array.nbytes > SMALL_BYTES}
+    as_given = _search(plan, {name: [_flat(array)] for name, array in sought.items()})
+    left = {name: array for name, array in sought.items() if name not in as_given}
+    turned = _search(plan, {name: map(_flat, _turned(array)) for name, array in left.items()})
+    left = {name: array for name, array in left.items() if name not in turned}
+    joined = _search_rows(plan, left)
+    size = {name: array.nbytes for name, array in given.items()}
+    small = sum(size.values()) - sum(size[name] for name in sought)
+    held = HeldWeights(
+        tensors=len(given),
+        bytes=sum(size.values()),
+        once_bytes=sum(size[name] for name in as_given),
+        held_bytes=sum(size[name] * len(places) for name, places in as_given.items()),
+        turned_bytes=sum(size[name] for name in turned),
+        joined_bytes=sum(size[name] for name in joined),
+        other_bytes=sum(size[name] for name in left if name not in joined),
+        small_bytes=small,
+        repeated={name: len(places) for name, places in as_given.items() if len(places) > 1},
+    )
+    whole = [(place, place + size[name]) for found in (as_given, turned) for name in found for place in found[name]]
+    return held, _merged([*whole, *(row for rows in joined.values() for row in rows)])
+
+
+def _merged(runs: Iterable[tuple[int, int]]) -> Pieces:
+    merged: list[list[int]] = []
+    for begin, end in sorted(runs):
+        if merged and begin <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([begin, end])
+    return np.array(merged, np.int64).reshape(-1, 2)
+
+
+def _flat(array: Array) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _turned(array: Array) -> list[Array]:
+    """The other orders of axes that builders keep weights in."""
+    if array.ndim < 2:
+        return []
+    last = [*range(array.ndim)]
+    orders = [[*last[:-2], last[-1], last[-2]], [0, *last[2:], 1]]
+    return [array.transpose(order) for order in orders[: 1 if array.ndim == 2 else 2]]
+
+
+def _search(plan: bytes, needles: Mapping[str, Iterable[memoryview]]) -> dict[str, list[int]]:
+    """Where the first of a name's needles that is there lies, each time that it does."""
+    forms = [(name, needle) for name, each in needles.items() for needle in each if len(needle) >= _WINDOW]
+    by_window: dict[int, list[tuple[int, int]]] = {}
+    places: dict[int, list[int]] = {number: [] for number in range(len(forms))}
+    for number, (_, needle) in enumerate(forms):
+        at, repeats = _window(needle)
+        if repeats:
+            places[number] = _everywhere(plan, bytes(needle))
+        else:
+            by_window.setdefault(int.from_bytes(needle[at : at + _WINDOW], "little"), []).append((number, at))
+    view = memoryview(plan)
+    for place, window in _hits(plan, sorted(by_window)):
+        for number, at in by_window[window]:
+            needle, begin = forms[number][1], place - at
+            if begin >= 0 and view[begin : begin + len(needle)] == needle:
+                places[number].append(begin)
+    found: dict[str, list[int]] = {}
+    for number, (name, needle) in enumerate(forms):
+        if apart := _apart(sorted(places[number]), len(needle)):
+            found.setdefault(name, apart)
+    return found
+
+
+def _window(needle: memoryview) -> tuple[int, bool]:
+    """Where the window with the most different bytes among some begins, and whether it is there too often to look for.
+
+    A window that is in its needle a few times at most makes comparisons that are no more than a few passes.
+    """
+    spots = np.unique(np.linspace(0, len(needle) - _WINDOW, _SPOTS).astype(int))
+    at = max(map(int, spots), key=lambda spot: len(set(needle[spot : spot + _WINDOW])))
+    return at, bytes(needle).count(bytes(needle[at : at + _WINDOW])) > _REPEATS
+
+
+def _everywhere(plan: bytes, needle: bytes) -> list[int]:
+    places, place = [], plan.find(needle)
+    while place >= 0:
+        places.append(place)
+        place = plan.find(needle, place + len(needle))
+    return places
+
+
+def _apart(places: Sequence[int], size: int) -> list[int]:
+    """Those of ascending places whose needles do not overlap an earlier one's."""
+    kept: list[int] = []
+    for place in places:
+        if not kept or place >= kept[-1] + size:
+            kept.append(place)
+    return kept
+
+
+def _hits(plan: bytes, windows: Sequence[int]) -> list[tuple[int, int]]:
+    """Where windows are in a plan, at any byte: each place and its window. Reads the plan once."""
+    if not windows:
+        return []
+    known = np.array(windows, np.uint64)
+    hashed = np.zeros(1 << 16, np.bool_)
+    hashed[_hash(known)] = True
+    found: list[tuple[int, int]] = []
+    for shift in range(min(_WINDOW, max(len(plan) - _WINDOW + 1, 0))):
+        words = np.frombuffer(plan, "<u8", (len(plan) - shift) // _WINDOW, shift)
+        for start in range(0, len(words), _CHUNK):
+            chunk = words[start : start + _CHUNK]
+            likely = np.flatnonzero(hashed[_hash(chunk)])
+            likely = likely[np.isin(chunk[likely], known)]
+            found += [(shift + _WINDOW * (start + int(index)), int(chunk[index])) for index in likely]
+    return found
+
+
+def _hash(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        return (words * _FACTOR) >> np.uint64(48)
+
+
+def _search_rows(plan: bytes, arrays: Mapping[str, Array]) -> dict[str, list[tuple[int, int]]]:
+    """The rows of matrices that lie one after another at one distance, each with its begin and end."""
+    matrices = {name: [array, array.T] for name, array in arrays.items() if array.ndim == 2 and len(array) > 1}
+    matrices = {n: [np.ascontiguousarray(m) for m in each if len(m) > 1] for n, each in matrices.items()}
+    forms = {f"{name}/{number}": (name, m) for name, each in matrices.items() for number, m in enumerate(each)}
+    forms = {form: (name, m) for form, (name, m) in forms.items() if m[0].nbytes >= _LEAST_ROW}
+    first = _search(plan, {form: [_flat(matrix[0])] for form, (_, matrix) in forms.items()})
+    found: dict[str, list[tuple[int, int]]] = {}
+    for form, places in first.items():
+        name, matrix = forms[form]
+        for place in places[:_REPEATS]:
+            if name not in found and (rows := _rows_from(plan, matrix, place)):
+                found[name] = rows
+    return found
+
+
+def _rows_from(plan: bytes, matrix: Array, place: int) -> list[tuple[int, int]]:
+    width, second = matrix[0].nbytes, bytes(_flat(matrix[1]))
+    distance = plan.find(second, place + width, place + width * _FARTHEST) - place
+    if distance < 0 or place + distance * (len(matrix) - 1) + width > len(plan):
+        return []
+    rows = matrix.view(np.uint8).reshape(len(matrix), width)
+    flat = np.frombuffer(plan, np.uint8)
+    if not np.array_equal(np.lib.stride_tricks.as_strided(flat[place:], rows.shape, (distance, 1)), rows):
+        return []
+    return [(begin, begin + width) for begin in range(place, place + distance * len(matrix), distance)]

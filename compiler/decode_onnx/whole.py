@@ -59,13 +59,14 @@ def _unrolled(scope: Scope, positions: Positions, given: DecodeInputs) -> Writte
 def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
     """The tokens [batch, n], n where the last row has ended: a Loop around one call.
 
-    A function of its own for position 0 is called before the Loop.
+    A function of its own for position 0 is called before the Loop. Where steps are given all tokens at one length,
+    nothing that the Loop carries grows, which TensorRT asks of it: n is then max_new_tokens, and the rest is pad.
     """
     schedule = given.schedule
     carried = positions.start(scope)
     token_type = onnx_type(given.signatures[schedule.step].input(schedule.tokens).dtype)
     done = 0
-    generated = scope.op("Slice", carried.tokens, *(scope.constant([n]) for n in (0, 0, 1)))
+    generated = _none_generated(scope, carried, given)
     if schedule.first is not None:
         carried, generated = positions.advance(scope, carried, Position(scope.constant(0), 0))
         done = 1
@@ -77,7 +78,7 @@ def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
     inner = Carried(ir.Value(type=ir.TensorType(token_type)), _inner(("batch", 1), DType.BOOL), slots, counted)
     before = ir.Value(type=ir.TensorType(token_type))
     after, token = positions.advance(body, inner, Position(position, None))
-    so_far = body.op("Concat", before, token, axis=1)
+    so_far = _appended(body, before, token, position, given)
     goes_on = _some_go_on(body, after.ended)
     results = [so_far, after.tokens, after.ended, *(after.slots[name] for name in slots)]
     begins = [generated, carried.tokens, carried.ended, *(carried.slots[name] for name in slots)]
@@ -94,8 +95,33 @@ def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
     return final[0], None if counted is None else final[-1]
 
 
+def _of_one_size(given: DecodeInputs) -> bool:
+    return given.schedule.state == "padded" and given.schedule.first is None
+
+
+def _none_generated(scope: Scope, carried: Carried, given: DecodeInputs) -> ir.Value:
+    """The tokens before the first position: [batch, 0], or all of them pad."""
+    if not _of_one_size(given):
+        return scope.op("Slice", carried.tokens, *(scope.constant([n]) for n in (0, 0, 1)))
+    rules = given.schedule.generation
+    rows = scope.op("Shape", carried.tokens, start=0, end=1)
+    dtype = given.signatures[given.schedule.step].input(given.schedule.tokens).dtype.numpy
+    pad = scope.constant([[rules.pad]], dtype)
+    return scope.op("Expand", pad, scope.op("Concat", rows, scope.constant([rules.max_new_tokens]), axis=0))
+
+
+def _appended(scope: Scope, before: ir.Value, token: ir.Value, position: ir.Value, given: DecodeInputs) -> ir.Value:
+    """The tokens so far with the one of a position."""
+    if not _of_one_size(given):
+        return scope.op("Concat", before, token, axis=1)
+    places = np.arange(given.schedule.generation.max_new_tokens)[None]
+    return scope.op("Where", scope.op("Equal", scope.constant(places), position), token, before)
+
+
 def _some_go_on(scope: Scope, ended: ir.Value) -> ir.Value:
-    return scope.op("Not", scope.op("ReduceMin", ended, keepdims=0))
+    """A bool [] of ended bool [batch, 1]. Of numbers: TensorRT takes no smallest of booleans."""
+    least = scope.op("ReduceMin", scope.op("Cast", ended, to=ir.DataType.INT32), keepdims=0)
+    return scope.op("Equal", least, scope.constant(0, np.int32))
 
 
 def _slot_types(given: DecodeInputs) -> Mapping[str, DType]:

@@ -28,6 +28,7 @@ class PlanTarget(ABC):
         ("cached", ScheduleName.PARTITIONED),
         ("cached", ScheduleName.UNROLLED),
         ("recompute", ScheduleName.LOOP),
+        ("padded", ScheduleName.ENGINE_LOOP),
     )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32, Precision.FP16)
     default_capabilities: ClassVar[tuple[str, ...]] = ()

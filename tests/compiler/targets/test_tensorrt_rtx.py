@@ -12,7 +12,7 @@ from artifacts.tensorrt_plan import read_header
 from compiler.cli.main import main
 from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
-from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
+from compiler.options import CacheMode, CompileOptions, ModelFile, Precision, ScheduleName
 from tests.support.cli import child_environment, unspool
 from tests.support.light_networks import light_network
 from tests.support.models import DATA, OCR, BundleCache
@@ -171,25 +171,36 @@ def test_other_targets_build_for_no_gpu(tmp_path: Path) -> None:
         compile_bundle([BERT], tmp_path / "out", CompileOptions(compute_capabilities=("sm89",)))
 
 
-@pytest.mark.slow  # a minute each: the OCR model is converted, and the builder looks for kernels
+@pytest.mark.slow  # a minute each, and four for 75 positions: the builder writes kernels for every one
 @pytest.mark.parametrize(
-    ("schedule", "precision", "engines"),
+    ("changes", "engines"),
     [
-        (ScheduleName.LOOP, Precision.FP32, 2),
-        (ScheduleName.LOOP, Precision.FP16, 2),
-        (ScheduleName.PARTITIONED, Precision.FP32, 2),
+        ({"schedule": ScheduleName.LOOP}, ["step"]),
+        ({"schedule": ScheduleName.LOOP, "precision": Precision.FP16}, ["step"]),
+        ({"schedule": ScheduleName.LOOP, "cache": CacheMode.OFF}, ["step"]),
+        ({"schedule": ScheduleName.PARTITIONED, "partitions": (25, 50, 75)}, ["until-25"]),
+        ({"schedule": ScheduleName.UNROLLED}, ["decode"]),
+        ({"schedule": ScheduleName.ENGINE_LOOP, "cache": CacheMode.PADDED}, ["decode"]),
     ],
+    ids=["loop", "loop fp16", "loop without a cache", "partitioned", "unrolled", "engine-loop padded"],
 )
-def test_a_decode_is_built(schedule: ScheduleName, precision: Precision, engines: int, tmp_path: Path) -> None:
+def test_a_decode_is_built(changes: dict[str, object], engines: list[str], tmp_path: Path) -> None:
     """Tokens are compared with the source's by the graphs that the plans are made from."""
     shapes = {name: (("image", (batch, 1, 16, 320)),) for name, batch in zip(SIZES, (1, 4, 8), strict=True)}
-    changes = {**shapes, "schedule": schedule, "precision": precision, "tokens": TokenFlags(max_new_tokens=75)}
-    if schedule is ScheduleName.PARTITIONED:
-        changes["partitions"] = (25, 50, 75)
-    compile_bundle([ModelFile("ocr", OCR / "model.onnx")], tmp_path / "out", options(**changes))
-    manifest = Bundle.open(tmp_path / "out").manifest
+    made = options(**shapes, **changes, tokens=TokenFlags(max_new_tokens=75))
+    compile_bundle([ModelFile("ocr", OCR / "model.onnx")], tmp_path / "out", made)
+    bundle = Bundle.open(tmp_path / "out")
+    manifest, report = bundle.manifest, bundle.report()
     assert {engine.status for engine in manifest.engines.values()} == {"built"}
-    assert len(manifest.engines) == engines
+    apart = [] if engines == ["decode"] else ["encoder"]
+    assert sorted(manifest.engines) == [f"ocr.{name}" for name in sorted([*apart, *engines])]
+    assert report is not None
+    for engine in report.engines:
+        assert engine.plan is not None
+        # Each weight is there, and once, however many positions have it. Places that are known are folded.
+        weights = engine.plan.weights
+        assert not weights.repeated
+        assert weights.other_bytes < 0.02 * weights.bytes
 
 
 def sizes(name: str, *shapes: tuple[int, ...]) -> dict[str, object]:
@@ -203,8 +214,13 @@ def sizes(name: str, *shapes: tuple[int, ...]) -> dict[str, object]:
         (light_network("resnet50"), dict.fromkeys(SIZES, ())),
         (PPOCR / "ch_PP-OCRv4_rec_infer.onnx", sizes("x", (1, 3, 48, 64), (4, 3, 48, 320), (8, 3, 48, 1280))),
         (DATA / "t5_tiny" / "model_dynamo.onnx", sizes("input_ids", (1, 2), (4, 32), (8, 128))),
+        (
+            DATA / "t5_tiny" / "model_dynamo.onnx",
+            sizes("input_ids", (1, 2), (4, 32), (8, 128))
+            | {"schedule": ScheduleName.ENGINE_LOOP, "cache": CacheMode.PADDED},
+        ),
     ],
-    ids=["light_resnet50", "PP-OCRv4 rec", "t5_tiny"],
+    ids=["light_resnet50", "PP-OCRv4 rec", "t5_tiny", "t5_tiny in a loop of its own"],
 )
 def test_a_real_network_is_built(file: Path, changes: dict[str, object], tmp_path: Path) -> None:
     compile_bundle([ModelFile("m", file)], tmp_path / "out", options(**changes))

@@ -1,6 +1,7 @@
 """Measure, print each figure as it comes, and write the report.
 
-    python -m tests.bench [--quick] [--only speed overhead compile memory decoding partitions batching sharing peers]
+    python -m tests.bench [--quick]
+        [--only speed overhead compile memory decoding partitions batching sharing tensorrt peers]
 
 The report is docs/performance.md, made from docs/performance.json, where a part that is not measured keeps the
 figures that it has. The exit status is 0 whether or not the bounds are met: figures depend on what else
@@ -40,7 +41,7 @@ def main() -> int:
             else:
                 print(page.line(found), flush=True)
                 figures.append(found)
-        if not options.quick:
+        if not options.quick and (figures or contests):
             measured[name] = page.Measured(conditions, tuple(figures), tuple(contests))
             page.write(_DOCUMENT, page.document(measured))
             page.write(_PAGE, page.page(measured))

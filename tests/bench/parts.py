@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tests.bench import batching, compiling, decoding, sharing, speed
+from tests.bench import batching, compiling, decoding, plans, sharing, speed
 from tests.bench.figures import Figure
 from tests.bench.peers.contest import Contest
 from tests.bench.peers.race import against_peers
@@ -75,6 +75,13 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             "(`cached`). Over one process are the proportional set sizes of four that a server forked before it\n"
             "opened the bundle, with that server, each after a line of text. Speed is processor time of one thread.",
             sharing.in_memory,
+        ),
+        "tensorrt": Part(
+            "Plans of TensorRT-RTX",
+            "Making the engine, from the converted model to the plan, against a bare call of the builder on the\n"
+            "source file, both for one compute capability and the same sizes, taking turns. A plan's size is over\n"
+            "that of the weights that went into it. Nothing is run: that takes a GPU.",
+            plans.of_plans,
         ),
         "peers": Part(
             "Against peers",

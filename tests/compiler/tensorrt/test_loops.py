@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.dtype import DType
 from artifacts.errors import TargetError
+from artifacts.plan_build import PlanBuild, Sizes
 from artifacts.schedule import Control, Engine, Unrolled
 from artifacts.shards import ShardIndex
 from compiler.decode_onnx import emit_whole
@@ -22,8 +24,12 @@ def built(form: Form, control: Control, folder: Path) -> bytes:
     decode = composed(form).scheduled(control, GENERATION)
     body, _ = emit_whole(decode.functions)
     model, _ = attach_weights(body, Placement(folder, decode.weights, ShardIndex({})), EVERYTHING)
-    profile = {"x": ((1, 4), (2, 4), (8, 4))}
-    return build_plan(pytest.importorskip("tensorrt_rtx"), "m", serialized(model), folder, profile, ("sm89",), {})
+    build = PlanBuild(
+        dtypes=(DType.FLOAT32,),
+        capabilities=("sm89",),
+        profiles=({"x": Sizes(least=(1, 4), usual=(2, 4), most=(8, 4))},),
+    )
+    return build_plan(pytest.importorskip("tensorrt_rtx"), "m", serialized(model), folder, build)
 
 
 def test_a_loop_that_carries_tokens_of_one_length_is_built_and_smaller_than_its_positions(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from passes.codes import Codes
+
 Method = Literal["min-max", "entropy", "percentile"]
 
 BINS = 2048
@@ -30,17 +32,20 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Affine:
-    """Codes 0 to 255 of the values (code - zero_point) * scale. Zero has a code of its own."""
+    """Codes of the values (code - zero_point) * scale. Zero has a code of its own."""
 
     scale: float
     zero_point: int
 
     @classmethod
-    def of(cls, least: float, greatest: float) -> Affine:
+    def of(cls, codes: Codes, least: float, greatest: float) -> Affine:
         """The finest codes for all values from `least` to `greatest` and zero."""
+        data = codes.data
         least, greatest = min(least, 0.0), max(greatest, 0.0)
-        scale = float(np.float32(max((greatest - least) / 255, float(np.finfo(np.float32).tiny))))
-        return cls(scale, int(np.clip(np.rint(-least / scale), 0, 255)))
+        step = (greatest - least) / data.steps if codes.zero_moves else max(-least, greatest) / data.largest
+        scale = float(np.float32(max(step, float(np.finfo(np.float32).tiny))))
+        zero = int(np.clip(data.least + np.rint(-least / scale), data.least, data.largest)) if codes.zero_moves else 0
+        return cls(scale, zero)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ import numpy.typing as npt
 import torch
 from torch.fx import Graph, Node
 
+from artifacts.dtype import DType
 from artifacts.names import free_name
-from artifacts.weights import WeightRef, WeightStore
+from artifacts.weights import WeightStore
 from passes.bodies import copied_graph, edited
 from passes.calibration import Affine
+from passes.codes import UINT8, Codes
 from passes.dialect import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
 from passes.program import Function
 from passes.quantized_products import CONVOLUTIONS, Floats, Product, channel_codes, without_norm
@@ -31,25 +33,31 @@ class QuantizedBody:
     """A copy of a function's graph whose products are rewritten one by one."""
 
     def __init__(
-        self, function: Function, store: WeightStore, values: QuantizedValues, codes: Mapping[Node, Affine]
+        self,
+        function: Function,
+        store: WeightStore,
+        values: QuantizedValues,
+        ranges: Mapping[Node, Affine],
+        codes: Codes,
     ) -> None:
-        """`codes` are those of the tensors of `values` that were seen."""
+        """`ranges` are where the codes lie for the tensors of `values` that were seen."""
         self.graph: Graph
         self.graph, self._new = copied_graph(function.body)
         self.function = function
         self.store = store
         self.weights = dict(function.weights)
         self._values = values
+        self._ranges = ranges
         self._codes = codes
         self._pairs: dict[Node, Node] = {}
-        self._held: dict[WeightRef, Node] = {}
+        self._held = {function.weights[node.name]: self._new[node] for node in function.weight_nodes}
         self._names = {node.name for node in self.graph.nodes}
         self._mode = function.placeholders[0].meta["val"].fake_mode
 
     def result(self, products: Sequence[Product]) -> tuple[Function, WeightStore]:
         """The function with these products on codes, and the store with the codes of their weights."""
         by_node = {product.node: product for product in products}
-        shared = self._values.shared & self._codes.keys()
+        shared = self._values.shared & self._ranges.keys()
         for node in self.function.graph.nodes:
             if node in by_node:
                 self._rewrite(by_node[node])
@@ -69,11 +77,11 @@ class QuantizedBody:
 
     def _rewrite(self, product: Product) -> None:
         node = self._new[product.node]
-        codes = self._codes[self._values.source(product.data)]
+        affine = self._ranges[self._values.source(product.data)]
         with self.graph.inserting_before(node):
-            data = self._in_codes(product, codes)
+            data = self._in_codes(product, affine)
             if product.node.target in CONVOLUTIONS:
-                weight, bias = self._convolution(product, codes)
+                weight, bias = self._convolution(product, affine)
                 node.args = (data, weight, bias, *node.args[3:])
                 if product.norm is not None:
                     norm = self._new[product.norm]
@@ -81,24 +89,24 @@ class QuantizedBody:
                     self.graph.erase_node(norm)
                     self._new[product.norm] = node
                 return
-            weight, scales = self._matrix(product, codes)
+            weight, scales = self._matrix(product, affine)
             if product.bias is None:
                 node.target, node.args = _aten.matmul.default, (data, weight)
             elif product.bias.name in self.function.weights and product.data.meta["val"].dim() == 2:
-                # A product of matrices with its bias is one operator, whose bias has codes as well.
-                bias = self._bias(product.bias, self._array(product.bias), scales, codes)
+                # A product of matrices with its bias is one operator, whose bias may have codes as well.
+                bias = self._bias(product.bias, self._array(product.bias), scales, affine)
                 whole = node if product.sum is None else self._new[product.sum]
                 whole.target, whole.args = _aten.addmm.default, (bias, data, weight)
             else:
                 result = self._call(_aten.matmul.default, data, weight)
                 node.target, node.args = _aten.add.Tensor, (result, self._new[product.bias])
 
-    def _in_codes(self, product: Product, codes: Affine) -> Node:
+    def _in_codes(self, product: Product, affine: Affine) -> Node:
         """The data of a product as values of codes."""
         data = self._new[product.data]
         if product.data in self._pairs:
             return self._pairs[product.data]
-        self._pairs[product.data] = self._rounded(data, codes)
+        self._pairs[product.data] = self._rounded(data, affine)
         return self._pairs[product.data]
 
     def _share(self, old: Node) -> None:
@@ -106,20 +114,23 @@ class QuantizedBody:
         node = self._new[old]
         users = list(node.users)
         with self.graph.inserting_before(node.next):
-            self._pairs[old] = self._rounded(node, self._codes[old])
+            self._pairs[old] = self._rounded(node, self._ranges[old])
         for user in users:
             user.replace_input_with(node, self._pairs[old])
 
-    def _rounded(self, node: Node, codes: Affine) -> Node:
-        quantized = self._call(QUANTIZE, node, codes.scale, codes.zero_point)
-        return self._call(DEQUANTIZE, quantized, codes.scale, codes.zero_point)
+    def _rounded(self, node: Node, affine: Affine) -> Node:
+        form = self._codes.data
+        others = () if form is UINT8 else (form.dtype.value,)
+        quantized = self._call(QUANTIZE, node, affine.scale, affine.zero_point, *others)
+        return self._call(DEQUANTIZE, quantized, affine.scale, affine.zero_point)
 
     def _matrix(self, product: Product, data: Affine) -> tuple[Node, Floats]:
         """The matrix as [in, out], the form that products of bytes take, and its scales."""
         array, bias = self._array(product.weight), product.bias
         is_held = bias is not None and bias.name in self.function.weights
-        least = _least_scales(self._array(bias), data) if bias is not None and is_held else None
-        codes, scales = channel_codes(np.ascontiguousarray(array.T if product.is_turned else array), 1, least)
+        least = self._least_scales(self._array(bias), data) if bias is not None and is_held else None
+        matrix = np.ascontiguousarray(array.T if product.is_turned else array)
+        codes, scales = channel_codes(matrix, 1, least, self._codes.weights)
         return self._dequantized(product.weight, codes, scales, 1), scales
 
     def _convolution(self, product: Product, data: Affine) -> tuple[Node, Node | None]:
@@ -128,16 +139,18 @@ class QuantizedBody:
         bias = np.zeros(len(weight), np.float32) if product.bias is None else self._array(product.bias)
         if product.norm is not None:
             weight, bias = self._with_norm(product.norm, weight, bias)
-        codes, scales = channel_codes(weight, 0, _least_scales(bias, data))
+        codes, scales = channel_codes(weight, 0, self._least_scales(bias, data), self._codes.weights)
         node = self._dequantized(product.weight, codes, scales, 0)
         if product.bias is None and product.norm is None:
             return node, None
         return node, self._bias(product.bias or product.weight, bias, scales, data)
 
     def _bias(self, like: Node, bias: Floats, scales: Floats, data: Affine) -> Node:
-        """A bias [out] in the steps in which the kernel has its sums: of the data and of each channel's weight."""
+        """A bias [out]; with codes in the steps in which the kernel has its sums: of data and each channel's weight."""
+        if not self._codes.codes_biases:
+            return self._weight(like, "bias", bias)
         steps = (scales * np.float32(data.scale)).astype(np.float32)
-        return self._dequantized(like, np.rint(bias / steps).astype(np.int32), steps, 0, "bias_")
+        return self._channels(like, np.rint(bias / steps).astype(np.int32), DType.INT32, steps, 0, "bias_")
 
     def _with_norm(self, norm: Node, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
         _, gain, shift, mean, var, _, _, eps, *_ = norm.args
@@ -152,12 +165,17 @@ class QuantizedBody:
         array: Floats = self.store.array(self.function.weights[weight.name]).astype(np.float32, copy=False)
         return array
 
-    def _dequantized(self, weight: Node, codes: npt.NDArray[Any], scales: Floats, axis: int, kind: str = "") -> Node:
-        held = (self._weight(weight, f"{kind}codes", codes), self._weight(weight, f"{kind}scales", scales))
+    def _dequantized(self, weight: Node, codes: npt.NDArray[Any], scales: Floats, axis: int) -> Node:
+        return self._channels(weight, codes, self._codes.weights.dtype, scales, axis)
+
+    def _channels(
+        self, like: Node, codes: npt.NDArray[Any], dtype: DType, scales: Floats, axis: int, kind: str = ""
+    ) -> Node:
+        held = (self._weight(like, f"{kind}codes", codes, dtype), self._weight(like, f"{kind}scales", scales))
         return self._call(DEQUANTIZE_CHANNELS, *held, axis)
 
-    def _weight(self, like: Node, kind: str, array: npt.NDArray[Any]) -> Node:
-        self.store, ref = self.store.with_tensor(array)
+    def _weight(self, like: Node, kind: str, array: npt.NDArray[Any], dtype: DType = DType.FLOAT32) -> Node:
+        self.store, ref = self.store.with_tensor(array, dtype)
         if ref in self._held:
             return self._held[ref]
         with self.graph.inserting_before(next(iter(self.graph.nodes))):
@@ -178,7 +196,8 @@ class QuantizedBody:
         with self._mode:
             node.meta["val"] = target(*torch.fx.map_arg(node.args, lambda n: n.meta["val"]))
 
-
-def _least_scales(bias: Floats, data: Affine) -> Floats:
-    """The scales of a weight below which the codes of its bias would not fit into 32 bits."""
-    return (np.abs(bias) / np.float32(data.scale * _LARGEST_BIAS)).astype(np.float32)
+    def _least_scales(self, bias: Floats, data: Affine) -> Floats | None:
+        """The scales of a weight below which the codes of its bias would not fit into 32 bits, if it has codes."""
+        if not self._codes.codes_biases:
+            return None
+        return (np.abs(bias) / np.float32(data.scale * _LARGEST_BIAS)).astype(np.float32)

@@ -12,7 +12,9 @@ import torch
 from torch.fx import Node
 
 from artifacts.dtype import DType
+from passes.codes import INT8, Format
 from passes.program import Function
+from passes.torch_dtypes import to_numpy, torch_dtype_of
 from passes.weight_products import weight_product
 
 _aten = torch.ops.aten
@@ -88,18 +90,21 @@ def _only_user(node: Node, target: Any) -> Node | None:
     return user if user is not None and user.target is target else None
 
 
-def channel_codes(weight: Floats, axis: int, least_scales: Floats | None = None) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Symmetric codes int8 of a weight, and the scales float32 [n] of the slices along `axis`.
+def channel_codes(
+    weight: Floats, axis: int, least_scales: Floats | None = None, form: Format = INT8
+) -> tuple[npt.NDArray[Any], Floats]:
+    """Symmetric codes of a weight, in the carrier of the format's type, and the scales float32 [n] along `axis`.
 
-    A scale is that of the largest value, not below `least_scales`, and 1 for a slice of zeros.
+    A scale is that of the largest value of a slice, not below `least_scales`, and 1 for a slice of zeros.
     """
     across = tuple(i for i in range(weight.ndim) if i != axis)
-    scales = np.abs(weight).max(across, initial=0) / np.float32(127)
+    scales = np.abs(weight).max(across, initial=0) / np.float32(form.largest)
     scales = scales if least_scales is None else np.maximum(scales, least_scales)
     scales = np.where(scales < np.finfo(np.float32).tiny, np.float32(1), scales).astype(np.float32)
     shape = [-1 if i == axis else 1 for i in range(weight.ndim)]
-    codes = np.clip(np.rint(weight / scales.reshape(shape)), -127, 127)
-    return codes.astype(np.int8), scales
+    steps = torch.from_numpy(weight / scales.reshape(shape)).clamp(-form.largest, form.largest)
+    codes = steps.round() if form.dtype.is_integer else steps
+    return to_numpy(codes.to(torch_dtype_of(form.dtype))), scales
 
 
 def without_norm(weight: Floats, bias: Floats, norm: Mapping[str, Floats], eps: float) -> tuple[Floats, Floats]:

@@ -18,12 +18,12 @@ from passes import dialect
 op: Any = opset.op
 
 
-def _quantize(x: Any, scale: float, zero_point: int) -> Any:
-    return op.QuantizeLinear(x, op.Constant(value_float=scale), _zero(zero_point))
+def _quantize(x: Any, scale: float, zero_point: int, codes: str = "uint8") -> Any:
+    return op.QuantizeLinear(x, op.Constant(value_float=scale), _zero(zero_point, _TYPES[codes]))
 
 
 def _dequantize(codes: Any, scale: float, zero_point: int) -> Any:
-    return op.DequantizeLinear(codes, op.Constant(value_float=scale), _zero(zero_point))
+    return op.DequantizeLinear(codes, op.Constant(value_float=scale), _zero(zero_point, codes.dtype))
 
 
 def _dequantize_channels(codes: Any, scales: Any, axis: int) -> Any:
@@ -32,8 +32,13 @@ def _dequantize_channels(codes: Any, scales: Any, axis: int) -> Any:
     return op.DequantizeLinear(codes, scales, op.Constant(value=ir.tensor(zeros)), axis=axis)
 
 
-def _zero(zero_point: int) -> Any:
-    return op.Constant(value=ir.tensor(np.array(zero_point, np.uint8)))
+def _zero(zero_point: int, dtype: ir.DataType) -> Any:
+    return op.Constant(value=ir.tensor(np.array(zero_point, dtype.numpy())))
+
+
+_TYPES: Mapping[str, ir.DataType] = MappingProxyType(
+    {"uint8": ir.DataType.UINT8, "int8": ir.DataType.INT8, "float8_e4m3fn": ir.DataType.FLOAT8E4M3FN}
+)
 
 
 TRANSLATIONS: Mapping[Callable[..., Any], Callable[..., Any]] = MappingProxyType(

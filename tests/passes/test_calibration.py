@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 from passes.calibration import BINS, NOTHING, Affine, Method, Seen, entropy_threshold, percentiles
+from passes.codes import CODES
 from tests.support.programs import normal
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False, width=32)
@@ -15,7 +16,7 @@ FINITE = st.floats(-1e6, 1e6, allow_nan=False, width=32)
 @given(FINITE, FINITE)
 def test_zero_and_both_ends_have_codes_that_are_at_most_half_a_step_off(one: float, other: float) -> None:
     least, greatest = min(one, other), max(one, other)
-    affine = Affine.of(least, greatest)
+    affine = Affine.of(CODES["uint8"], least, greatest)
     assert 0 <= affine.zero_point <= 255
     for value in (min(least, 0.0), 0.0, max(greatest, 0.0)):
         code = np.clip(np.rint(value / affine.scale) + affine.zero_point, 0, 255)
@@ -78,7 +79,7 @@ def test_what_a_method_keeps_lies_inside_what_was_seen(method: Method, is_clippe
 def test_values_that_are_all_one_have_a_range() -> None:
     for method in ("min-max", "percentile", "entropy"):
         assert seen(np.zeros(5, np.float32)).range(method, 99.9) == (0, 0)
-    assert Affine.of(0.0, 0.0).zero_point == 0
+    assert Affine.of(CODES["uint8"], 0.0, 0.0).zero_point == 0
 
 
 def test_a_method_that_needs_counts_says_so() -> None:

@@ -10,6 +10,7 @@ from artifacts.checks import Tolerances
 from artifacts.dtype import DType
 from artifacts.schedule import Decode
 from passes.calibration import Method
+from passes.codes import CodesName
 from passes.decode import greedy
 from passes.dialect import DEQUANTIZE, DEQUANTIZE_CHANNELS, QUANTIZE
 from passes.interpreter import Observer, call
@@ -38,6 +39,30 @@ def test_it_stays_within_its_tolerance(name: str, method: Method) -> None:
     if method != "entropy":  # which clips for a long tail: a dozen samples have none
         assert [str(check.comparison) for check in checks if not check.passed] == []
     assert any(check.comparison.max_abs > 0 for check in checks), "nothing was rounded"
+
+
+@pytest.mark.parametrize("codes", ["int8", "float8_e4m3fn"])
+@pytest.mark.parametrize("name", ["tied_perceptron", "attention", "filled_convolution", "two_models"])
+def test_so_it_does_with_symmetric_codes_whose_biases_are_float32(name: str, codes: CodesName) -> None:
+    step = QuantizeStatic(codes=codes)
+    after = quantized(PROGRAMS[name](), step)
+    checks = check_program(after, step.loosened(Tolerances()))
+    assert [str(check.comparison) for check in checks if not check.passed] == []
+    assert any(check.comparison.max_abs > 0 for check in checks), "nothing was rounded"
+    for function in after.functions.values():
+        assert {ref.dtype for ref in function.weights.values()} <= {DType(codes), DType.FLOAT32, DType.INT64}
+        assert DType(codes) in {ref.dtype for ref in function.weights.values()}
+        rounded = [node for node in function.computations if node.target is QUANTIZE]
+        assert {node.args[2:] for node in rounded} == {(0, codes)}
+
+
+def test_a_symmetric_scale_is_that_of_the_largest_magnitude() -> None:
+    text = "g (float[n, 4] x) => (float[n, 4] y) { y = MatMul (x, w) }"
+    x = normal(3, 4)
+    program = program_of(parsed(text, w=normal(4, 4)), [{"x": x}])
+    for codes, largest in (("int8", 127), ("float8_e4m3fn", 448)):
+        step = QuantizeStatic(codes=codes)  # type: ignore[arg-type]  # a name from a tuple is a str to mypy
+        assert scales_of(quantized(program, step), "main") == [pytest.approx(np.abs(x).max() / largest)]
 
 
 def test_a_weight_that_nothing_else_uses_is_there_in_bytes_alone() -> None:

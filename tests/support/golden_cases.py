@@ -560,6 +560,10 @@ _STATIC = {
     "product_that_nobody_saw_stays": _PRODUCT,
     "step_and_encoder": lambda: decoder_program("cached"),
 }
+_STATIC_IN = {
+    kind: {f"{case}_in_{kind}": _STATIC[case] for case in _STATIC if case.startswith(("product_with", "convolution"))}
+    for kind in ("int8", "float8")
+}
 
 
 def _attending(scores: str, then: str = "y = Identity (o)") -> Callable[[], Program]:
@@ -682,6 +686,8 @@ CASES: Mapping[str, Case] = {
         (QuantizeWeights(block=16, least=32), _WEIGHTS),
         (LowerPrecision(), _LOW),
         (QuantizeStatic(), _STATIC),
+        (QuantizeStatic(codes="int8"), _STATIC_IN["int8"]),
+        (QuantizeStatic(codes="float8_e4m3fn"), _STATIC_IN["float8"]),
         (DeduplicateWeights(least=8), _DEDUPLICATED),
         (DeduplicateWeights(least=8, merge_casts=True), {"exact_cast_is_merged": _CASTS}),
         (EliminateCopies(), COPIES),

@@ -6,11 +6,17 @@ That is not the plan: what it shows is that what a builder was handed, or will b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from artifacts.engines import runs_here
-from artifacts.manifest import EngineEntry, WeightAccess
+from artifacts.manifest import EngineEntry, Scalar, WeightAccess
 
 _ONNX = ".onnx"
+
+_SESSION: Mapping[str, Scalar] = MappingProxyType({"graph_optimization_level": "disable"})
+"""What a source says, and not what an optimiser makes of it. Of float8 values ONNX Runtime 1.31 makes products of bytes,
+which it cannot run, and it leaves out a Relu before a QuantizeLinear as if their codes had no sign.
+"""
 
 
 def can_run(entry: EngineEntry) -> bool:
@@ -24,6 +30,6 @@ def as_sources(engines: Mapping[str, EngineEntry]) -> dict[str, EngineEntry]:
     return {
         name: entry
         if can_run(entry) or not entry.source.endswith(_ONNX)
-        else entry.model_copy(update={"kind": "onnxruntime", "weights": held})
+        else entry.model_copy(update={"kind": "onnxruntime", "weights": held, "session": {**entry.session, **_SESSION}})
         for name, entry in engines.items()
     }

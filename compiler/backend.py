@@ -9,7 +9,7 @@ from pathlib import Path
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter
 from artifacts.checks import OutputCheck, Tolerances, require_equal
-from artifacts.engine_sources import as_sources, can_run
+from artifacts.engine_sources import can_run
 from artifacts.freed_memory import give_back
 from artifacts.manifest import (
     EngineEntry,
@@ -33,6 +33,7 @@ from compiler.locate import locate_in_engine
 from compiler.options import ModelFile, WeightsName
 from compiler.parts.opening import opened_source
 from compiler.plan_files import with_plan
+from compiler.runnable import runnable
 from compiler.shapes import ShapeRanges
 from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
@@ -128,14 +129,15 @@ def verified_engines(
     """
     tolerances, checks = making.tolerances, list[OutputCheck]()
     bundle = Bundle(writer.root, manifest)
-    proof = Bundle(writer.root, manifest.model_copy(update={"engines": as_sources(manifest.engines)}))
-    with log.stage("verify", "engines against the source"):
-        for name, model in models.items():
-            give_back()
-            checks += check_bundle(proof, {name: model.samples}, tolerances)
-    log.record(checks, "engine")
-    log.notices += [f"{check.model}: {_what_moved(check)}" for check in checks if not check.comparison.passed]
-    require_equal(checks, "verify", "emission", _where_moved(manifest, models, checks, tolerances, writer.root, files))
+    with runnable(bundle) as proof:
+        with log.stage("verify", "engines against the source"):
+            for name, model in models.items():
+                give_back()
+                checks += check_bundle(proof, {name: model.samples}, tolerances)
+        log.record(checks, "engine")
+        log.notices += [f"{check.model}: {_what_moved(check)}" for check in checks if not check.comparison.passed]
+        where = _where_moved(proof.manifest, models, checks, tolerances, writer.root, files)
+    require_equal(checks, "verify", "emission", where)
     return _verified(
         with_measured_access(bundle, {name: model.samples for name, model in models.items()}, making.weights, log)
     )

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from artifacts.bundle import Bundle
 from artifacts.checks import OutputCheck, Tolerances
-from artifacts.engine_sources import as_sources
 from artifacts.errors import NumericsError, Problem, UsageError
 from artifacts.manifest import ModelEntry
 from artifacts.samples import Sample, stored_samples
 from artifacts.schedule import Decode, Single
 from artifacts.verification import check_bundle
+from compiler.runnable import runnable
 
 if TYPE_CHECKING:
     from passes.onnx_to_torch.source import Source
@@ -40,9 +40,16 @@ def verify(path: Path, against: Path | None, inputs: Path | None, model: str | N
     bundle was made with. Raises UnspoolError.
     """
     opened = Bundle.open(path)
-    engines = opened.manifest.engines
-    bundle = Bundle(opened.root, opened.manifest.model_copy(update={"engines": as_sources(engines)}))
-    sources = tuple(name for name, entry in engines.items() if bundle.manifest.engines[name] is not entry)
+    with runnable(opened) as bundle:
+        found = _verify(bundle, against, inputs, model, given)
+        held = opened.manifest.engines
+        sources = tuple(name for name, entry in bundle.manifest.engines.items() if entry is not held[name])
+    return replace(found, sources=sources)
+
+
+def _verify(
+    bundle: Bundle, against: Path | None, inputs: Path | None, model: str | None, given: Tolerances
+) -> Verified:
     numerics = bundle.manifest.numerics
     made_with = Tolerances.recorded(numerics.tolerances, numerics.exact_tokens)
     tolerances = replace(made_with, overrides=given.overrides or made_with.overrides)
@@ -53,7 +60,7 @@ def verify(path: Path, against: Path | None, inputs: Path | None, model: str | N
         raise UsageError.of("options", "--model", f"the bundle has no model {unknown[0]!r}", f"its models: {there}")
     if against is None:
         samples = {name: stored_samples(bundle, name) for name in names}
-        return Verified(check_bundle(bundle, samples, tolerances), sources=sources)
+        return Verified(check_bundle(bundle, samples, tolerances))
     if len(names) != 1:
         there = ", ".join(names)
         raise UsageError.of("options", "--against", "one source and several models", f"choose with --model: {there}")
@@ -65,7 +72,7 @@ def verify(path: Path, against: Path | None, inputs: Path | None, model: str | N
         checks = check_bundle(bundle, {names[0]: answers}, tolerances)
         moved = next((check for check in checks if not check.passed), None)
         where = "" if moved is None else _where_moved(bundle, names[0], source, answers[moved.sample], tolerances)
-    return Verified(checks, where, sources)
+    return Verified(checks, where)
 
 
 def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tolerances: Tolerances) -> str:

@@ -21,9 +21,10 @@ from compiler.build_log import BuildLog
 from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
-from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
+from compiler.options import CompileOptions, ModelFile, ScheduleName
 from compiler.plan_files import engine_sizes, require_status
 from compiler.plan_options import plan_problems
+from compiler.precision_flags import precision_problems
 from compiler.present import Present, find_present, find_unchanged
 from compiler.targets import Target, find_target
 from compiler.tensorrt.contents import plan_notices
@@ -154,20 +155,8 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
             problems.append(Problem("options", flag, f"chooses what --schedule {options.schedule} sets", hint))
         if options.partitions:
             problems.append(Problem("options", flag, "chooses what --partitions sets", hint))
-    if options.precision not in (Precision.AUTO, *target.precisions):
-        can = ", ".join(target.precisions)
-        flag = f"--precision {options.precision}"
-        problems.append(Problem("options", flag, f"target {target.name} cannot do it", f"it can do: {can}"))
+    problems += precision_problems(options, target)
     problems += plan_problems(options, target)
-    if options.tolerance is not None and options.precision is Precision.FP32:
-        flag = f"--tolerance {options.tolerance}"
-        problems.append(Problem("options", flag, "is for fewer bits than float32", "choose another --precision"))
-    finds_layers = options.precision is Precision.AUTO and options.tolerance is not None
-    if options.calibration is not None and not finds_layers and options.precision is not Precision.INT8:
-        flag, hint = f"--calibration {options.calibration}", "leave it out, or give --precision int8"
-        problems.append(
-            Problem("options", flag, f"finds ranges that --precision {options.precision} has no use for", hint)
-        )
     UsageError.raise_if(problems)
     available = target.availability()
     if not available.usable:

@@ -98,7 +98,7 @@ def make_program(
     stages = [program]
     for group in groups:
         stages.append(_passed(stages[-1], group, tolerances, log))
-    reduced = precision_pass(stages[-1], options, log)
+    reduced = precision_pass(stages[-1], options, target, log)
     # What fewer bits make of a slice and of the whole are two contents again.
     fewer_bits = () if reduced is None else (reduced, deduplicate)
     last = (*fewer_bits, *LAST, *_named(target.late_fusions))

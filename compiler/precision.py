@@ -12,6 +12,7 @@ from artifacts.report import LayerSensitivity
 from artifacts.tolerances import TOLERANCES, Tolerance
 from compiler.build_log import BuildLog
 from compiler.options import CompileOptions, Precision
+from compiler.targets import Target
 from passes.lower_precision import LowerPrecision
 from passes.precision import PrecisionPass
 from passes.program import Program
@@ -22,20 +23,25 @@ from passes.verification import check_program
 STAGE = "precision"
 
 
-def _in_8_bits(options: CompileOptions) -> PrecisionPass:
+def _in_8_bits(options: CompileOptions, target: Target) -> PrecisionPass:
     """With scales that requests have fixed, if there are requests, else with those that each row has."""
     if options.calibration is None:
         return QuantizeWeights(bits=8, rounds=True)
-    return QuantizeStatic(method=options.calibration_method.value)
+    return QuantizeStatic(method=options.calibration_method.value, codes=target.codes)
 
 
-_PASSES: Mapping[Precision, Callable[[CompileOptions], PrecisionPass]] = MappingProxyType(
+def _in_float8(options: CompileOptions, _target: Target) -> PrecisionPass:
+    return QuantizeStatic(method=options.calibration_method.value, codes="float8_e4m3fn")
+
+
+_PASSES: Mapping[Precision, Callable[[CompileOptions, Target], PrecisionPass]] = MappingProxyType(
     {
-        Precision.FP16: lambda _: LowerPrecision(dtype="float16"),
-        Precision.BF16: lambda _: LowerPrecision(dtype="bfloat16"),
+        Precision.FP16: lambda _options, _target: LowerPrecision(dtype="float16"),
+        Precision.BF16: lambda _options, _target: LowerPrecision(dtype="bfloat16"),
         Precision.INT8: _in_8_bits,
-        Precision.INT8_WEIGHT: lambda _: QuantizeWeights(bits=8, rounds=False),
-        Precision.INT4_WEIGHT: lambda _: QuantizeWeights(bits=4, rounds=False, block=32),
+        Precision.FP8: _in_float8,
+        Precision.INT8_WEIGHT: lambda _options, _target: QuantizeWeights(bits=8, rounds=False),
+        Precision.INT4_WEIGHT: lambda _options, _target: QuantizeWeights(bits=4, rounds=False, block=32),
     }
 )
 
@@ -43,17 +49,17 @@ _SHARE = Tolerances(tuple((dtype, Tolerance(atol=0.0, rtol=0.0, scale=1.0)) for 
 """With these the factor that a comparison requires is the share of the largest element that an element is off by."""
 
 
-def precision_pass(program: Program, options: CompileOptions, log: BuildLog) -> PrecisionPass | None:
-    """The pass that brings a program to the precision that was asked for; None if that is float32.
+def precision_pass(program: Program, options: CompileOptions, target: Target, log: BuildLog) -> PrecisionPass | None:
+    """The pass that brings a program to the precision that was asked for, as the target has it; None if it is float32.
 
     With `auto` and a tolerance it is the one for 8 bits, which keeps as few layers as it can.
     """
     if options.precision is not Precision.AUTO:
         made = _PASSES.get(options.precision)
-        return None if made is None else replace(made(options), at_most=options.tolerance)
+        return None if made is None else replace(made(options, target), at_most=options.tolerance)
     if options.tolerance is None:
         return None
-    step = replace(_in_8_bits(options), at_most=options.tolerance)
+    step = replace(_in_8_bits(options, target), at_most=options.tolerance)
     with log.stage(STAGE, f"which of {len(step.layers(program))} layers 8 bits are enough for"):
         found = fitted(program, step, options.tolerance)
     log.sensitivity += found.layers

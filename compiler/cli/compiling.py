@@ -157,7 +157,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
             exists=True,
             file_okay=False,
             metavar="DIR",
-            help="Folder of .npz files, a request each, that --precision int8 finds its ranges from.",
+            help="Folder of .npz files, a request each, that --precision int8 and fp8 find their ranges from.",
         ),
     ] = None,
     calibration_method: Annotated[MethodFlag, _shaping(help="How a range is found from the values seen.")] = "min-max",

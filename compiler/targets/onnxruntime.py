@@ -22,6 +22,7 @@ from compiler.targets.target import (
     Pair,
     Placement,
 )
+from passes.codes import CodesName
 
 if TYPE_CHECKING:
     from artifacts.weights import WeightRef
@@ -86,7 +87,10 @@ class OnnxRuntimeTarget:
         Precision.INT8_WEIGHT,
         Precision.INT4_WEIGHT,
     )
+    codes: ClassVar[CodesName] = "uint8"
+    row_scales: ClassVar[bool] = True
     capabilities: ClassVar[tuple[str, ...]] = ()
+    default_capabilities: ClassVar[tuple[str, ...]] = ()
     builder_options: ClassVar[tuple[str, ...]] = ()
     fusions: ClassVar[tuple[str, ...]] = (
         "fuse-hard-swish",

@@ -20,6 +20,7 @@ from artifacts.spec import Signature
 from artifacts.weights import WeightRef
 from compiler.options import Precision, ScheduleName
 from compiler.shapes import ShapeRanges
+from passes.codes import CodesName
 
 if TYPE_CHECKING:
     from artifacts.shards import ShardIndex
@@ -137,8 +138,16 @@ class Target(Protocol):
     decodes: ClassVar[tuple[Pair, ...]]
     """Pairs of state and control that it can do, its default first."""
     precisions: ClassVar[tuple[Precision, ...]]
+    codes: ClassVar[CodesName]
+    """What int8 with calibrated scales means to its runtime: codes around a zero that moves, uint8, or symmetric ones,
+    int8."""
+    row_scales: ClassVar[bool]
+    """Whether its engines may find the scales of 8-bit values as they run, for each row; if not, int8 needs requests
+    to calibrate on."""
     capabilities: ClassVar[tuple[str, ...]]
     """Compute capabilities of GPUs that it can build for, sm89 for 8.9; () for a target that is for none."""
+    default_capabilities: ClassVar[tuple[str, ...]]
+    """Those that it builds for if nobody says; () leaves it to the GPU that it builds on."""
     builder_options: ClassVar[tuple[str, ...]]
     """The fields of `BuilderOptions` that mean something to its builder; () for a target that makes no plans."""
     fusions: ClassVar[tuple[str, ...]]

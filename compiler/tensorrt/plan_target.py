@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import ModelEngines, Pair, Placement, Plans, PlanSource, Tell, silent
+from passes.codes import CodesName
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +32,9 @@ class PlanTarget(ABC):
         ("padded", ScheduleName.ENGINE_LOOP),
     )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32, Precision.FP16)
+    codes: ClassVar[CodesName] = "int8"
+    row_scales: ClassVar[bool] = False
     default_capabilities: ClassVar[tuple[str, ...]] = ()
-    """What a plan is built for if nobody says; () leaves it to the GPU that it is built on."""
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
     late_fusions: ClassVar[tuple[str, ...]] = ()
 

@@ -18,7 +18,10 @@ from compiler.build_log import BuildLog
 from compiler.compile import compile_bundle
 from compiler.options import CompileOptions, ModelFile, Precision
 from compiler.precision import fitted, precision_pass
+from compiler.targets import Target, find_target
+from passes.codes import CodesName
 from passes.program import Program
+from passes.quantize_static import QuantizeStatic
 from passes.quantize_weights import QuantizeWeights
 from passes.verification import check_program
 from tests.support.cli import unspool
@@ -26,6 +29,7 @@ from tests.support.models import Array, saved, source_outputs
 from tests.support.programs import normal, parsed, program_of
 
 STEP = QuantizeWeights(least=16)
+CPU, RTX = find_target("onnxruntime"), find_target("tensorrt-rtx")
 REDUCED = (Precision.INT8, Precision.INT8_WEIGHT, Precision.INT4_WEIGHT)
 
 _LAYERS = """
@@ -75,6 +79,25 @@ def test_the_fewest_layers_that_meet_the_tolerance_are_kept(bad: tuple[int, ...]
 TABLE = Tolerances()
 
 
+@pytest.mark.parametrize(
+    ("target", "precision", "codes"),
+    [(CPU, Precision.INT8, "uint8"), (RTX, Precision.INT8, "int8"), (RTX, Precision.FP8, "float8_e4m3fn")],
+)
+def test_codes_are_those_that_the_runtime_takes(
+    target: Target, precision: Precision, codes: CodesName, tmp_path: Path
+) -> None:
+    options = CompileOptions(precision=precision, calibration=tmp_path)
+    assert precision_pass(program(), options, target, BuildLog(quiet=True)) == QuantizeStatic(codes=codes)
+
+
+def test_auto_keeps_layers_in_float32_beside_the_codes_of_the_target(tmp_path: Path) -> None:
+    options = CompileOptions(precision=Precision.AUTO, tolerance=0.02, calibration=tmp_path)
+    step = precision_pass(program(2), options, RTX, BuildLog(quiet=True))
+    assert isinstance(step, QuantizeStatic)
+    assert (step.codes, len(step.keep)) == ("int8", 1)
+    assert all(c.passed for c in check_program(step(program(2)).program, step.loosened(TABLE)))
+
+
 def test_nothing_is_quantised_if_nothing_may_move() -> None:
     found = fitted(program(), STEP, 0.0)
     assert found.step.keep == STEP.candidates(program())
@@ -82,13 +105,14 @@ def test_nothing_is_quantised_if_nothing_may_move() -> None:
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.AUTO])
 def test_float32_is_the_default_and_needs_no_pass(precision: Precision) -> None:
-    assert precision_pass(program(), CompileOptions(precision=precision), BuildLog(quiet=True)) is None
+    assert precision_pass(program(), CompileOptions(precision=precision), CPU, BuildLog(quiet=True)) is None
 
 
 @pytest.mark.parametrize("precision", REDUCED)
 def test_a_tolerance_that_is_given_goes_before_that_of_the_pass(precision: Precision) -> None:
     for tolerance, scale in ((None, None), (0.125, 0.125)):
-        step = precision_pass(program(), CompileOptions(precision=precision, tolerance=tolerance), BuildLog(quiet=True))
+        options = CompileOptions(precision=precision, tolerance=tolerance)
+        step = precision_pass(program(), options, CPU, BuildLog(quiet=True))
         assert step is not None
         reduced = step.loosened(TABLE).reduced
         assert reduced is not None

@@ -18,9 +18,6 @@ from compiler.emit_onnx import OnnxBody, attach_weights, emit_onnx, serialized
 from compiler.targets.target import Placement
 from passes.program import Function, Program
 
-_NAMES = {"float": "float32", "double": "float64"}
-"""ONNX's names of types that are not numpy's."""
-
 Form = Literal["function", "loop", "unrolled", "partition"]
 """What an engine holds: one function, a whole decode with a loop in it or unrolled, or some positions of one."""
 
@@ -43,9 +40,9 @@ class OnnxSource:
 
     def dtypes(self) -> frozenset[DType]:
         """The element types of what the nodes make."""
-        made = {value.dtype for node in self.nodes() for value in node.outputs}
-        known = {dtype.name.lower() for dtype in made if dtype is not None}
-        return frozenset(dtype for dtype in DType if dtype.value in {_NAMES.get(name, name) for name in known})
+        made = {value.dtype for node in self.nodes() for value in node.outputs} - {None, ir.DataType.UNDEFINED}
+        names = {dtype.numpy().name for dtype in made if dtype is not None}
+        return frozenset(dtype for dtype in DType if dtype.value in names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from artifacts.tensorrt_plan import read_header
 from compiler.node_origins import SOURCE_PROPERTY
 from compiler.tensorrt.builder import build_plan, refusals
 from tests.support.models import floats, graph_model
+from tests.support.programs import parsed
 
 RELU = graph_model([helper.make_node("Relu", ["x"], ["y"])], [floats("x", "n", 4)], [floats("y", "n", 4)])
 PROFILE = {"x": Sizes(least=(1, 4), usual=(2, 4), most=(8, 4))}
@@ -78,6 +80,24 @@ def test_a_type_that_a_gpu_lacks_and_sizes_without_a_profile_are_the_builders_to
         build_plan(rtx, "m", product.SerializeToString(), tmp_path, built_for("sm75"))
     with pytest.raises(TargetError, match=r"the builder fails: .*profile"):
         build_plan(rtx, "m", RELU.SerializeToString(), tmp_path, built_for("sm89"))
+
+
+def test_so_are_products_of_float8_where_a_gpu_has_none(rtx: Any, tmp_path: Path) -> None:
+    text = """g (float[8, 16] x) => (float[8, 16] y) {
+        scale = Constant <value_float = 0.25> ()
+        q = QuantizeLinear (x, scale, zero)
+        d = DequantizeLinear (q, scale)
+        v = DequantizeLinear <axis = 1> (w, scales)
+        y = MatMul (d, v)
+    }"""
+    model = parsed(text, scales=np.ones(16, np.float32))
+    for name, shape in (("w", (16, 16)), ("zero", ())):
+        codes = bytes(math.prod(shape))
+        model.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT8E4M3FN, shape, codes, raw=True))
+    data = model.SerializeToString()
+    with pytest.raises(TargetError, match=r"the builder fails: .*sm86, because .*fp8"):
+        build_plan(rtx, "m", data, tmp_path, built_for("sm86"))
+    assert read_header(build_plan(rtx, "m", data, tmp_path, built_for("sm89")), "m.plan").capabilities == ("sm89",)
 
 
 def test_what_takes_a_gpu_to_build_says_so(rtx: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from artifacts.bundle import Bundle
 from artifacts.checks import Tolerances
 from artifacts.dtype import DType
+from artifacts.runtime import Session
 from artifacts.samples import archive_bytes, stored_samples
 from artifacts.tensorrt_plan import read_header
 from artifacts.verification import check_bundle
@@ -154,6 +155,18 @@ def test_a_scale_that_is_wrong_in_the_graph_fails_the_proof(
     assert not passes()
 
 
+def test_auto_meets_a_tolerance_with_symmetric_codes(tmp_path: Path) -> None:
+    model = saved(layers(), tmp_path / "layers.onnx")
+    calibration = requests(tmp_path / "requests", x=normal(64, SIZE, seed=9))
+    sizes = options(Precision.AUTO, calibration, "x", (1, SIZE), (4, SIZE), (8, SIZE))
+    made = compile_bundle([ModelFile("layers", model)], tmp_path / "out", replace(sizes, tolerance=0.03))
+    bundle = assert_built(tmp_path / "out")
+    (step,) = (entry for entry in bundle.manifest.passes if entry.name == "quantize-static")
+    assert (step.options["codes"], step.options["at_most"]) == ("int8", 0.03)
+    assert len(made.report.sensitivity) == 2
+    assert DType.INT8 in stored(bundle)
+
+
 BERT = DATA / "bert_tiny" / "model_dynamo.onnx"
 
 
@@ -187,15 +200,27 @@ def test_convolutions_are_built_on_codes(precision: Precision, tmp_path: Path) -
     assert engine.max_rel < 2 * before.max_rel, "what the graph computes is what the pass made of the source"
 
 
+LINES = 32
+"""That are read by the graphs of the plans, of those that no range was found from."""
+
+
 @pytest.mark.slow  # most of a minute each: the OCR model is converted, and the builder looks for kernels
 @each_precision
 def test_a_decode_is_built(precision: Precision, tmp_path: Path) -> None:
     with np.load(OCR / "eval.npz") as archive:
-        calibration = requests(tmp_path / "requests", image=archive["images"][:16].astype(np.float32))
+        images, targets = archive["images"].astype(np.float32), archive["targets"][16 : 16 + LINES]
+    calibration = requests(tmp_path / "requests", image=images[:16])
     shapes = (1, 1, 16, 320), (4, 1, 16, 320), (8, 1, 16, 320)
-    wanted = options(precision, calibration, "image", *shapes)
-    wanted = replace(wanted, schedule=ScheduleName.LOOP, tokens=TokenFlags(max_new_tokens=75))
+    wanted = replace(
+        options(precision, calibration, "image", *shapes),
+        schedule=ScheduleName.LOOP,
+        tokens=TokenFlags(max_new_tokens=75),
+    )
     made = compile_bundle([ModelFile("ocr", OCR / "model.onnx")], tmp_path / "out", wanted)
     bundle = assert_built(tmp_path / "out", engines=2)
     assert not bundle.manifest.numerics.exact_tokens
     assert [notice for notice in made.report.notices if "not the source's" in notice] == []
+    with runnable(bundle) as proof, Session.of(proof, "ocr") as session:
+        results = session.run({"image": images[16 : 16 + LINES]})
+    read = [row[:length].tolist() for row, length in zip(results["tokens"], results["lengths"], strict=True)]
+    assert read == [[int(token) for token in row if token] for row in targets]

@@ -14,8 +14,8 @@ from artifacts.manifest import EngineEntry, Scalar, WeightAccess
 _ONNX = ".onnx"
 
 _SESSION: Mapping[str, Scalar] = MappingProxyType({"graph_optimization_level": "disable"})
-"""What a source says, and not what an optimiser makes of it. Of float8 values ONNX Runtime 1.31 makes products of bytes,
-which it cannot run, and it leaves out a Relu before a QuantizeLinear as if their codes had no sign.
+"""What a source says, and not what an optimiser makes of it. Of float8 values ONNX Runtime 1.31 makes products of
+bytes, which it cannot run, and it leaves out a Relu before a QuantizeLinear as if their codes had no sign.
 """
 
 

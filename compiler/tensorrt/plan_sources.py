@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from artifacts.plan_build import PlanBuild
 from compiler.onnx_engines import ModelSources, OnnxSource, model_sources
 from compiler.shapes import ShapeRanges, symbol_ranges
 from compiler.tensorrt.capabilities import type_problems
+from compiler.tensorrt.inlining import with_codes_inlined
 from compiler.tensorrt.profiles import decode_ranges, profile_of, size_problems
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def plan_sources(
     counted = decode_ranges(found.schedule, signatures)
     ranges = [{**symbol_ranges(found.signature, shapes), **counted} for shapes in placement.shapes or (ShapeRanges(),)]
     sources = model_sources(program, model, placement, inline_bytes=inline_bytes)
+    handed = {name: with_codes_inlined(source) for name, source in sources.engines.items()}
 
     def problems_of(name: str, source: OnnxSource) -> list[Problem]:
         missing = size_problems(f"engine {name}", source.signature, ranges[0])
@@ -44,5 +47,5 @@ def plan_sources(
             options=placement.builder,
         )
 
-    TargetError.raise_if(chain.from_iterable(problems_of(*each) for each in sources.engines.items()))
-    return sources, {name: build_of(source) for name, source in sources.engines.items()}
+    TargetError.raise_if(chain.from_iterable(problems_of(*each) for each in handed.items()))
+    return replace(sources, engines=handed), {name: build_of(source) for name, source in handed.items()}

@@ -224,3 +224,20 @@ def test_a_decode_is_built(precision: Precision, tmp_path: Path) -> None:
         results = session.run({"image": images[16 : 16 + LINES]})
     read = [row[:length].tolist() for row, length in zip(results["tokens"], results["lengths"], strict=True)]
     assert read == [[int(token) for token in row if token] for row in targets]
+
+
+@pytest.mark.slow  # half a minute each
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP8])
+@pytest.mark.parametrize("schedule", [ScheduleName.UNROLLED, ScheduleName.PARTITIONED])
+def test_so_are_positions_that_call_one_function(precision: Precision, schedule: ScheduleName, tmp_path: Path) -> None:
+    with np.load(OCR / "eval.npz") as archive:
+        calibration = requests(tmp_path / "requests", image=archive["images"][:4].astype(np.float32))
+    shapes = (1, 1, 16, 320), (4, 1, 16, 320), (8, 1, 16, 320)
+    wanted = replace(
+        options(precision, calibration, "image", *shapes),
+        schedule=schedule,
+        partitions=(3, 6) if schedule is ScheduleName.PARTITIONED else (),
+        tokens=TokenFlags(max_new_tokens=6),
+    )
+    compile_bundle([ModelFile("ocr", OCR / "model.onnx")], tmp_path / "out", wanted)
+    assert_built(tmp_path / "out", engines=2 if schedule is ScheduleName.PARTITIONED else 1)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar
 from artifacts.errors import TargetError
 from artifacts.manifest import Need
 from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
-from compiler.options import Precision
 from compiler.targets.target import Availability, Made, Plans, PlanSource, Tell, silent
 from compiler.tensorrt.plan_target import PlanTarget
 from compiler.tensorrt.weights import weight_access
@@ -29,12 +28,6 @@ class TensorRtRtxTarget(PlanTarget):
     name: ClassVar[str] = "tensorrt-rtx"
     kind: ClassVar[str] = "tensorrt-rtx"
     summary: ClassVar[str] = "TensorRT-RTX for NVIDIA GPUs; builds without one"
-    precisions: ClassVar[tuple[Precision, ...]] = (
-        *PlanTarget.precisions,
-        Precision.BF16,
-        Precision.INT8,
-        Precision.FP8,
-    )
     capabilities: ClassVar[tuple[str, ...]] = tuple(CAPABILITY_BITS)
     default_capabilities: ClassVar[tuple[str, ...]] = ("sm80", "sm86", "sm89", "sm120")  # each makes the plan larger
     builder_options: ClassVar[tuple[str, ...]] = ("weights", "tf32")

@@ -31,7 +31,13 @@ class PlanTarget(ABC):
         ("recompute", ScheduleName.LOOP),
         ("padded", ScheduleName.ENGINE_LOOP),
     )
-    precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32, Precision.FP16)
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        Precision.FP32,
+        Precision.FP16,
+        Precision.BF16,
+        Precision.INT8,
+        Precision.FP8,
+    )
     codes: ClassVar[CodesName] = "int8"
     row_scales: ClassVar[bool] = False
     default_capabilities: ClassVar[tuple[str, ...]] = ()

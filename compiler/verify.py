@@ -34,10 +34,10 @@ class Verified:
 def verify(path: Path, against: Path | None, inputs: Path | None, model: str | None, given: Tolerances) -> Verified:
     """Open a bundle, which checks every digest, and compare its answers with known ones.
 
-    Without `against` the answers are the bundle's own samples, and neither torch nor onnx is needed. With it, they are
-    the source model's, on `inputs` (an .npz) or on drawn ones; a decoding model is then decoded to its end. Of an
-    engine whose plan cannot run here the source is asked. `given` bounds that the user gave go before those that the
-    bundle was made with. Raises UnspoolError.
+    Without `against` the answers are the bundle's own samples, and neither torch nor onnx is needed, but onnx for plans
+    in bfloat16 that cannot run here. With it, they are the source model's, on `inputs` (an .npz) or on drawn ones; a
+    decoding model is then decoded to its end. Of an engine whose plan cannot run here the source is asked. `given`
+    bounds that the user gave go before those that the bundle was made with. Raises UnspoolError.
     """
     opened = Bundle.open(path)
     with runnable(opened) as bundle:

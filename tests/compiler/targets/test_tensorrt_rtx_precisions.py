@@ -24,6 +24,7 @@ from compiler.generation import TokenFlags
 from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
 from compiler.runnable import runnable
 from compiler.shapes import Shapes
+from tests.support.cli import unspool
 from tests.support.light_networks import randomized
 from tests.support.models import DATA, OCR, Array, BundleCache, saved
 from tests.support.programs import normal, parsed
@@ -123,6 +124,13 @@ def test_a_plan_is_built_of_weights_that_are_stored_in_its_type(precision: Preci
     (engine,) = bundle.manifest.engines.values()
     assert engine.build is not None
     assert dtype in engine.build.dtypes
+
+
+@each_precision
+def test_a_bundle_is_verified_by_the_sources_of_its_plans(
+    precision: Precision, cache: BundleCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unspool(capsys, "verify", small(precision, cache)).status == 0
 
 
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP8])

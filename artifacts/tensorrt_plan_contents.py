@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from artifacts.noun import Noun
-from artifacts.tensorrt_plan_weights import HeldWeights, Pieces, find_weights
+from artifacts.tensorrt_plan_weights import HeldWeights, Run, find_weights, gaps
 from artifacts.weights import Array, Size
 
 TEXT_BYTES = 2000
@@ -50,7 +50,7 @@ def plan_contents(plan: bytes, weights: Mapping[str, Array]) -> PlanContents:
     Any bytes will do for a plan. Takes time that grows as the plan and the weights do.
     """
     held, pieces = find_weights(plan, weights)
-    texts = [text for run in _runs(plan) for text in _outside(run, pieces)]
+    texts = [text for gap in gaps(pieces, len(plan)) for text in _texts(plan, gap)]
     kernels = [plan[start:stop] for start, stop in texts if plan.find(_KERNEL, start, stop) >= 0]
     distinct = set(kernels)
     found = KernelTexts(
@@ -69,24 +69,14 @@ def plan_contents(plan: bytes, weights: Mapping[str, Array]) -> PlanContents:
     )
 
 
-def _runs(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where runs of at least TEXT_BYTES printable bytes begin and end."""
-    flat, last = np.frombuffer(data, np.uint8), -1
-    for start in range(0, len(flat), _CHUNK):
-        breaks = np.flatnonzero(~_PRINTABLE[flat[start : start + _CHUNK]]) + start
+def _texts(data: bytes, run: Run) -> Iterator[Run]:
+    """Where at least TEXT_BYTES printable bytes on end begin and end, within a run of bytes."""
+    flat, last = np.frombuffer(data, np.uint8), run[0] - 1
+    for start in range(*run, _CHUNK):
+        breaks = np.flatnonzero(~_PRINTABLE[flat[start : min(start + _CHUNK, run[1])]]) + start
         edges = np.concatenate([[last], breaks])
         for index in np.flatnonzero(np.diff(edges) > TEXT_BYTES):
             yield int(edges[index]) + 1, int(edges[index + 1])
         last = int(edges[-1])
-    if len(flat) - last > TEXT_BYTES:
-        yield last + 1, len(flat)
-
-
-def _outside(run: tuple[int, int], pieces: Pieces) -> Iterator[tuple[int, int]]:
-    """What is left of a run of bytes without pieces of weights, where that is still long enough."""
-    first, last = np.searchsorted(pieces[:, 1], run[0], "right"), np.searchsorted(pieces[:, 0], run[1])
-    begin = run[0]
-    for start, stop in [*pieces[first:last].tolist(), (run[1], run[1])]:
-        if start - begin >= TEXT_BYTES:
-            yield begin, start
-        begin = stop
+    if run[1] - last > TEXT_BYTES:
+        yield last + 1, run[1]

@@ -23,11 +23,13 @@ SMALL_BYTES = 512
 Pieces = npt.NDArray[np.int64]
 """Runs of bytes int64 [n, 2]: begin and end, ascending, none touching another."""
 
+Run = tuple[int, int]
+"""Where a run of bytes begins and ends."""
+
 _WINDOW = 8
 _CHUNK = 1 << 20
 _SPOTS = 64
 _REPEATS = 8
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _LEAST_ROW = 16
 _FARTHEST = 64
 
@@ -59,12 +61,17 @@ def find_weights(plan: bytes, weights: Mapping[str, Array]) -> tuple[HeldWeights
         contents.setdefault(sha256_bytes(_flat(array)), name)
     given = {name: weights[name] for name in contents.values()}
     sought = {name: array for name, array in given.items() if array.nbytes > SMALL_BYTES}
-    as_given = _search(plan, {name: [_flat(array)] for name, array in sought.items()})
-    left = {name: array for name, array in sought.items() if name not in as_given}
-    turned = _search(plan, {name: map(_flat, _turned(array)) for name, array in left.items()})
-    left = {name: array for name, array in left.items() if name not in turned}
-    joined = _search_rows(plan, left)
     size = {name: array.nbytes for name, array in given.items()}
+
+    def pieces(*found: Mapping[str, Sequence[int]]) -> Pieces:
+        return _merged((at, at + size[name]) for each in found for name, places in each.items() for at in places)
+
+    as_given = _search(plan, {name: [_flat(array)] for name, array in sought.items()}, [(0, len(plan))])
+    left = {name: array for name, array in sought.items() if name not in as_given}
+    # Where one weight is there is no other.
+    turned = _search(plan, {n: map(_flat, _turned(a)) for n, a in left.items()}, gaps(pieces(as_given), len(plan)))
+    left = {name: array for name, array in left.items() if name not in turned}
+    joined = _search_rows(plan, left, gaps(pieces(as_given, turned), len(plan)))
     small = sum(size.values()) - sum(size[name] for name in sought)
     held = HeldWeights(
         tensors=len(given),
@@ -77,11 +84,17 @@ def find_weights(plan: bytes, weights: Mapping[str, Array]) -> tuple[HeldWeights
         small_bytes=small,
         repeated={name: len(places) for name, places in as_given.items() if len(places) > 1},
     )
-    whole = [(place, place + size[name]) for found in (as_given, turned) for name in found for place in found[name]]
-    return held, _merged([*whole, *(row for rows in joined.values() for row in rows)])
+    rows = [row for each in joined.values() for row in each]
+    return held, _merged([*map(tuple, pieces(as_given, turned).tolist()), *rows])
 
 
-def _merged(runs: Iterable[tuple[int, int]]) -> Pieces:
+def gaps(pieces: Pieces, size: int) -> list[tuple[int, int]]:
+    """What is not in the pieces of `size` bytes: where each run of it begins and ends."""
+    edges = [0, *pieces.reshape(-1).tolist(), size]
+    return [(begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True) if begin < end]
+
+
+def _merged(runs: Iterable[Run]) -> Pieces:
     merged: list[list[int]] = []
     for begin, end in sorted(runs):
         if merged and begin <= merged[-1][1]:
@@ -104,19 +117,22 @@ def _turned(array: Array) -> list[Array]:
     return [array.transpose(order) for order in orders[: 1 if array.ndim == 2 else 2]]
 
 
-def _search(plan: bytes, needles: Mapping[str, Iterable[memoryview]]) -> dict[str, list[int]]:
-    """Where the first of a name's needles that is there lies, each time that it does."""
-    forms = [(name, needle) for name, each in needles.items() for needle in each if len(needle) >= _WINDOW]
+def _search(plan: bytes, needles: Mapping[str, Iterable[memoryview]], where: Sequence[Run]) -> dict[str, list[int]]:
+    """Where the first of a name's needles that is there lies, each time that it does, within some runs of bytes."""
+    forms = [(name, needle) for name, each in needles.items() for needle in each if len(needle) >= 2 * _WINDOW]
     by_window: dict[int, list[tuple[int, int]]] = {}
     places: dict[int, list[int]] = {number: [] for number in range(len(forms))}
     for number, (_, needle) in enumerate(forms):
         at, repeats = _window(needle)
         if repeats:
             places[number] = _everywhere(plan, bytes(needle))
-        else:
-            by_window.setdefault(int.from_bytes(needle[at : at + _WINDOW], "little"), []).append((number, at))
+            continue
+        # Wherever the needle lies, one of these begins at a multiple of their length: no other place is looked at.
+        for begin in range(at, at + _WINDOW):
+            by_window.setdefault(int.from_bytes(needle[begin : begin + _WINDOW], "little"), []).append((number, begin))
     view = memoryview(plan)
-    for place, window in _hits(plan, sorted(by_window)):
+    hits = (hit for run in where for hit in _hits(plan, sorted(by_window), run))
+    for place, window in hits:
         for number, at in by_window[window]:
             needle, begin = forms[number][1], place - at
             if begin >= 0 and view[begin : begin + len(needle)] == needle:
@@ -133,7 +149,7 @@ def _window(needle: memoryview) -> tuple[int, bool]:
 
     A window that is in its needle a few times at most makes comparisons that are no more than a few passes.
     """
-    spots = np.unique(np.linspace(0, len(needle) - _WINDOW, _SPOTS).astype(int))
+    spots = np.unique(np.linspace(0, len(needle) - 2 * _WINDOW, _SPOTS).astype(int))
     at = max(map(int, spots), key=lambda spot: len(set(needle[spot : spot + _WINDOW])))
     return at, bytes(needle).count(bytes(needle[at : at + _WINDOW])) > _REPEATS
 
@@ -155,37 +171,33 @@ def _apart(places: Sequence[int], size: int) -> list[int]:
     return kept
 
 
-def _hits(plan: bytes, windows: Sequence[int]) -> list[tuple[int, int]]:
-    """Where windows are in a plan, at any byte: each place and its window. Reads the plan once."""
+def _hits(plan: bytes, windows: Sequence[int], run: Run) -> list[tuple[int, int]]:
+    """Where windows are in a run of a plan's bytes, at multiples of their length: each place and its window."""
     if not windows:
         return []
+    words = np.frombuffer(plan, "<u8", (run[1] - run[0]) // _WINDOW, run[0])
     known = np.array(windows, np.uint64)
-    hashed = np.zeros(1 << 16, np.bool_)
-    hashed[_hash(known)] = True
+    # Few words have the lowest bytes of one of the windows: only those are compared with them.
+    may_be = np.zeros(1 << 16, np.bool_)
+    may_be[known & np.uint64(0xFFFF)] = True
     found: list[tuple[int, int]] = []
-    for shift in range(min(_WINDOW, max(len(plan) - _WINDOW + 1, 0))):
-        words = np.frombuffer(plan, "<u8", (len(plan) - shift) // _WINDOW, shift)
-        for start in range(0, len(words), _CHUNK):
-            chunk = words[start : start + _CHUNK]
-            likely = np.flatnonzero(hashed[_hash(chunk)])
-            likely = likely[np.isin(chunk[likely], known)]
-            found += [(shift + _WINDOW * (start + int(index)), int(chunk[index])) for index in likely]
+    for start in range(0, len(words), _CHUNK):
+        chunk = words[start : start + _CHUNK]
+        likely = np.flatnonzero(may_be[chunk.view("<u2")[::4]])
+        likely = likely[np.isin(chunk[likely], known)]
+        first = run[0] + _WINDOW * start
+        found += [(first + _WINDOW * int(index), int(chunk[index])) for index in likely]
     return found
 
 
-def _hash(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    with np.errstate(over="ignore"):
-        return (words * _FACTOR) >> np.uint64(48)
-
-
-def _search_rows(plan: bytes, arrays: Mapping[str, Array]) -> dict[str, list[tuple[int, int]]]:
+def _search_rows(plan: bytes, arrays: Mapping[str, Array], where: Sequence[Run]) -> dict[str, list[Run]]:
     """The rows of matrices that lie one after another at one distance, each with its begin and end."""
     matrices = {name: [array, array.T] for name, array in arrays.items() if array.ndim == 2 and len(array) > 1}
     matrices = {n: [np.ascontiguousarray(m) for m in each if len(m) > 1] for n, each in matrices.items()}
     forms = {f"{name}/{number}": (name, m) for name, each in matrices.items() for number, m in enumerate(each)}
     forms = {form: (name, m) for form, (name, m) in forms.items() if m[0].nbytes >= _LEAST_ROW}
-    first = _search(plan, {form: [_flat(matrix[0])] for form, (_, matrix) in forms.items()})
-    found: dict[str, list[tuple[int, int]]] = {}
+    first = _search(plan, {form: [_flat(matrix[0])] for form, (_, matrix) in forms.items()}, where)
+    found: dict[str, list[Run]] = {}
     for form, places in first.items():
         name, matrix = forms[form]
         for place in places[:_REPEATS]:
@@ -194,7 +206,7 @@ def _search_rows(plan: bytes, arrays: Mapping[str, Array]) -> dict[str, list[tup
     return found
 
 
-def _rows_from(plan: bytes, matrix: Array, place: int) -> list[tuple[int, int]]:
+def _rows_from(plan: bytes, matrix: Array, place: int) -> list[Run]:
     width, second = matrix[0].nbytes, bytes(_flat(matrix[1]))
     distance = plan.find(second, place + width, place + width * _FARTHEST) - place
     if distance < 0 or place + distance * (len(matrix) - 1) + width > len(plan):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from artifacts.noun import Noun
-from artifacts.tensorrt_plan_weights import HeldWeights, Run, find_weights, gaps
+from artifacts.tensorrt_plan_weights import Data, HeldWeights, Run, find_weights, gaps
 from artifacts.weights import Array, Size
 
 TEXT_BYTES = 2000
@@ -44,7 +44,7 @@ class PlanContents(Noun):
     rest_bytes: Size = 0
 
 
-def plan_contents(plan: bytes, weights: Mapping[str, Array]) -> PlanContents:
+def plan_contents(plan: Data, weights: Mapping[str, Array]) -> PlanContents:
     """What is in a plan that was built from these weights, each C-contiguous in the type that it was handed over in.
 
     Any bytes will do for a plan. Takes time that grows as the plan and the weights do.
@@ -69,7 +69,7 @@ def plan_contents(plan: bytes, weights: Mapping[str, Array]) -> PlanContents:
     )
 
 
-def _texts(data: bytes, run: Run) -> Iterator[Run]:
+def _texts(data: Data, run: Run) -> Iterator[Run]:
     """Where at least TEXT_BYTES printable bytes on end begin and end, within a run of bytes."""
     flat, last = np.frombuffer(data, np.uint8), run[0] - 1
     for start in range(*run, _CHUNK):

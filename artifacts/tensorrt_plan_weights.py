@@ -7,6 +7,7 @@ cast or quantised is not there.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -23,12 +24,14 @@ SMALL_BYTES = 512
 Pieces = npt.NDArray[np.int64]
 """Runs of bytes int64 [n, 2]: begin and end, ascending, none touching another."""
 
+Data = bytes | mmap.mmap
 Run = tuple[int, int]
 """Where a run of bytes begins and ends."""
 
 _WINDOW = 8
 _CHUNK = 1 << 20
 _SPOTS = 64
+_AROUND = 1 << 16
 _REPEATS = 8
 _LEAST_ROW = 16
 _FARTHEST = 64
@@ -54,12 +57,9 @@ class HeldWeights(Noun):
     repeated: dict[str, Size] = Field(default_factory=dict)
 
 
-def find_weights(plan: bytes, weights: Mapping[str, Array]) -> tuple[HeldWeights, Pieces]:
+def find_weights(plan: Data, weights: Mapping[str, Array]) -> tuple[HeldWeights, Pieces]:
     """How a plan holds weights, and where. Weights of one content are one, by the first of their names."""
-    contents: dict[str, str] = {}
-    for name, array in weights.items():
-        contents.setdefault(sha256_bytes(_flat(array)), name)
-    given = {name: weights[name] for name in contents.values()}
+    given = _distinct(weights)
     sought = {name: array for name, array in given.items() if array.nbytes > SMALL_BYTES}
     size = {name: array.nbytes for name, array in given.items()}
 
@@ -86,6 +86,20 @@ def find_weights(plan: bytes, weights: Mapping[str, Array]) -> tuple[HeldWeights
     )
     rows = [row for each in joined.values() for row in each]
     return held, _merged([*map(tuple, pieces(as_given, turned).tolist()), *rows])
+
+
+def _distinct(weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Those weights whose content no earlier one has. Only contents that begin alike are read whole."""
+    alike: dict[tuple[int, bytes], list[str]] = {}
+    for name, array in weights.items():
+        flat = _flat(array)
+        alike.setdefault((len(flat), bytes(flat[:SMALL_BYTES])), []).append(name)
+    contents: dict[str, str] = {}
+    for names in alike.values():
+        for name in names:
+            contents.setdefault(name if len(names) == 1 else sha256_bytes(_flat(weights[name])), name)
+    kept = set(contents.values())
+    return {name: array for name, array in weights.items() if name in kept}
 
 
 def gaps(pieces: Pieces, size: int) -> list[tuple[int, int]]:
@@ -117,7 +131,7 @@ def _turned(array: Array) -> list[Array]:
     return [array.transpose(order) for order in orders[: 1 if array.ndim == 2 else 2]]
 
 
-def _search(plan: bytes, needles: Mapping[str, Iterable[memoryview]], where: Sequence[Run]) -> dict[str, list[int]]:
+def _search(plan: Data, needles: Mapping[str, Iterable[memoryview]], where: Sequence[Run]) -> dict[str, list[int]]:
     """Where the first of a name's needles that is there lies, each time that it does, within some runs of bytes."""
     forms = [(name, needle) for name, each in needles.items() for needle in each if len(needle) >= 2 * _WINDOW]
     by_window: dict[int, list[tuple[int, int]]] = {}
@@ -151,10 +165,11 @@ def _window(needle: memoryview) -> tuple[int, bool]:
     """
     spots = np.unique(np.linspace(0, len(needle) - 2 * _WINDOW, _SPOTS).astype(int))
     at = max(map(int, spots), key=lambda spot: len(set(needle[spot : spot + _WINDOW])))
-    return at, bytes(needle).count(bytes(needle[at : at + _WINDOW])) > _REPEATS
+    around = bytes(needle[max(0, at - _AROUND) : at + _AROUND])
+    return at, around.count(bytes(needle[at : at + _WINDOW])) > _REPEATS
 
 
-def _everywhere(plan: bytes, needle: bytes) -> list[int]:
+def _everywhere(plan: Data, needle: bytes) -> list[int]:
     places, place = [], plan.find(needle)
     while place >= 0:
         places.append(place)
@@ -171,7 +186,7 @@ def _apart(places: Sequence[int], size: int) -> list[int]:
     return kept
 
 
-def _hits(plan: bytes, windows: Sequence[int], run: Run) -> list[tuple[int, int]]:
+def _hits(plan: Data, windows: Sequence[int], run: Run) -> list[tuple[int, int]]:
     """Where windows are in a run of a plan's bytes, at multiples of their length: each place and its window."""
     if not windows:
         return []
@@ -190,7 +205,7 @@ def _hits(plan: bytes, windows: Sequence[int], run: Run) -> list[tuple[int, int]
     return found
 
 
-def _search_rows(plan: bytes, arrays: Mapping[str, Array], where: Sequence[Run]) -> dict[str, list[Run]]:
+def _search_rows(plan: Data, arrays: Mapping[str, Array], where: Sequence[Run]) -> dict[str, list[Run]]:
     """The rows of matrices that lie one after another at one distance, each with its begin and end."""
     matrices = {name: [array, array.T] for name, array in arrays.items() if array.ndim == 2 and len(array) > 1}
     matrices = {n: [np.ascontiguousarray(m) for m in each if len(m) > 1] for n, each in matrices.items()}
@@ -206,7 +221,7 @@ def _search_rows(plan: bytes, arrays: Mapping[str, Array], where: Sequence[Run])
     return found
 
 
-def _rows_from(plan: bytes, matrix: Array, place: int) -> list[Run]:
+def _rows_from(plan: Data, matrix: Array, place: int) -> list[Run]:
     width, second = matrix[0].nbytes, bytes(_flat(matrix[1]))
     distance = plan.find(second, place + width, place + width * _FARTHEST) - place
     if distance < 0 or place + distance * (len(matrix) - 1) + width > len(plan):

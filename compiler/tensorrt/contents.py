@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def contents_of(root: Path, manifest: Manifest, engine: EngineEntry) -> PlanCont
         return None
     store = mapped(WeightStore(), manifest.weights.shards, root)
     weights = {name: store.array(ref) for name, ref in engine.bindings.items()}
-    return plan_contents((root / engine.plan).read_bytes(), weights)
+    with (root / engine.plan).open("rb") as file:
+        plan = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return plan_contents(plan, weights)
 
 
 def plan_notices(sizes: Iterable[EngineSize]) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from artifacts.bundle import Bundle
@@ -47,7 +48,10 @@ def of_plans(*, quick: bool) -> Iterator[Figure]:
 
 
 def _against_builder(what: str, file: Path, sizes: Sizes) -> Iterator[Figure]:
-    """`unspool emit`, all of it, against a bare call of the builder on the source that it takes from the bundle."""
+    """Making a plan of a bundle's source, and all of `unspool emit`, against a bare call of the builder on that source.
+
+    What the first has beside the builder is the preflight, and what the second has is reading and writing bundles.
+    """
     least, usual, most = (("input_ids", size) for size in sizes)
     options = CompileOptions(
         target=KIND,
@@ -60,7 +64,7 @@ def _against_builder(what: str, file: Path, sizes: Sizes) -> Iterator[Figure]:
     bundles.mkdir(parents=True, exist_ok=True)
     compiled = compile_bundle([ModelFile("bert", file)], bundles / "bert-rtx", options, force=True)
     (engine,) = compiled.bundle.manifest.engines.values()
-    made, lengths = list[EngineSize](), list[int]()
+    made, lengths, built = list[EngineSize](), list[int](), list[float]()
 
     def ours() -> float:
         began = time.perf_counter()
@@ -69,6 +73,7 @@ def _against_builder(what: str, file: Path, sizes: Sizes) -> Iterator[Figure]:
         report = emitted.bundle.report()
         assert report is not None
         made[:] = report.engines
+        built.append(report.stages[-1].seconds)
         return seconds
 
     def bare() -> float:
@@ -78,11 +83,14 @@ def _against_builder(what: str, file: Path, sizes: Sizes) -> Iterator[Figure]:
 
     seconds = turns({"ours": ours, "bare": bare}, ROUNDS, warm_up=1)
     stages = {stage.name: stage.seconds for stage in compiled.report.stages}
-    detail = (
-        f"{seconds['ours']:.2f} s against {seconds['bare']:.2f} s; of {compiled.report.seconds:.1f} s that the "
-        f"compilation before it took, writing the source as ONNX and building took {stages['emit']:.1f} s"
+    making = median(built[1:])
+    against = f"s against {seconds['bare']:.2f} s"
+    yield Figure(f"{what}, a plan of its source", making / seconds["bare"], "x", BUILD_BOUND, f"{making:.2f} {against}")
+    whole = (
+        f"{seconds['ours']:.2f} {against}; of {compiled.report.seconds:.1f} s that the compilation before it took, "
+        f"writing the source as ONNX and building took {stages['emit']:.1f} s"
     )
-    yield Figure(f"{what}, a plan of its source", seconds["ours"] / seconds["bare"], "x", BUILD_BOUND, detail)
+    yield Figure(f"{what}, unspool emit as a whole", seconds["ours"] / seconds["bare"], "x", None, whole)
     for size in made:
         yield from _over_weights(what, size, f"; of the bare call {lengths[0] / 1e6:.2f} MB")
 

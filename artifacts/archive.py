@@ -25,12 +25,12 @@ from artifacts.bundle import MAX_MANIFEST_BYTES
 from artifacts.canonical import BLOCK_BYTES
 from artifacts.errors import BundleError, Problem
 from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, Manifest
+from artifacts.tar_header import BLOCK, data_bytes, kind_of, padding, parsed
 
 STAGE = "unpack"
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 """Of build.json, whose size no manifest bounds."""
 
-_BLOCK = tarfile.BLOCKSIZE
 _RECORD = tarfile.RECORDSIZE
 _MOST_STRANGERS = 1000
 """Members beyond those of the bundle, after which a reader has seen enough."""
@@ -43,14 +43,9 @@ def header(path: str, size: int) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT)
 
 
-def padding(size: int) -> bytes:
-    """What follows the bytes of a member."""
-    return bytes(-size % _BLOCK)
-
-
 def ending(size: int) -> bytes:
     """What follows the last member of an archive of so many bytes."""
-    return bytes(2 * _BLOCK + -(size + 2 * _BLOCK) % _RECORD)
+    return bytes(2 * BLOCK + -(size + 2 * BLOCK) % _RECORD)
 
 
 def packed_order(manifest: Manifest) -> list[str]:
@@ -125,12 +120,12 @@ class Archive:
         return Problem(STAGE, f"{self.name}: {subject}", message, "pack the bundle again, or copy the file again")
 
     def _manifest_size(self) -> tuple[int, int]:
-        info = _parsed(self.at(0, _BLOCK))
+        info = parsed(self.at(0, BLOCK))
         if info is None or info.name != MANIFEST_FILE:
             raise self.fault(MANIFEST_FILE, "is not what the file begins with: it is no packed bundle")
         expected = header(MANIFEST_FILE, info.size)
         if self.at(0, len(expected)) != expected:
-            raise self.fault(MANIFEST_FILE, f"{_kind(info)}: {_UNLIKE}")
+            raise self.fault(MANIFEST_FILE, f"{kind_of(info)}: {_UNLIKE}")
         if info.size > MAX_MANIFEST_BYTES:
             raise self.fault(MANIFEST_FILE, f"is too large: {info.size} bytes")
         if len(expected) + info.size > self.size:
@@ -167,19 +162,19 @@ class _Walk:
         yield from self._faults_after(manifest)
         offset, strangers = _end(manifest), set[str]()
         for _ in range(len(self.listed) + _MOST_STRANGERS):
-            block = self.archive.at(offset, _BLOCK)
-            if block == bytes(_BLOCK):
+            block = self.archive.at(offset, BLOCK)
+            if block == bytes(BLOCK):
                 yield from self._faults_at_end(offset, strangers)
                 return
             member = self._known(offset, block)
             if member is None:
-                info = _parsed(block)
+                info = parsed(block)
                 if info is None:
                     yield self.archive.problem(f"byte {offset}", "no header of a file, and not the end of an archive")
                     return
                 strangers.add(info.name)
                 yield self.archive.problem(_shown(info.name), self._why_not(info))
-                offset += _BLOCK + _data_bytes(info)
+                offset += BLOCK + data_bytes(info)
             else:
                 offset = _end(member)
                 if offset <= self.archive.size:
@@ -192,12 +187,12 @@ class _Walk:
     def _known(self, offset: int, block: bytes) -> Member | None:
         """The member that begins here, if its header is the very one that a file of the bundle has."""
         for length in self.lengths:
-            path = self.paths.get(block if length == _BLOCK else self.archive.at(offset, length))
+            path = self.paths.get(block if length == BLOCK else self.archive.at(offset, length))
             if path is not None:
                 return Member(path, offset + length, self.listed[path])
-        info = _parsed(block)
+        info = parsed(block)
         if info is not None and info.name == REPORT_FILE and info.size <= MAX_REPORT_BYTES:
-            return Member(REPORT_FILE, offset + _BLOCK, info.size) if block == header(REPORT_FILE, info.size) else None
+            return Member(REPORT_FILE, offset + BLOCK, info.size) if block == header(REPORT_FILE, info.size) else None
         return None
 
     def _take(self, member: Member) -> Iterator[Problem]:
@@ -218,7 +213,7 @@ class _Walk:
     def _why_not(self, info: tarfile.TarInfo) -> str:
         """Why a member is not one of the bundle's."""
         if not info.isreg() or info.sparse is not None:
-            return f"{_kind(info)}; a packed bundle holds regular files only"
+            return f"{kind_of(info)}; a packed bundle holds regular files only"
         if info.name == REPORT_FILE and info.size > MAX_REPORT_BYTES:
             return f"is too large: {info.size} bytes"
         size = self.listed.get(info.name)
@@ -238,50 +233,6 @@ class _Walk:
 
 
 _UNLIKE = "its header is not the one that `unspool pack` writes: an owner, a time, a mode or another field differs"
-
-_KINDS = {
-    tarfile.SYMTYPE: "is a symbolic link",
-    tarfile.LNKTYPE: "is a hard link",
-    tarfile.DIRTYPE: "is a folder",
-    tarfile.CHRTYPE: "is a device",
-    tarfile.BLKTYPE: "is a device",
-    tarfile.FIFOTYPE: "is a pipe",
-    tarfile.GNUTYPE_SPARSE: "is a sparse file",
-    tarfile.GNUTYPE_LONGNAME: "is a long name",
-    tarfile.GNUTYPE_LONGLINK: "is a long link",
-    tarfile.XHDTYPE: "is an extended header that does not belong",
-    tarfile.XGLTYPE: "is an extended header for all that follows",
-}
-
-_WITH_DATA = frozenset(
-    {
-        tarfile.GNUTYPE_SPARSE,
-        tarfile.GNUTYPE_LONGNAME,
-        tarfile.GNUTYPE_LONGLINK,
-        tarfile.XHDTYPE,
-        tarfile.XGLTYPE,
-        tarfile.SOLARIS_XHDTYPE,
-    }
-)
-
-
-def _kind(info: tarfile.TarInfo) -> str:
-    return "is a regular file" if info.isreg() else _KINDS.get(info.type, f"is of the unknown kind {info.type!r}")
-
-
-def _parsed(block: bytes) -> tarfile.TarInfo | None:
-    """The header in a block, None if there is none."""
-    try:
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
-    except tarfile.HeaderError:
-        return None
-    return info if info.size >= 0 else None
-
-
-def _data_bytes(info: tarfile.TarInfo) -> int:
-    """How many bytes follow a header that does not belong, by the rules of tar: links and devices have none."""
-    has_data = info.isreg() or info.type in _WITH_DATA or info.type not in tarfile.SUPPORTED_TYPES
-    return info.size + len(padding(info.size)) if has_data else 0
 
 
 def _shown(name: str) -> str:

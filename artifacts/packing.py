@@ -24,7 +24,6 @@ from artifacts.archive import (
     ending,
     header,
     packed_order,
-    padding,
 )
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter, write_bundle
@@ -35,6 +34,7 @@ from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, Manifest
 from artifacts.report import BuildReport
 from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import share_shards
+from artifacts.tar_header import padding
 
 _PACK = "pack"
 

@@ -1,12 +1,12 @@
-"""Inspect: what is in a bundle, an ONNX model or a shard, as one document and as tables."""
+"""Inspect: what is in a bundle, an ONNX model, a shard or what Neuron compiled, as one document and as tables."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from artifacts.bundle import Bundle
 from artifacts.devices import plan_header
@@ -16,25 +16,18 @@ from artifacts.report import DecodeCost, DerivedWeights, EngineSize, Movement, W
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
 from artifacts.tensorrt_plan import PlanHeader
+from compiler.inspect_neff import inspect_neff, inspect_traced
 from compiler.inspect_schedule import schedule_rows
 from compiler.parts.folder import holds_model, model_at
+from compiler.sections import Inspection, Section
 
 if TYPE_CHECKING:
     from passes.onnx_to_torch.source import Source
 
 SHOWN_TENSORS = 20
 
-
-@dataclass(frozen=True)
-class Section:
-    """One table for people."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-Inspection = tuple[dict[str, Any], list[Section]]
+_NEURON: Mapping[str, Callable[[Path], Inspection]] = {".neff": inspect_neff, ".pt": inspect_traced}
+"""Files that AWS Neuron's tools wrote."""
 
 
 def inspect(path: Path) -> Inspection:
@@ -45,13 +38,15 @@ def inspect(path: Path) -> Inspection:
         return _bundle(path)
     if path.suffix == ".safetensors":
         return _shard(path)
+    if path.is_file() and path.suffix in _NEURON:
+        return _NEURON[path.suffix](path)
     if path.is_file():
         return _model(path)
     raise UsageError.of(
         "inspect",
         str(path),
         "does not exist",
-        "name a bundle, an ONNX model, a folder of its parts or a safetensors file",
+        "name a bundle, an ONNX model, a folder of its parts, a safetensors file, a NEFF or a traced .pt",
     )
 
 

@@ -191,14 +191,19 @@ def check_command(
 
 
 def inspect_command(
-    thing: Annotated[Path, typer.Argument(metavar="THING", help="A bundle, an ONNX model, or a safetensors file.")],
+    thing: Annotated[
+        Path,
+        typer.Argument(metavar="THING", help="A bundle, an ONNX model, a safetensors file, or a .neff or traced .pt."),
+    ],
     json: JsonFlag = False,
 ) -> None:
-    """Show what is in a bundle, a model or a file of weights.
+    """Show what is in a bundle, a model, a file of weights, or what AWS Neuron compiled.
 
     unspool inspect build/ocr
 
     unspool inspect model.onnx --json
+
+    unspool inspect model.neff
     """
     from compiler.inspect import inspect
 

@@ -9,7 +9,8 @@ from onnx import helper
 from artifacts.bundle import Bundle
 from artifacts.errors import BundleError, ModelFormatError, UsageError
 from artifacts.report import BuildReport, DerivedWeights, WeightsReport
-from compiler.inspect import Section, inspect
+from compiler.inspect import inspect
+from compiler.sections import Section
 from tests.support.models import floats, graph_model, saved
 
 

@@ -15,6 +15,7 @@ from compiler.options import CompileOptions, ModelFile
 from tests.fuzz.bundle_mutations import seal
 from tests.support.cli import unspool
 from tests.support.models import Array, BundleCache, floats, graph_model, normal, saved, scale_weights, toy_decoding
+from tests.support.neff import FILE_NAME, TRACED_NAME, NeffFixture, tar_bytes, traced_bytes
 from tests.support.tensorrt import built_plan, put_plans
 
 
@@ -290,6 +291,45 @@ class TestInspect:
     def test_documents(self, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, thing: str) -> None:
         document = unspool(capsys, "inspect", request.getfixturevalue(thing), "--json").document
         assert document["kind"] == {"perceptron_bundle": "bundle", "perceptron_file": "onnx"}[thing]
+
+    def test_a_neff_and_a_traced_model(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        neff = NeffFixture(name="[red]FIXTURE\x1b[31m").to_bytes()
+        (tmp_path / FILE_NAME).write_bytes(neff)
+        (tmp_path / TRACED_NAME).write_bytes(traced_bytes(neff))
+        for name, member in ((FILE_NAME, None), (TRACED_NAME, "fixture/data.pkl")):
+            found = unspool(capsys, "inspect", tmp_path / name)
+            assert (found.status, found.stderr) == (0, "")
+            for part in (
+                name,
+                "[red]FIXTURE\\x1b[31m",
+                "is that of the archive",
+                "input0",
+                "sg00/weight.bin",
+                "info.json",
+            ):
+                assert part in found.stdout
+            assert "\x1b" not in found.stdout
+            document = unspool(capsys, "inspect", tmp_path / name, "--json").document
+            assert (document["ok"], document["kind"]) == (True, "neff")
+            assert [embedded["member"] for embedded in document["neffs"]] == [member]
+
+    @pytest.mark.parametrize(
+        "value", [b"NaN", b"[" * 195 + b"]" * 195, b'{"a":' * 195 + b"1" + b"}" * 195, b"9" * 4300]
+    )
+    def test_json_of_a_neff_that_is_odd(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, value: bytes) -> None:
+        (tmp_path / FILE_NAME).write_bytes(NeffFixture(archive=tar_bytes({"metrics.json": value})).to_bytes())
+        assert unspool(capsys, "inspect", tmp_path / FILE_NAME).status == 0
+        assert (
+            "metrics.json"
+            in unspool(capsys, "inspect", tmp_path / FILE_NAME, "--json").document["neffs"][0]["documents"]
+        )
+
+    def test_a_neff_that_is_cut_off(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        (tmp_path / FILE_NAME).write_bytes(NeffFixture().to_bytes()[:-1])
+        found = unspool(capsys, "inspect", tmp_path / FILE_NAME, "--json")
+        assert found.status == 1
+        assert (found.error["stage"], found.error["subject"]) == ("neff", str(tmp_path / FILE_NAME))
+        assert found.error["message"].startswith("is cut off")
 
     def test_a_name_that_looks_like_markup(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         nodes = [helper.make_node("Relu", ["[red]x[/red]"], ["[bold]"])]

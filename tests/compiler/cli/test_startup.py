@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.cli import child_environment, unspool_process
 from tests.support.models import normal
+from tests.support.neff import FILE_NAME, TRACED_NAME, NeffFixture, traced_bytes
 
 HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "pydantic", "numpy", "safetensors", "sympy"}
 
@@ -79,6 +80,15 @@ def test_bundles_run_where_torch_and_onnx_are_missing(
             assert found.status == 0, found.stderr
             if json:
                 assert found.document["ok"] is True
+
+
+def test_neffs_are_read_where_torch_and_onnx_are_missing(tmp_path: Path) -> None:
+    neff = NeffFixture().to_bytes()
+    for name, data in ((FILE_NAME, neff), (TRACED_NAME, traced_bytes(neff))):
+        (tmp_path / name).write_bytes(data)
+        blocked = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "ml_dtypes", "sympy", "safetensors.torch")
+        found = unspool_process("inspect", tmp_path / name, "--json", blocked=blocked)
+        assert (found.status, found.document["kind"]) == (0, "neff"), found.stderr
 
 
 def test_an_up_to_date_compile_needs_neither_torch_nor_onnx(

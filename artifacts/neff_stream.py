@@ -48,7 +48,7 @@ class Limits:
     names: int = 16 << 20
     document: int = 64 << 10
     definition: int = 8 << 20
-    definitions: int = 64 << 20
+    definitions: int = 32 << 20
     variables: int = 200_000
     embedded: int = 256
     directory: int = 4 << 20

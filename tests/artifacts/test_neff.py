@@ -448,6 +448,26 @@ def test_all_that_is_no_file_is_told_at_once(tmp_path: Path) -> None:
         ]
 
 
+def test_names_that_are_none(tmp_path: Path) -> None:
+    strange = member("x", b"12 path=a\0b\n", type=tarfile.XHDTYPE)
+    found = refused(tmp_path, plain(archive(member("", b"1"), strange, member("b"))))
+    assert found == [
+        ": a member without a name: has no name",
+        ": a\0b: has a name that leads out of the archive",
+    ]
+
+
+def test_a_size_in_an_extended_header(tmp_path: Path) -> None:
+    """As a member of more than 8 GiB has it: its own header says another one."""
+    document = b'"' + b"x" * 698 + b'"'
+    info, _ = member("info.json")
+    extended = archive(member("x", b"12 size=700\n", type=tarfile.XHDTYPE))[:1024]
+    data = extended + info.tobuf(tarfile.GNU_FORMAT) + document + bytes(-700 % 512) + bytes(1024)
+    neff = read(tmp_path, plain(data))
+    assert neff.members == (NeffMember("info.json", 700, "metadata"),)
+    assert neff.documents == {"info.json": "x" * 698}
+
+
 def test_a_sparse_file(tmp_path: Path) -> None:
     (found,) = refused(tmp_path, plain(archive(member("a", b"1", type=tarfile.GNUTYPE_SPARSE))))
     assert "has a sparse file, which no NEFF has: a" in found

@@ -1,0 +1,1 @@
+"""Lowerings of operators, by kind. See `compiler/hlo/registry.py`."""

@@ -11,7 +11,9 @@ from types import MappingProxyType
 from artifacts.engines import runs_here
 from artifacts.manifest import EngineEntry, Scalar, WeightAccess
 
-_ONNX = ".onnx"
+HLO_SUFFIX = ".hlo.pb"
+_RUNTIMES: Mapping[str, str] = MappingProxyType({".onnx": "onnxruntime", HLO_SUFFIX: "xla"})
+"""The kind of engine that runs a source on the CPU, by the end of the source's name."""
 
 _SESSION: Mapping[str, Scalar] = MappingProxyType({"graph_optimization_level": "disable"})
 """What a source says, and not what an optimiser makes of it. Of float8 values ONNX Runtime 1.31 makes products of
@@ -27,9 +29,10 @@ def can_run(entry: EngineEntry) -> bool:
 def as_sources(engines: Mapping[str, EngineEntry]) -> dict[str, EngineEntry]:
     """The engines, each that cannot run here but has a source in ONNX as one of ONNX Runtime's."""
     held = WeightAccess(default="prepacked", ways={"prepacked": "the weights: they are checked once"})
-    return {
-        name: entry
-        if can_run(entry) or not entry.source.endswith(_ONNX)
-        else entry.model_copy(update={"kind": "onnxruntime", "weights": held, "session": {**entry.session, **_SESSION}})
-        for name, entry in engines.items()
-    }
+    found = dict(engines)
+    for name, entry in engines.items():
+        kind = next((kind for suffix, kind in _RUNTIMES.items() if entry.source.endswith(suffix)), None)
+        if kind is not None and not can_run(entry):
+            session = {**entry.session, **_SESSION} if kind == "onnxruntime" else {}
+            found[name] = entry.model_copy(update={"kind": kind, "weights": held, "session": session})
+    return found

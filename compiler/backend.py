@@ -9,7 +9,7 @@ from pathlib import Path
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter
 from artifacts.checks import OutputCheck, Tolerances, require_equal
-from artifacts.engine_sources import can_run
+from artifacts.engine_sources import HLO_SUFFIX, can_run
 from artifacts.freed_memory import give_back
 from artifacts.manifest import (
     EngineEntry,
@@ -110,6 +110,7 @@ def write_program(
             tolerances={dtype: tolerances.for_dtype(dtype) for dtype in TOLERANCES},
             exact_tokens=tolerances.exact_tokens,
         ),
+        settings=dict(target.settings),
         files=writer.inventory(),
     )
 
@@ -258,12 +259,17 @@ def _write_sample(writer: BundleWriter, stem: str, sample: Sample, written: Muta
     )
 
 
+def _after_proof(engine: EngineEntry) -> dict[str, object]:
+    """What an engine's entry becomes when it, or its source, has agreed with the source model."""
+    if can_run(engine):
+        return {"status": "verified", "needs": ()}
+    proven = engine.status == "emitted" and engine.source.endswith(HLO_SUFFIX)
+    return {"status": "hlo-verified"} if proven else {}
+
+
 def _verified(manifest: Manifest) -> Manifest:
     """The manifest after every engine that runs here has agreed with the source, and the ONNX of the others has."""
-    engines = {
-        name: engine.model_copy(update={"status": "verified", "needs": ()}) if can_run(engine) else engine
-        for name, engine in manifest.engines.items()
-    }
+    engines = {name: engine.model_copy(update=_after_proof(engine)) for name, engine in manifest.engines.items()}
     verdicts: Mapping[str, tuple[Verdict, ...]] = {
         name: tuple(Verdict(compared=what, passed=True) for what in ("conversion", "passes", _compared(manifest, name)))
         for name in manifest.models

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import RunError, SourceError, UnsupportedError
 from artifacts.freed_memory import give_back
@@ -104,9 +106,34 @@ def make_program(
     last = (*fewer_bits, *LAST, *_named(target.late_fusions))
     stages.append(_passed(stages[-1], last, tolerances, log))
     log.decode_costs += decode_costs(*stages[1:])
+    if target.static_shapes:
+        stages.append(at_fixed_sizes(stages[-1]))
     for after, counted in (("convert", program), ("fusions", stages[-2]), ("passes", stages[-1])):
         log.movements += movements(counted, after)
     return stages[-1]
+
+
+def at_fixed_sizes(program: Program) -> Program:
+    """The program with models that take inputs of the sizes of their first sample, and no others."""
+
+    def fixed(model: Model) -> Model:
+        sizes: dict[str, int] = {}
+        for spec in model.signature.inputs:
+            for dim, size in zip(spec.shape, model.samples[0].inputs.get(spec.name, np.empty(0)).shape, strict=False):
+                if isinstance(dim, str):
+                    sizes.setdefault(dim, size)
+        sides = {
+            side: tuple(
+                spec.model_copy(
+                    update={"shape": tuple(sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape)}
+                )
+                for spec in specs
+            )
+            for side, specs in (("inputs", model.signature.inputs), ("outputs", model.signature.outputs))
+        }
+        return replace(model, signature=Signature(**sides))
+
+    return replace(program, models={name: fixed(model) for name, model in program.models.items()})
 
 
 def _passed(program: Program, group: Sequence[Pass], tolerances: Tolerances, log: BuildLog) -> Program:
@@ -249,6 +276,8 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
         samples = read_samples(options.samples, loaded.signature, runner)
     else:
         samples = draw_samples(loaded.signature, loaded.hints, runner, ranges)
+    if target.static_shapes:
+        samples = tuple(found for found in samples if _sizes(found) == _sizes(samples[0]))
     if isinstance(schedule, Decode):
         probe, masks = schedule.shortened(PROBE_TOKENS), () if plan is None else plan.ports.masks
         samples = tuple(decoded_sample(found, runner, probe, masks) for found in samples)

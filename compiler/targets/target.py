@@ -150,6 +150,10 @@ class Target(Protocol):
     """Those that it builds for if nobody says; () leaves it to the GPU that it builds on."""
     builder_options: ClassVar[tuple[str, ...]]
     """The fields of `BuilderOptions` that mean something to its builder; () for a target that makes no plans."""
+    static_shapes: ClassVar[bool]
+    """Whether its engines take inputs of one shape only: those of the first sample, which --opt-shapes chooses."""
+    settings: ClassVar[Mapping[str, str]]
+    """Environment variables that its runtime wants."""
     fusions: ClassVar[tuple[str, ...]]
     """Names of the passes that make operations which its engines run as one; they come after all that are for any
     target."""

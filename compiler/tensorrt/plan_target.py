@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from compiler.options import Precision, ScheduleName
@@ -41,6 +42,8 @@ class PlanTarget(ABC):
     codes: ClassVar[CodesName] = "int8"
     row_scales: ClassVar[bool] = False
     default_capabilities: ClassVar[tuple[str, ...]] = ()
+    static_shapes: ClassVar[bool] = False
+    settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
     late_fusions: ClassVar[tuple[str, ...]] = ()
 

@@ -88,10 +88,10 @@ def _register() -> None:
         packet = getattr(_aten, name, None)
         if packet is not None:
             lowers(packet.default)(function)
-    for name, function in _BINARY.items():
+    for name, of_two in _BINARY.items():
         packet = getattr(_aten, name)
         wanted = ("default", "Tensor", "Scalar", "Tensor_Tensor", "Tensor_Scalar")
-        lowers(*(getattr(packet, overload) for overload in wanted if overload in packet.overloads()))(function)
+        lowers(*(getattr(packet, overload) for overload in wanted if overload in packet.overloads()))(of_two)
 
 
 _register()

@@ -123,7 +123,8 @@ def _split(x: Any, size: int, axis: int = 0) -> list[Any]:
 
 @lowers(_aten.chunk.default)
 def _chunk(x: Any, chunks: int, axis: int = 0) -> list[Any]:
-    return _split(x, -(-x.shape[axis] // chunks), axis)
+    size = -(-x.shape[axis] // chunks)
+    return [_slice(x, axis, start, start + size) for start in range(0, x.shape[axis], size)]
 
 
 @lowers(_aten.unbind.int)

@@ -1,0 +1,162 @@
+"""Engines in HLO that XLA runs on the CPU: what a compiler of an accelerator is handed, run to be compared.
+
+The source is an HloModuleProto. Its parameters are the engine's inputs in order, and then weights: the manifest's
+`bindings` name them by the number of the parameter. Whole numbers of 64 bits travel as 32, as accelerators have them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from artifacts.dtype import DType
+from artifacts.engines.engine import Buffer
+from artifacts.errors import BundleError, MissingToolError, RunError
+from artifacts.manifest import Access, EngineEntry
+from artifacts.shards import read_shard
+from artifacts.spec import Signature, TensorSpec
+from artifacts.weights import WeightStore
+
+Array = npt.NDArray[Any]
+
+_STAGE = "engine"
+_INSTALL = 'pip install "unspool[neuron-hlo]"'
+
+
+def runs_here() -> bool:
+    """Wherever JAX is installed."""
+    return importlib.util.find_spec("jax") is not None
+
+
+@dataclass(frozen=True, eq=False)
+class XlaBuffer:
+    """A tensor that XLA owns."""
+
+    value: Any
+    dtype: DType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return tuple(self.value.shape)
+
+
+class XlaRunner:
+    """One compiled module with its weights."""
+
+    kind = "xla"
+
+    def __init__(self, executable: Any, weights: list[Any], entry: EngineEntry) -> None:
+        self._executable = executable
+        self._weights = weights
+        self._entry = entry
+        self._lock = threading.Lock()
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs, as the manifest has them."""
+        return self._entry.signature
+
+    def alloc(self, spec: TensorSpec, shape: tuple[int, ...]) -> XlaBuffer:
+        """A buffer of zeros."""
+        return self.upload(spec, np.zeros(shape, (spec.carrier or spec.dtype).numpy))
+
+    def upload(self, spec: TensorSpec, array: Array) -> XlaBuffer:
+        """A copy of an array where XLA has it. Raises RunError for a whole number that has no 32 bits."""
+        import jax
+
+        return XlaBuffer(jax.device_put(_carried(array, spec.dtype, f"input {spec.name!r}")), spec.dtype)
+
+    def download(self, buffer: Buffer) -> Array:
+        """A copy of a buffer, in the carrier type."""
+        own = self._own(buffer)
+        array = np.asarray(own.value)
+        return array.view(own.dtype.numpy) if own.dtype == DType.BFLOAT16 else array.astype(own.dtype.numpy)
+
+    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        """Run once."""
+        given = []
+        for spec in self.signature.inputs:
+            if spec.name not in inputs:
+                raise self._failed(f"has no input {spec.name!r}")
+            own = self._own(inputs[spec.name])
+            if own.shape != spec.shape:
+                raise self._failed(f"takes {spec.name!r} of shape {spec.shape}, not {own.shape}")
+            given.append(own.value)
+        with self._lock:
+            results = self._executable.execute_sharded([*given, *self._weights])
+        arrays = [shards[0] for shards in results.disassemble_into_single_device_arrays()]
+        specs = self.signature.outputs
+        return {spec.name: XlaBuffer(array, spec.dtype) for spec, array in zip(specs, arrays, strict=True)}
+
+    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Callable[[], None]:
+        """Not to be had: XLA gives results in buffers of its own. Raises RunError."""
+        raise self._failed(f"writes into none of the {len(inputs) + len(outputs)} buffers of the caller")
+
+    def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once from arrays to arrays."""
+        specs = self.signature.inputs
+        made = self.run({spec.name: self.upload(spec, inputs[spec.name]) for spec in specs if spec.name in inputs})
+        return {name: self.download(buffer) for name, buffer in made.items()}
+
+    def close(self) -> None:
+        """Let go of the module and its weights."""
+        self._executable, self._weights = None, []
+
+    def _own(self, buffer: Buffer) -> XlaBuffer:
+        if not isinstance(buffer, XlaBuffer):
+            raise self._failed(f"cannot use a {type(buffer).__name__} of another engine")
+        return buffer
+
+    def _failed(self, message: str) -> RunError:
+        return RunError.of("run", self._entry.source, message)
+
+
+def open_engine(root: Path, entry: EngineEntry, threads: int | None, weights: Access) -> XlaRunner:  # noqa: ARG001
+    """Open the engine of a bundle at `root`. See `engine.Opener`. XLA has its own threads."""
+    try:
+        import jax
+        from jaxlib import _jax
+    except ImportError as error:
+        raise MissingToolError.of(_STAGE, "jax", "is not installed", _INSTALL) from error
+    client = jax.local_devices(backend="cpu")[0].client
+    try:
+        code = _jax.mlir.hlo_to_stablehlo((root / entry.source).read_bytes())
+        executable = client.compile_and_load(code, _jax.DeviceList(tuple(client.local_devices()[:1])))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise BundleError.of(_STAGE, entry.source, f"XLA cannot compile it: {reason}") from error
+    store = _stored(root)
+    refs = [entry.bindings[number] for number in sorted(entry.bindings, key=int)]
+    held = [jax.device_put(_carried(store.array(ref), ref.dtype, f"weight {ref.digest[:16]}")) for ref in refs]
+    return XlaRunner(executable, held, entry)
+
+
+def _stored(root: Path) -> WeightStore:
+    """The weights of the bundle: an engine refers to them by content, wherever they lie."""
+    blobs: dict[str, Any] = {}
+    for path in sorted((root / "weights").glob("*.safetensors")):
+        blobs |= read_shard(root, path.relative_to(root).as_posix(), verify=False)[1].blobs
+    return replace(WeightStore(), blobs=MappingProxyType(blobs))
+
+
+def _carried(array: Array, dtype: DType, what: str) -> Array:
+    """An array in the type in which an accelerator has it. Raises RunError for a whole number beyond 32 bits."""
+    if dtype == DType.BFLOAT16:
+        import jax
+
+        return array.view(jax.numpy.bfloat16)
+    if array.dtype != np.int64:
+        return array
+    limits = np.iinfo(np.int32)
+    if array.size and (array.min() < limits.min or array.max() > limits.max):
+        raise RunError.of("run", what, "has a whole number that 32 bits do not hold")
+    return array.astype(np.int32)

@@ -1,0 +1,109 @@
+"""AWS Neuron (Inf2, Trn1, Trn2): HLO modules of static shapes, which neuronx-cc compiles where the SDK is.
+
+The source of an engine is the HloModuleProto that the compiler is handed, with weights as parameters. XLA runs the
+very bytes on the CPU, and they are compared with the source model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+from artifacts.manifest import Need, WeightAccess
+from compiler.options import Precision, ScheduleName
+from compiler.targets.target import Availability, BuiltEngine, Made, ModelEngines, Pair, Placement
+
+if TYPE_CHECKING:
+    from artifacts.weights import WeightRef
+    from passes.codes import CodesName
+    from passes.program import Program
+
+_HELD = (
+    "the weights on the cores: each process puts its own there, unless the runtime shares them "
+    "(NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS=1)"
+)
+
+
+class NeuronxTarget:
+    """Engines of the kind `neuronx`."""
+
+    name: ClassVar[str] = "neuronx"
+    kind: ClassVar[str] = "neuronx"
+    summary: ClassVar[str] = "AWS Neuron: Inf2, Trn1, Trn2; a proven HLO where the SDK is not"
+    decodes: ClassVar[tuple[Pair, ...]] = (
+        ("cached", ScheduleName.UNROLLED),
+        ("cached", ScheduleName.PARTITIONED),
+        ("padded", ScheduleName.LOOP),
+        ("padded", ScheduleName.UNROLLED),
+        ("padded", ScheduleName.PARTITIONED),
+    )
+    precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
+    codes: ClassVar[CodesName] = "int8"
+    row_scales: ClassVar[bool] = False
+    capabilities: ClassVar[tuple[str, ...]] = ()
+    default_capabilities: ClassVar[tuple[str, ...]] = ()
+    builder_options: ClassVar[tuple[str, ...]] = ()
+    static_shapes: ClassVar[bool] = True
+    settings: ClassVar[Mapping[str, str]] = MappingProxyType({"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "1"})
+    fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
+    late_fusions: ClassVar[tuple[str, ...]] = ()
+
+    def availability(self) -> Availability:
+        """Usable where JAX is, which lowers to HLO and runs it. The SDK is not needed for that."""
+        try:
+            return Availability(True, f"jax {metadata.version('jax')}")
+        except metadata.PackageNotFoundError:
+            return Availability(False, hint='pip install "unspool[neuron-hlo]"')
+
+    def tools(self) -> Mapping[str, str]:
+        """The packages whose version decides what is in an engine."""
+        return {name: metadata.version(name) for name in ("jax", "jaxlib", "torch")}
+
+    def stored(self, refs: Sequence[WeightRef]) -> list[WeightRef]:
+        """All of them: every weight is a parameter."""
+        return list(refs)
+
+    def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:  # noqa: ARG002  # of the protocol
+        """Lower functions to HLO, or the decode that they make, at the shapes of the model's first sample.
+
+        Raises UnsupportedError with every operator that has no lowering.
+        """
+        from compiler.hlo.hlo_engines import hlo_sources
+
+        found = program.models[model]
+        shapes = {name: array.shape for name, array in found.samples[0].inputs.items()}
+        sources = hlo_sources(program, model, shapes)
+        engines = {
+            name: BuiltEngine(
+                source=source.data,
+                suffix=".hlo.pb",
+                signature=source.signature,
+                made=Made(
+                    status="emitted",
+                    weights=WeightAccess(default="separate", ways={"separate": _HELD}),
+                    needs=(_need(name),),
+                ),
+                bindings=source.bindings,
+            )
+            for name, source in sources.engines.items()
+        }
+        taken = ", ".join(
+            f"{spec.name} {'x'.join(map(str, shapes[spec.name]))}"
+            for spec in found.signature.inputs
+            if spec.name in shapes
+        )
+        return ModelEngines(
+            engines, sources.functions, (f"takes {taken} and no other shapes; choose them with --opt-shapes",)
+        )
+
+
+def _need(name: str) -> Need:
+    return Need(
+        what="the AWS Neuron SDK",
+        command=f"neuronx-cc compile BUNDLE/engines/{name}.hlo.pb --framework XLA --target inf2 --output {name}.neff",
+    )
+
+
+TARGET = NeuronxTarget()

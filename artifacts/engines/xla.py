@@ -10,6 +10,7 @@ import importlib.util
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -122,22 +123,34 @@ class XlaRunner:
 
 def open_engine(root: Path, entry: EngineEntry, threads: int | None, weights: Access) -> XlaRunner:  # noqa: ARG001
     """Open the engine of a bundle at `root`. See `engine.Opener`. XLA has its own threads."""
+    return xla_runner((root / entry.source).read_bytes(), entry, _stored(root))
+
+
+def xla_runner(source: bytes, entry: EngineEntry, store: WeightStore) -> XlaRunner:
+    """Open an engine whose source is at hand, with the weights of a store. Raises as `open_engine` does."""
     try:
         import jax
-        from jaxlib import _jax
     except ImportError as error:
         raise MissingToolError.of(_STAGE, "jax", "is not installed", _INSTALL) from error
-    client = jax.local_devices(backend="cpu")[0].client
     try:
-        code = _jax.mlir.hlo_to_stablehlo((root / entry.source).read_bytes())
-        executable = client.compile_and_load(code, _jax.DeviceList(tuple(client.local_devices()[:1])))
+        executable = _compiled(source)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise BundleError.of(_STAGE, entry.source, f"XLA cannot compile it: {reason}") from error
-    store = _stored(root)
     refs = [entry.bindings[number] for number in sorted(entry.bindings, key=int)]
     held = [jax.device_put(_carried(store.array(ref), ref.dtype, f"weight {ref.digest[:16]}")) for ref in refs]
     return XlaRunner(executable, held, entry)
+
+
+@lru_cache(maxsize=16)
+def _compiled(source: bytes) -> Any:
+    """The module as XLA's CPU runs it. An unrolled decoder takes it many seconds, so the last ones are kept."""
+    import jax
+    from jaxlib import _jax
+
+    client = jax.local_devices(backend="cpu")[0].client
+    code = _jax.mlir.hlo_to_stablehlo(source)
+    return client.compile_and_load(code, _jax.DeviceList(tuple(client.local_devices()[:1])))
 
 
 def _stored(root: Path) -> WeightStore:

@@ -65,16 +65,22 @@ class NeuronxTarget:
         """All of them: every weight is a parameter."""
         return list(refs)
 
-    def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:  # noqa: ARG002  # of the protocol
+    def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
         """Lower functions to HLO, or the decode that they make, at the shapes of the model's first sample.
 
-        Raises UnsupportedError with every operator that has no lowering.
+        Raises UnsupportedError with every operator that has no lowering, NumericsError if an engine answers otherwise
+        than the program with other weights.
         """
+        from artifacts.checks import Tolerances, require_equal
         from compiler.hlo.hlo_engines import hlo_sources
+        from compiler.hlo.second_weights import check_second_weights
 
         found = program.models[model]
         shapes = {name: array.shape for name, array in found.samples[0].inputs.items()}
         sources = hlo_sources(program, model, shapes)
+        placement.tell("with other weights")
+        checks = check_second_weights(program, model, sources, Tolerances())
+        require_equal(checks, "emit", "lowering, with other weights")
         engines = {
             name: BuiltEngine(
                 source=source.data,
@@ -89,10 +95,12 @@ class NeuronxTarget:
             )
             for name, source in sources.engines.items()
         }
+        tokens = getattr(found.schedule, "tokens", "")
+        callers = {spec.name for source in sources.engines.values() for spec in source.signature.inputs}
         taken = ", ".join(
             f"{spec.name} {'x'.join(map(str, shapes[spec.name]))}"
             for spec in found.signature.inputs
-            if spec.name in shapes
+            if spec.name in shapes and spec.name in callers and spec.name != tokens
         )
         return ModelEngines(
             engines, sources.functions, (f"takes {taken} and no other shapes; choose them with --opt-shapes",)

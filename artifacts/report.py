@@ -115,11 +115,15 @@ class Movement(Noun):
 
 
 class EngineSize(Noun):
-    """Bytes of an engine's files, without the weights that it refers to; `plan` says what those of its plan are."""
+    """Bytes of an engine's files, without the weights that it refers to; `plan` says what those of its plan are.
+
+    `instructions` counts those of a module of HLO that compute something.
+    """
 
     name: str
     source_bytes: Size
     plan_bytes: Size | None = None
+    instructions: Size | None = None
     plan: PlanContents | None = None
 
 

@@ -90,6 +90,7 @@ def _bundle(path: Path) -> Inspection:
         numerics = [[model, after, f"{value:.3g}"] for (model, after), value in worst.items()]
         sections.append(Section("Numerics", ["model", "after", "largest difference"], numerics))
         sections += _plan_contents(report.engines)
+        sections += _instructions(report.engines)
         sections += [] if report.weights is None else [_saved(report.weights)]
         sections += [_decode_costs(report.decode_costs)] if report.decode_costs else []
         sections += [_weight_costs(report.weight_costs)] if report.weight_costs else []
@@ -147,6 +148,12 @@ def _plan_contents(engines: Sequence[EngineSize]) -> list[Section]:
         )
     columns = ["engine", "size", "kernel texts", "programs", "weights", "of them again", "the rest"]
     return [Section("What plans hold", columns, rows)] if rows else []
+
+
+def _instructions(engines: Sequence[EngineSize]) -> list[Section]:
+    """How many instructions the modules have that an accelerator's compiler is handed."""
+    rows = [[engine.name, str(engine.instructions)] for engine in engines if engine.instructions is not None]
+    return [Section("Instructions of modules", ["engine", "instructions"], rows)] if rows else []
 
 
 def _access(engine: EngineEntry) -> str:

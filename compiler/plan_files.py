@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from artifacts.bundle_writer import BundleWriter
+from artifacts.engine_sources import HLO_SUFFIX
 from artifacts.errors import Problem, TargetError
 from artifacts.manifest import STATUSES, EngineEntry, Manifest, Status
 from artifacts.report import EngineSize
@@ -60,6 +61,16 @@ def engine_sizes(root: Path, manifest: Manifest) -> tuple[EngineSize, ...]:
             source_bytes=manifest.files[engine.source].bytes,
             plan_bytes=manifest.files[engine.plan].bytes if engine.plan else None,
             plan=contents_of(root, manifest, engine),
+            instructions=_instructions(root / engine.source),
         )
         for name, engine in manifest.engines.items()
     )
+
+
+def _instructions(source: Path) -> int | None:
+    """How many instructions a source has, if it is a module of HLO."""
+    if not source.name.endswith(HLO_SUFFIX):
+        return None
+    from compiler.hlo.instructions import count_instructions
+
+    return count_instructions(source.read_bytes())

@@ -72,7 +72,7 @@ def call_function(function: Function, weights: Mapping[str, Any], inputs: Sequen
     values: dict[Node, Any] = {node: weights.get(node.name, given.get(node.name)) for node in function.placeholders}
     for node in function.computations:
         with jax.named_scope(_scope(function, node)):
-            values[node] = _computed(node, values)
+            values[node] = _computed(node, values, f"function {function.name!r}, {_place(function, node)}")
     results = torch.fx.map_arg(function.results, values.__getitem__)
     return tuple(jnp.asarray(result) for result in results)
 
@@ -81,22 +81,25 @@ def _is_known(target: Any) -> bool:
     return target in lowerings() or target in _OF_SIZES or target in _CHECKS or can_decompose(target)
 
 
-def _computed(node: Node, values: Mapping[Node, Any]) -> Any:
-    """The value of a node whose operands have theirs."""
+def _computed(node: Node, values: Mapping[Node, Any], where: str) -> Any:
+    """The value of a node whose operands have theirs; `where` is what an error is about."""
     if node.target in _CHECKS:
         return None
     arguments, named = torch.fx.map_arg((node.args, node.kwargs), values.__getitem__)
-    return _call(node, tuple(arguments), dict(named))
+    return _call(node, tuple(arguments), dict(named), where)
 
 
-def _call(node: Node, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+def _call(node: Node, arguments: tuple[Any, ...], named: dict[str, Any], where: str) -> Any:
     target: Any = node.target
     lowering = lowerings().get(target)
     if target in _OF_SIZES:
         return target(*arguments, **named)
     if lowering is None:
-        return _call_parts(target, arguments, named)
-    result = lowering(*arguments, **{name: value for name, value in named.items() if value is not None})
+        return _call_parts(target, arguments, named, where)
+    try:
+        result = lowering(*arguments, **{name: value for name, value in named.items() if value is not None})
+    except NotImplementedError as error:
+        raise UnsupportedError.of(_STAGE, where, f"{target} has no lowering to HLO for {error}", _GAP_HINT) from error
     wanted = node.meta.get("val")
     if isinstance(wanted, torch.Tensor):
         return jnp.asarray(result).astype(jax_dtype(wanted.dtype))
@@ -105,13 +108,14 @@ def _call(node: Node, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     return result
 
 
-def _call_parts(target: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+def _call_parts(target: Any, arguments: tuple[Any, ...], named: dict[str, Any], where: str) -> Any:
     """Call what an operator is made of."""
     module, arrays = decomposed(target, arguments, named)
     nodes = [node for node in module.graph.nodes if node.op == "call_function"]
     unknown = sorted({str(node.target) for node in nodes if not _is_known(node.target)})
     UnsupportedError.raise_if(
-        Problem(_STAGE, str(target), f"is made of {part}, which has no lowering to HLO", _GAP_HINT) for part in unknown
+        Problem(_STAGE, where, f"{target} is made of {part}, which has no lowering to HLO", _GAP_HINT)
+        for part in unknown
     )
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     values: dict[Node, Any] = dict(zip(placeholders, arrays, strict=True))
@@ -119,7 +123,7 @@ def _call_parts(target: Any, arguments: tuple[Any, ...], named: dict[str, Any]) 
         if node.op == "get_attr":
             values[node] = jnp.asarray(to_numpy(getattr(module, str(node.target))))
         if node.op == "call_function":
-            values[node] = _computed(node, values)
+            values[node] = _computed(node, values, where)
     output = next(iter(reversed(module.graph.nodes)))
     return torch.fx.map_arg(output.args[0], values.__getitem__)
 

@@ -58,7 +58,7 @@ def hlo_module(
         computation = lowered.compiler_ir("hlo")
     assert computation is not None
     shapes = tuple(tuple(found.shape) for found in jax.tree.leaves(lowered.out_info))
-    return HloModule(bytes(computation.as_serialized_hlo_module_proto()), shapes)
+    return HloModule(_without_id(bytes(computation.as_serialized_hlo_module_proto())), shapes)
 
 
 @contextmanager
@@ -70,3 +70,38 @@ def _no_places() -> Iterator[None]:
         yield
     finally:
         config.update("jax_traceback_in_locations_limit", limit)
+
+
+_ID = 5
+"""The number of HloModuleProto's field `id`, which counts the modules that a process has made."""
+
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+def _without_id(data: bytes) -> bytes:
+    """The message without that field. Its fields are read as Protocol Buffers' encoding says, and none looked into."""
+    kept, at = bytearray(), 0
+    while at < len(data):
+        begin = at
+        key, at = _varint(data, at)
+        kind = key & 7
+        if kind == _VARINT:
+            _, at = _varint(data, at)
+        elif kind == _LENGTH:
+            length, at = _varint(data, at)
+            at += length
+        else:
+            at += {_FIXED64: 8, _FIXED32: 4}[kind]
+        if key >> 3 != _ID:
+            kept += data[begin:at]
+    return bytes(kept)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at

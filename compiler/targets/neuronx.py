@@ -11,6 +11,7 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
+from artifacts.errors import TargetError
 from artifacts.manifest import Need, WeightAccess
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import Availability, BuiltEngine, Made, ModelEngines, Pair, Placement
@@ -68,16 +69,19 @@ class NeuronxTarget:
     def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
         """Lower functions to HLO, or the decode that they make, at the shapes of the model's first sample.
 
-        Raises UnsupportedError with every operator that has no lowering, NumericsError if an engine answers otherwise
-        than the program with other weights.
+        Raises UnsupportedError with every operator that has no lowering, TargetError with all that the compiler
+        documents to refuse, NumericsError if an engine answers otherwise than the program with other weights.
         """
         from artifacts.checks import Tolerances, require_equal
         from compiler.hlo.hlo_engines import hlo_sources
         from compiler.hlo.second_weights import check_second_weights
+        from compiler.neuron.preflight import errors_of, preflight, warnings_of
 
         found = program.models[model]
         shapes = {name: array.shape for name, array in found.samples[0].inputs.items()}
         sources = hlo_sources(program, model, shapes)
+        found_before = {name: preflight(source.data) for name, source in sources.engines.items()}
+        TargetError.raise_if(problem for name, each in found_before.items() for problem in errors_of(name, each))
         placement.tell("with other weights")
         checks = check_second_weights(program, model, sources, Tolerances())
         require_equal(checks, "emit", "lowering, with other weights")
@@ -102,9 +106,9 @@ class NeuronxTarget:
             for spec in found.signature.inputs
             if spec.name in shapes and spec.name in callers and spec.name != tokens
         )
-        return ModelEngines(
-            engines, sources.functions, (f"takes {taken} and no other shapes; choose them with --opt-shapes",)
-        )
+        warnings = [notice for name, each in found_before.items() for notice in warnings_of(name, each)]
+        sizes = f"takes {taken} and no other shapes; choose them with --opt-shapes"
+        return ModelEngines(engines, sources.functions, (sizes, *warnings))
 
 
 def _need(name: str) -> Need:

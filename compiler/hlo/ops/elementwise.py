@@ -83,6 +83,10 @@ _BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 
+def _takes_tensors(overload: Any) -> bool:
+    return any(str(argument.type) == "Tensor" for argument in overload._schema.arguments)
+
+
 def _register() -> None:
     for name, function in _UNARY.items():
         packet = getattr(_aten, name, None)
@@ -90,8 +94,9 @@ def _register() -> None:
             lowers(packet.default)(function)
     for name, of_two in _BINARY.items():
         packet = getattr(_aten, name)
-        wanted = ("default", "Tensor", "Scalar", "Tensor_Tensor", "Tensor_Scalar")
-        lowers(*(getattr(packet, overload) for overload in wanted if overload in packet.overloads()))(of_two)
+        named = ("default", "Tensor", "Scalar", "Tensor_Tensor", "Tensor_Scalar")
+        overloads = [getattr(packet, overload) for overload in named if overload in packet.overloads()]
+        lowers(*filter(_takes_tensors, overloads))(of_two)
 
 
 _register()

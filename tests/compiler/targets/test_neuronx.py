@@ -1,0 +1,204 @@
+"""HLO for AWS Neuron, whose SDK is not here: the very bytes that its compiler is handed are run by XLA on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx import helper
+
+pytest.importorskip("jax")
+
+from artifacts.bundle import Bundle
+from artifacts.errors import NumericsError, TargetError, UnsupportedError
+from compiler.compile import compile_bundle
+from compiler.generation import TokenFlags
+from compiler.hlo import hlo_engines
+from compiler.options import CacheMode, CompileOptions, ModelFile, ScheduleName
+from tests.support.cli import unspool
+from tests.support.light_networks import light_network
+from tests.support.models import (
+    DATA,
+    OCR,
+    BundleCache,
+    floats,
+    graph_model,
+    normal,
+    saved,
+    toy_decoder,
+)
+
+OPTIONS = CompileOptions(target="neuronx", opt_shapes=(("x", (4, 16)),))
+
+
+@pytest.fixture(scope="module")
+def perceptron(cache: BundleCache, perceptron_file: Path) -> Path:
+    model = ModelFile("perceptron", perceptron_file)
+    return cache.get("perceptron-neuronx", lambda path: compile_bundle([model], path, OPTIONS))
+
+
+def test_a_module_is_proven_and_nothing_pretends_to_be_compiled(perceptron: Path) -> None:
+    manifest = Bundle.open(perceptron).manifest
+    (engine,) = manifest.engines.values()
+    assert (engine.kind, engine.status, engine.plan, engine.weights.default) == (
+        "neuronx",
+        "hlo-verified",
+        None,
+        "separate",
+    )
+    assert engine.needs[0].command.startswith("neuronx-cc compile BUNDLE/engines/perceptron.hlo.pb --framework XLA")
+    assert not any(path.endswith(".neff") for path in manifest.files)
+    assert manifest.numerics.verdicts["perceptron"][-1].compared == "engine sources"
+    assert manifest.settings == {"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "1"}
+
+
+def test_weights_are_parameters_that_the_manifest_names(perceptron: Path) -> None:
+    manifest = Bundle.open(perceptron).manifest
+    (engine,) = manifest.engines.values()
+    assert sorted(engine.bindings) == ["1", "2", "3"]
+    data = (perceptron / engine.source).read_bytes()
+    for ref in engine.bindings.values():
+        assert Bundle.open(perceptron).weights().raw(ref)[:64].tobytes() not in data
+    report = Bundle.open(perceptron).report()
+    assert report is not None
+    assert report.engines[0].instructions == data.count(b"jit(perceptron)/")
+
+
+def test_it_takes_one_shape_and_says_so(perceptron: Path) -> None:
+    bundle = Bundle.open(perceptron)
+    (engine,) = bundle.manifest.engines.values()
+    assert engine.signature.input("x").shape == (4, 16)
+    assert bundle.manifest.models["perceptron"].signature.input("x").shape == (4, 16)
+    report = bundle.report()
+    assert report is not None
+    assert "perceptron: takes x 4x16 and no other shapes; choose them with --opt-shapes" in report.notices
+
+
+def test_it_is_the_same_every_time_and_everywhere(perceptron: Path, perceptron_file: Path, tmp_path: Path) -> None:
+    compile_bundle([ModelFile("perceptron", perceptron_file)], tmp_path / "elsewhere" / "b", OPTIONS)
+    again = (tmp_path / "elsewhere" / "b" / "manifest.json").read_bytes()
+    assert again == (perceptron / "manifest.json").read_bytes()
+
+
+def test_a_verification_asks_the_module(perceptron: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = unspool(capsys, "verify", perceptron, "--json")
+    assert (found.status, found.document["sources"]) == (0, ["perceptron"])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "cache_mode", "engines"),
+    [
+        (ScheduleName.UNROLLED, CacheMode.ON, {"toy.decode"}),
+        (ScheduleName.PARTITIONED, CacheMode.ON, {"toy.encoder", "toy.until-2", "toy.until-5", "toy.until-6"}),
+        (ScheduleName.LOOP, CacheMode.PADDED, {"toy.encoder", "toy.step"}),
+        (ScheduleName.PARTITIONED, CacheMode.PADDED, {"toy.encoder", "toy.until-2", "toy.until-5", "toy.until-6"}),
+        (ScheduleName.UNROLLED, CacheMode.PADDED, {"toy.decode"}),
+    ],
+)
+def test_every_decode_gives_the_tokens_of_the_source(
+    schedule: ScheduleName, cache_mode: CacheMode, engines: set[str], tmp_path: Path
+) -> None:
+    options = CompileOptions(
+        target="neuronx",
+        schedule=schedule,
+        cache=cache_mode,
+        partitions=(2, 5, 6) if schedule is ScheduleName.PARTITIONED else (),
+        tokens=TokenFlags(start=0, eos=(2, 9), pad=0, max_new_tokens=6),
+        opt_shapes=(("x", (5, 4)),),
+    )
+    model = ModelFile("toy", saved(toy_decoder(), tmp_path / "toy.onnx"))
+    manifest = compile_bundle([model], tmp_path / "b", options).bundle.manifest
+    assert set(manifest.engines) == engines
+    assert {engine.status for engine in manifest.engines.values()} == {"hlo-verified"}
+    del manifest
+
+
+def test_a_weight_that_was_baked_in_is_found(
+    perceptron_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its module answers rightly with the weights that it was made with, and with no others."""
+    import jax.numpy as jnp
+
+    whole: Callable[..., dict[str, Any]] = hlo_engines._Weights.of
+    first = normal(16, 32, seed=0)
+
+    def baked(self: Any, function: Any, arrays: Any) -> dict[str, Any]:
+        return {
+            name: jnp.asarray(first) if array.shape == first.shape else array
+            for name, array in whole(self, function, arrays).items()
+        }
+
+    monkeypatch.setattr(hlo_engines._Weights, "of", baked)
+    with pytest.raises(NumericsError, match="after lowering, with other weights"):
+        compile_bundle([ModelFile("perceptron", perceptron_file)], tmp_path / "b", OPTIONS)
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_has_no_lowering_is_told_with_its_node(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Det", ["x"], ["d"], name="determinant"),
+        helper.make_node("Relu", ["d"], ["y"]),
+    ]
+    model = saved(graph_model(nodes, [floats("x", "n", 4, 4)], [floats("y", "n")]), tmp_path / "det.onnx")
+    with pytest.raises(UnsupportedError) as caught:
+        compile_bundle([ModelFile("m", model)], tmp_path / "b", CompileOptions(target="neuronx"))
+    assert "source node 'determinant'" in caught.value.problems[0].subject
+    assert "has no lowering to HLO" in caught.value.problems[0].message
+
+
+def test_what_the_compiler_documents_to_refuse_is_told_before_it_is_called(tmp_path: Path) -> None:
+    nodes = [helper.make_node("CumSum", ["x", "axis"], ["y"], name="running_sum")]
+    import numpy as np
+
+    weights = {"axis": np.asarray(1, np.int64)}
+    model = saved(graph_model(nodes, [floats("x", "n", 8)], [floats("y", "n", 8)], weights), tmp_path / "sum.onnx")
+    log = compile_bundle([ModelFile("m", model)], tmp_path / "b", CompileOptions(target="neuronx"))
+    assert log.bundle.manifest.engines["m"].status == "hlo-verified"
+
+
+def test_more_than_it_proves_is_not_to_be_had(perceptron_file: Path, tmp_path: Path) -> None:
+    options = CompileOptions(target="neuronx", opt_shapes=(("x", (4, 16)),), require="built")
+    with pytest.raises(TargetError, match="is hlo-verified, and built is required"):
+        compile_bundle([ModelFile("perceptron", perceptron_file)], tmp_path / "b", options)
+
+
+@pytest.mark.slow  # a minute each: real models are converted, lowered, and compiled by XLA
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        (DATA / "bert_tiny" / "model_dynamo.onnx", {"opt_shapes": (("input_ids", (2, 16)),)}),
+        (light_network("resnet50"), {}),
+        (
+            DATA / "t5_tiny" / "model_dynamo.onnx",
+            {
+                "schedule": ScheduleName.UNROLLED,
+                "opt_shapes": (("input_ids", (2, 16)),),
+                "tokens": TokenFlags(max_new_tokens=8),
+            },
+        ),
+    ],
+    ids=["bert_tiny", "light_resnet50", "t5_tiny"],
+)
+def test_a_real_model_is_proven(file: Path, changes: dict[str, Any], tmp_path: Path) -> None:
+    options = CompileOptions(target="neuronx", **changes)
+    manifest = compile_bundle([ModelFile("m", file)], tmp_path / "b", options).bundle.manifest
+    assert {engine.status for engine in manifest.engines.values()} == {"hlo-verified"}
+
+
+@pytest.mark.slow  # two minutes each: XLA compiles 75 positions
+@pytest.mark.parametrize("schedule", [ScheduleName.UNROLLED, ScheduleName.PARTITIONED])
+def test_lines_of_text_are_read_as_the_source_does(schedule: ScheduleName, tmp_path: Path) -> None:
+    options = CompileOptions(
+        target="neuronx",
+        schedule=schedule,
+        partitions=(25, 50, 75) if schedule is ScheduleName.PARTITIONED else (),
+        tokens=TokenFlags(max_new_tokens=75),
+        opt_shapes=(("image", (2, 1, 16, 320)),),
+    )
+    bundle = compile_bundle([ModelFile("ocr", OCR / "model.onnx")], tmp_path / "b", options).bundle
+    assert {engine.status for engine in bundle.manifest.engines.values()} == {"hlo-verified"}
+    report = bundle.report()
+    assert report is not None
+    assert all(size.instructions for size in report.engines)

@@ -11,6 +11,7 @@ from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter, write_bundle
 from artifacts.canonical import BLOCK_BYTES, canonical_json, sha256_bytes
 from artifacts.checks import Tolerances, require_equal
+from artifacts.cuda import gpu_capability
 from artifacts.engine_sources import can_run
 from artifacts.errors import Problem, TargetError, UsageError
 from artifacts.manifest import MANIFEST_FILE, Manifest, Status, Verdict
@@ -143,6 +144,7 @@ def _key(manifest: Manifest, maker: PlanMaker, builds: Mapping[str, PlanBuild]) 
                 "target": maker.name,
                 "builds": {name: build.model_dump(mode="json") for name, build in builds.items()},
                 "tools": dict(maker.builder_tools()),
+                "gpu": gpu_capability(),
                 "unspool": own_digest(),
             }
         )

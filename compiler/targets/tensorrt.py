@@ -56,9 +56,9 @@ class TensorRtTarget(PlanTarget):
         return Availability(True, _version() or "", _HINT)
 
     def builder_tools(self) -> Mapping[str, str]:
-        """The package of the builder, if it is here."""
+        """The package of the builder, if it and a GPU are here: what is made where one is missing is another thing."""
         version = _version()
-        return {} if version is None else {"tensorrt": version}
+        return {} if version is None or gpu_capability() is None else {"tensorrt": version}
 
     def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
         """Build a plan of each engine, for the GPU that is here; without one they stay sources.

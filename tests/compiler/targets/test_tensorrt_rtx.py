@@ -9,6 +9,7 @@ import pytest
 from artifacts.bundle import Bundle
 from artifacts.errors import MissingToolError, TargetError, UsageError
 from artifacts.tensorrt_plan import read_header
+from compiler.build_log import BuildLog
 from compiler.cli.main import main
 from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
@@ -164,6 +165,19 @@ def test_sizes_that_no_flag_gives_are_named(tmp_path: Path) -> None:
         "has no sizes for batch",
         "has no sizes for seq",
     ]
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt", "tensorrt-rtx"])
+def test_sizes_that_do_not_grow_are_told_before_anything_is_converted(target: str, tmp_path: Path) -> None:
+    sizes = {**SIZES, "min_shapes": (("input_ids", (9, 4)),), "max_shapes": (("input_ids", (8, 16)),)}
+    log = BuildLog(quiet=True)
+    with pytest.raises(UsageError) as caught:
+        compile_bundle([BERT], tmp_path / "out", CompileOptions(target=target, **sizes), log=log)  # type: ignore[arg-type]
+    assert [problem.message for problem in caught.value.problems] == [
+        "batch is at least 9, usually 4 and at most 8",
+        "seq is at least 4, usually 32 and at most 16",
+    ]
+    assert {stage.name for stage in log.times} <= {"read", "start"}
 
 
 def test_other_targets_build_for_no_gpu(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""The loop of a greedy decode in TorchScript, around parts that were traced at one length of tokens.
+
+The text is made of the schedule's numbers and of names that are made here: none comes from a model's file.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from artifacts.decode_inputs import DecodeInputs
+from artifacts.schedule import Decode
+from compiler.torchscript.parts import quiet
+
+
+class _Whole(torch.jit.ScriptModule):
+    def __init__(self, encoder: torch.jit.ScriptModule | None, step: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        if encoder is not None:
+            self.encoder = encoder
+        self.step = step
+
+
+def whole(
+    inputs: DecodeInputs, encoder: torch.jit.ScriptModule | None, step: torch.jit.ScriptModule, length: int
+) -> torch.jit.ScriptModule:
+    """A module that takes the caller's inputs, and gives `tokens` int64 [batch, n] and `lengths` int64 [batch].
+
+    `length` is that of the tokens that the step takes. The loop ends when every row has.
+    """
+    with quiet():
+        module = _Whole(encoder, step)
+        module.define(_source(inputs, length))
+    return module
+
+
+def _source(inputs: DecodeInputs, length: int) -> str:
+    schedule = inputs.schedule
+    rules = schedule.generation
+    callers = {spec.name: f"i{number}" for number, spec in enumerate(inputs.callers)}
+    made = {spec.name: f"m{number}" for number, spec in enumerate(inputs.encoded)}
+    lines = [
+        f"def forward(self, {', '.join(f'{name}: Tensor' for name in callers.values())}) -> Tuple[Tensor, Tensor]:"
+    ]
+    if schedule.encoder is not None:
+        taken = ", ".join(callers[spec.name] for spec in inputs.signatures[schedule.encoder].inputs)
+        lines.append(f"    {', '.join(made.values())}{',' if len(made) == 1 else ''} = self.encoder({taken})")
+    rows = next(iter(callers.values()))
+    values = {**callers, **made, schedule.tokens: "tokens", schedule.position or "": "at"}
+    arguments = ", ".join(values[spec.name] for spec in inputs.signatures[schedule.step].inputs)
+    results = [spec.name for spec in inputs.signatures[schedule.step].outputs]
+    given = ", ".join(f"r{number}" for number in range(len(results)))
+    lines += [
+        f"    rows = {rows}.size({_row_axis(inputs)})",
+        f"    tokens = torch.full([rows, {length}], {rules.pad}, dtype=torch.int64)",
+        f"    tokens[:, 0] = {rules.start}",
+        f"    generated = torch.full([rows, {rules.max_new_tokens}], {rules.pad}, dtype=torch.int64)",
+        "    ended = torch.zeros([rows], dtype=torch.bool)",
+        "    lengths = torch.zeros([rows], dtype=torch.int64)",
+        "    position = 0",
+        f"    while position < {rules.max_new_tokens} and not bool(ended.all().item()):",
+        "        at = torch.tensor(position)",
+        f"        {given}{',' if len(results) == 1 else ''} = self.step({arguments})",
+        f"        scores = r{results.index(schedule.logits)}[:, position].to(torch.float32)",
+        *(f"        scores[:, {token}] = float('-inf')" for token in rules.suppressed),
+        "        chosen = scores.argmax(1)",
+        *_forced(schedule),
+        f"        chosen = torch.where(ended, torch.full_like(chosen, {rules.pad}), chosen)",
+        "        generated[:, position] = chosen",
+        "        lengths = lengths + torch.logical_not(ended).to(torch.int64)",
+        *(f"        ended = torch.logical_or(ended, chosen == {end})" for end in rules.eos),
+        "        position = position + 1",
+        f"        if position < {length}:",
+        "            tokens[:, position] = chosen",
+        "    return generated[:, :position], lengths",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _forced(schedule: Decode) -> list[str]:
+    rules = schedule.generation
+    places = {0: rules.forced_first, rules.max_new_tokens - 1: rules.forced_last}
+    return [
+        f"        if position == {place}:\n            chosen = torch.full_like(chosen, {token})"
+        for place, token in places.items()
+        if token is not None
+    ]
+
+
+def _row_axis(inputs: DecodeInputs) -> int:
+    symbol = inputs.signatures[inputs.schedule.step].input(inputs.schedule.tokens).shape[0]
+    shape = inputs.callers[0].shape
+    return shape.index(symbol) if symbol in shape else 0

@@ -1,1 +1,1 @@
-"""What the targets of AWS Neuron share: what is known before its compiler is called, and the call."""
+"""AWS Neuron's compiler, which is a command line: whether it is here, what it is told, and what it says."""

@@ -1,0 +1,160 @@
+"""Call neuronx-cc on an HloModuleProto, and take what it wrote for a NEFF only after reading it whole.
+
+The real compiler has never been called by us: its command line is that of AWS's documentation, tried on a double.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifacts.errors import BundleError, Problem, TargetError
+from artifacts.manifest import Need
+from artifacts.neff import Neff, read_neff
+from compiler.neuron.bounded_run import Ended, run_tool
+from compiler.neuron.probe import INSTALL, MINIMUM, Compiler, NoCompiler
+from compiler.neuron.said import complaint
+from compiler.neuron.settings import OUTPUT_FILE, PROGRAM, SOURCE_FILE, NeuronOptions, arguments, command_line
+from compiler.targets.target import Tell, silent
+
+COMPILE_SECONDS = 3600.0
+"""How long an engine may take if nobody says. A guess: no real compilation was ever seen here."""
+
+_LONGEST_TOLD = 100
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A NEFF: its bytes, what they say, which compiler made them by which command, and what it said meanwhile.
+
+    The command is for a shell, in a folder that has the source as `model.hlo.pb`. `said` may lack its middle.
+    """
+
+    data: bytes
+    neff: Neff
+    version: str
+    command: str
+    said: str
+
+
+def compile_hlo(
+    tool: Compiler | NoCompiler,
+    name: str,
+    source: bytes,
+    options: NeuronOptions,
+    *,
+    timeout: float = COMPILE_SECONDS,
+    tell: Tell = silent,
+) -> Compiled:
+    """Compile the engine `name`, whose source is a serialized HloModuleProto, in at most `timeout` seconds.
+
+    The compiler works in a temporary folder, which is gone afterwards as are all of its processes. `tell` is called
+    with its lines. Raises TargetError of the stage "compile" if there is no compiler, it fails, or leaves no NEFF that
+    is whole.
+    """
+    command = command_line(options)
+    engine = _Engine(name, command)
+    if isinstance(tool, NoCompiler):
+        raise engine.fault(tool.why, INSTALL)
+    tell(f"{name}: {PROGRAM} {tool.version}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="unspool-", ignore_cleanup_errors=True) as text:
+            folder = Path(text)
+            (folder / SOURCE_FILE).write_bytes(source)
+            ended = run_tool(
+                [tool.path, *arguments(options)[1:]],
+                folder=folder,
+                seconds=timeout,
+                variables=_temporaries(folder),
+                heard=lambda line: tell(f"{name}: {_shown(line)}"),
+            )
+            engine.check(ended, timeout)
+            data, neff = engine.whole(folder / OUTPUT_FILE, ended)
+    except OSError as error:
+        raise engine.fault(f"{PROGRAM} could not be run: {error}") from error
+    return Compiled(data, neff, tool.version, command, ended.said)
+
+
+def sdk_need(options: NeuronOptions, source: str = SOURCE_FILE, output: str = OUTPUT_FILE) -> Need:
+    """What an engine needs where there is no compiler, and the command that compiles its file `source` to `output`."""
+    return Need(
+        what=f"AWS Neuron's compiler, {PROGRAM} {MINIMUM[0]}.{MINIMUM[1]} or later, and no Neuron device: {INSTALL}",
+        command=command_line(options, source, output),
+    )
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """The engine that is compiled, for what is to be said of it."""
+
+    name: str
+    command: str
+
+    def fault(self, message: str, hint: str = "") -> TargetError:
+        return TargetError(self.problem(message, hint))
+
+    def problem(self, message: str, hint: str = "") -> Problem:
+        by_hand = f"by hand, with the engine's source as {SOURCE_FILE}: {self.command}"
+        return Problem("compile", f"engine {self.name}", message, f"{hint}; {by_hand}" if hint else by_hand)
+
+    def check(self, ended: Ended, timeout: float) -> None:
+        """Raise TargetError unless the compiler says that it succeeded."""
+        if ended.status == 0:
+            return
+        found = complaint(ended.said)
+        if ended.status is None:
+            hint = "give it more time, or cut the decoder with --partitions: what is smaller compiles sooner"
+            raise self.fault(f"{PROGRAM} did not end within {timeout:g} seconds; its last words: {_end(ended)}", hint)
+        number = -ended.status if ended.status < 0 else ended.status - 128  # as a shell tells of a signal
+        if number == signal.SIGKILL:
+            hint = "give it more memory, a lower optimization level, or a smaller engine (--partitions)"
+            raise self.fault(f"{PROGRAM} was killed (SIGKILL), most likely because memory ran out", hint)
+        if ended.status < 0:
+            raise self.fault(f"{PROGRAM} crashed ({_signal(number)}): {found.words}")
+        raise self.fault(f"{PROGRAM} ended with status {ended.status}: {found.words}", found.explanation)
+
+    def whole(self, path: Path, ended: Ended) -> tuple[bytes, Neff]:
+        """The NEFF that the compiler left at `path`. Raises TargetError if there is none, or not a whole one."""
+        if not path.is_file():
+            raise self.fault(f"{PROGRAM} ended with status 0 and left no {OUTPUT_FILE}; its last words: {_end(ended)}")
+        try:
+            neff = read_neff(path)
+        except BundleError as error:
+            raise TargetError(
+                *(self.problem(f"{_within(problem.subject, path)} {problem.message}") for problem in error.problems)
+            ) from error
+        if not neff.digest_matches:
+            raise self.fault(f"what {PROGRAM} wrote is not what its own digest ({neff.header.digest_kind}) says")
+        return path.read_bytes(), neff
+
+
+def _temporaries(folder: Path) -> Mapping[str, str]:
+    """Where the compiler puts files of its own: within the folder, so that they go with it."""
+    (folder / "tmp").mkdir()
+    return {"TMPDIR": str(folder / "tmp")}
+
+
+def _within(subject: str, path: Path) -> str:
+    """What a problem with the NEFF at `path` is about, without naming a folder that is about to go."""
+    member = subject.removeprefix(str(path)).removeprefix(": ")
+    return f"{member} in what {PROGRAM} wrote" if member else f"what {PROGRAM} wrote"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _end(ended: Ended) -> str:
+    lines = [line.strip() for line in ended.said.splitlines() if line.strip()]
+    return _shown(lines[-1]) if lines else "it said nothing"
+
+
+def _shown(line: str) -> str:
+    text = "".join(c for c in line if c.isprintable())
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."

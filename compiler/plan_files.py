@@ -20,7 +20,7 @@ def layers_path(name: str) -> str:
 
 def with_plan(name: str, engine: EngineEntry, made: Made, writer: BundleWriter) -> EngineEntry:
     """The entry of an engine after what became of it, whose files are written."""
-    plan = f"engines/{name}.plan"
+    plan = f"engines/{name}{made.suffix}"
     if made.plan is not None:
         writer.add(plan, made.plan)
     if made.layers is not None:

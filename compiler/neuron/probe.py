@@ -24,9 +24,9 @@ MINIMUM = (2, 16)
 """The first numbered compiler that knows every target and option of `NeuronOptions`: trn2 and --logical-nc-config came
 with the release before it (Neuron 2.21 beta). What is documented here is that of 2.27; newer ones are not refused."""
 
-INDEX = "https://pip.repos.neuron.amazonaws.com"
-INSTALL = f'pip install --extra-index-url {INDEX} "{PROGRAM}>={MINIMUM[0]}.{MINIMUM[1]}"'
-"""With the vendor's index, and a version that no placeholder has."""
+INDEX = "the package index that AWS names in its guide to installing the Neuron SDK"
+INSTALL = f'pip install "{PROGRAM}>={MINIMUM[0]}.{MINIMUM[1]}" from {INDEX}'
+"""A version that no placeholder has, and where it is."""
 PACKAGES = ("neuronx-cc", "torch-neuronx", "libneuronxla", "torch-xla", "nki")
 """Packages that a Neuron SDK brings, by their names on an index."""
 
@@ -80,7 +80,7 @@ def import_fault(module: str = "torch_neuronx", seconds: float = ANSWER_SECONDS)
     if ended.status == 0:
         return ""
     if _PLACEHOLDER in ended.said:
-        return f"{module} is PyPI's placeholder and not the SDK's, which is at {INDEX}"
+        return f"{module} is PyPI's placeholder and not the SDK's, which is on {INDEX}"
     if ended.status is None:
         return f"{module} was not imported within {seconds:g} seconds"
     return f"{module} cannot be imported: {_last_line(ended) or f'its process ended with status {ended.status}'}"

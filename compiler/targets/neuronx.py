@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from artifacts.errors import TargetError
 from artifacts.manifest import Need, WeightAccess
 from compiler.options import Precision, ScheduleName
-from compiler.targets.target import Availability, BuiltEngine, Made, ModelEngines, Pair, Placement
+from compiler.targets.target import Availability, BuiltEngine, Made, ModelEngines, Pair, Placement, Tell
 
 if TYPE_CHECKING:
     from artifacts.weights import WeightRef
@@ -59,8 +59,16 @@ class NeuronxTarget:
             return Availability(False, hint='pip install "unspool[neuron-hlo]"')
 
     def tools(self) -> Mapping[str, str]:
-        """The packages whose version decides what is in an engine."""
-        return {name: metadata.version(name) for name in ("jax", "jaxlib", "torch")}
+        """The packages whose version decides what is in an engine, and the compiler's, if it is here."""
+        from compiler.neuron.probe import Compiler, probe
+        from compiler.neuron.settings import environment_flags
+
+        found = {name: metadata.version(name) for name in ("jax", "jaxlib", "torch")}
+        tool = probe().compiler
+        if not isinstance(tool, Compiler):
+            return found
+        flags = environment_flags()
+        return {**found, "neuronx-cc": f"{tool.version} {flags}".strip()}
 
     def stored(self, refs: Sequence[WeightRef]) -> list[WeightRef]:
         """All of them: every weight is a parameter."""
@@ -90,11 +98,7 @@ class NeuronxTarget:
                 source=source.data,
                 suffix=".hlo.pb",
                 signature=source.signature,
-                made=Made(
-                    status="emitted",
-                    weights=WeightAccess(default="separate", ways={"separate": _HELD}),
-                    needs=(_need(name),),
-                ),
+                made=_made(name, source.data, placement.tell),
                 bindings=source.bindings,
             )
             for name, source in sources.engines.items()
@@ -111,11 +115,30 @@ class NeuronxTarget:
         return ModelEngines(engines, sources.functions, (sizes, *warnings))
 
 
-def _need(name: str) -> Need:
-    return Need(
-        what="the AWS Neuron SDK",
-        command=f"neuronx-cc compile BUNDLE/engines/{name}.hlo.pb --framework XLA --target inf2 --output {name}.neff",
+def _made(name: str, source: bytes, tell: Tell) -> Made:
+    """A NEFF where the compiler is, and elsewhere the source with what it needs. Raises TargetError."""
+    from compiler.neuron.compiler import compile_hlo, sdk_need
+    from compiler.neuron.probe import Compiler, probe
+    from compiler.neuron.settings import NeuronOptions
+
+    options, tool = NeuronOptions(), probe().compiler
+    weights = WeightAccess(default="separate", ways={"separate": _HELD})
+    if not isinstance(tool, Compiler):
+        need = sdk_need(options, f"BUNDLE/engines/{name}.hlo.pb", f"{name}.neff")
+        return Made("emitted", weights, needs=(need,))
+    compiled = compile_hlo(tool, name, source, options, tell=tell)
+    if _FIXTURE in compiled.neff.header.build:
+        message = f"{tool.path} is a stand-in for tests: what it wrote is a fixture, and no NEFF"
+        raise TargetError.of("compile", f"engine {name}", message, "take it from PATH")
+    device = Need(
+        what=f"an AWS instance with {options.target} cores",
+        command="deploy it there: this version of Unspool does not run it",
     )
+    return Made("built", weights, plan=compiled.data, suffix=".neff", needs=(device,))
+
+
+_FIXTURE = "FIXTURE"
+"""What the tests' double of the compiler says it is. Nothing that it makes may look compiled."""
 
 
 TARGET = NeuronxTarget()

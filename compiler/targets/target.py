@@ -84,13 +84,14 @@ class PlanSource:
 class Made:
     """How far an engine got: a plan of what a vendor's compiler made of its source, if one did, and its status.
 
-    `weights` says how it can take its weights; the default is the fastest way. `layers` is the builder's own account of
-    the plan's layers, a JSON document, if it gave one.
+    `suffix` is what a plan's file ends in. `weights` says how it can take its weights; the default is the fastest way.
+    `layers` is the builder's own account of the plan's layers, a JSON document, if it gave one.
     """
 
     status: Status
     weights: WeightAccess
     plan: bytes | None = None
+    suffix: str = ".plan"
     build: PlanBuild | None = None
     layers: str | None = None
     needs: tuple[Need, ...] = ()

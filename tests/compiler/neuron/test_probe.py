@@ -137,7 +137,8 @@ def test_a_module_is_imported_elsewhere(placeholders: Path, tmp_path: Path, monk
     monkeypatch.syspath_prepend(str(tmp_path / "more"))
     assert import_fault("torch_fine") == ""
     assert import_fault() == (
-        "torch_neuronx is PyPI's placeholder and not the SDK's, which is at https://pip.repos.neuron.amazonaws.com"
+        "torch_neuronx is PyPI's placeholder and not the SDK's, which is on the package index that AWS names in its"
+        " guide to installing the Neuron SDK"
     )
     assert import_fault("torch_broken") == (
         "torch_broken cannot be imported: ModuleNotFoundError: No module named 'nothing_of_the_kind'"

@@ -78,9 +78,9 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         ),
         "tensorrt": Part(
             "Plans of TensorRT-RTX",
-            "Making the engine, from the converted model to the plan, against a bare call of the builder on the\n"
-            "source file, both for one compute capability and the same sizes, taking turns. A plan's size is over\n"
-            "that of the weights that went into it. Nothing is run: that takes a GPU.",
+            "Making a plan of a bundle's source (the preflight and the build), and all of `unspool emit`, which reads\n"
+            "and writes bundles, against a bare call of the builder on that source: for one compute capability and\n"
+            "the same sizes, taking turns. A plan's size is over that of its weights. Nothing runs: that takes a GPU.",
             plans.of_plans,
         ),
         "peers": Part(

@@ -78,6 +78,7 @@ def in_memory(*, quick: bool) -> Iterator[Figure]:
     """The partitions and the step of a reader: what they take, how fast they are, and four processes over one."""
     model = readers()[0 if quick else 1]
     request = BUILD / f"{model.name}-line.npz"
+    request.parent.mkdir(parents=True, exist_ok=True)
     request.write_bytes(archive_bytes({"image": model.image}))
     bundles = [model.bundle(schedule) for schedule in (ScheduleName.PARTITIONED, ScheduleName.LOOP)]
     yield from _private(model.what, request, bundles)

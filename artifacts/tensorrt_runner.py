@@ -18,10 +18,11 @@ import numpy.typing as npt
 from artifacts.cuda import Driver, Memory, driver
 from artifacts.dtype import DType
 from artifacts.engines.engine import Buffer
-from artifacts.errors import BundleError, MissingToolError, Problem, RunError
+from artifacts.engines.runner import Runner
+from artifacts.errors import BundleError, MissingToolError, Problem
 from artifacts.manifest import Access, EngineEntry
 from artifacts.plan_build import Profile
-from artifacts.spec import Signature, TensorSpec
+from artifacts.spec import TensorSpec
 from artifacts.tensorrt_said import Said
 
 Array = npt.NDArray[Any]
@@ -52,30 +53,20 @@ class CudaBuffer:
     shape: Shape
 
 
-class TensorRtRunner:
+class TensorRtRunner(Runner[CudaBuffer]):
     """One open plan. Calls wait for each other: an execution context is for one of them at a time."""
 
     def __init__(self, trt: Any, said: Any, engine: Any, entry: EngineEntry, gpu: Driver) -> None:
         """`engine` is the deserialised plan, whose weights are in place. Raises BundleError if it is another one."""
+        super().__init__(engine, entry, CudaBuffer)
         self.kind = entry.kind
         self._trt = trt
         self._said = said
-        self._engine = engine
-        self._entry = entry
         self._gpu = gpu
         self._stream = gpu.stream()
         self._lock = threading.Lock()
         self._context: Any = None
         BundleError.raise_if(_faults(trt, engine, entry))
-
-    @property
-    def signature(self) -> Signature:
-        """Inputs and outputs, as the manifest has them."""
-        return self._entry.signature
-
-    def alloc(self, spec: TensorSpec, shape: Shape) -> CudaBuffer:
-        """A buffer of zeros on the GPU."""
-        return self.upload(spec, np.zeros(shape, (spec.carrier or spec.dtype).numpy))
 
     def upload(self, spec: TensorSpec, array: Array) -> CudaBuffer:
         """A copy of an array on the GPU."""
@@ -118,28 +109,18 @@ class TensorRtRunner:
 
         return call
 
-    def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once from arrays to arrays."""
-        buffers = self.run({s.name: self.upload(s, inputs[s.name]) for s in self.signature.inputs if s.name in inputs})
-        return {name: self.download(buffer) for name, buffer in buffers.items()}
-
     def close(self) -> None:
         """Let go of the plan, its contexts and their memory."""
-        self._context = self._engine = None
+        super().close()
+        self._context = None
 
     def _new_context(self) -> Any:
-        if self._engine is None:
-            raise self._failed("the engine is closed")
+        engine = self._live()
         self._gpu.use()
-        context = self._engine.create_execution_context()
+        context = engine.create_execution_context()
         if context is None:
             raise self._failed(f"has no memory to run in: {self._said.last()}")
         return context
-
-    def _own(self, buffer: Buffer) -> CudaBuffer:
-        if not isinstance(buffer, CudaBuffer):
-            raise self._failed(f"cannot use a {type(buffer).__name__} of another engine")
-        return buffer
 
     def _set_inputs(self, context: Any, inputs: Mapping[str, Buffer]) -> None:
         """Choose the profile that has these shapes, and say where the inputs are."""
@@ -166,9 +147,6 @@ class TensorRtRunner:
         if not context.execute_async_v3(self._stream):
             raise self._failed(self._said.last())
         self._gpu.wait(self._stream)
-
-    def _failed(self, message: str) -> RunError:
-        return RunError.of("run", self._entry.source, message)
 
 
 class _Output:

@@ -18,7 +18,7 @@ from artifacts.manifest import Access, EngineEntry
 
 __all__ = ["Buffer", "EngineRunner", "engine_kinds", "open_engine", "runs_here"]
 
-_NOT_KINDS = {"engine"}
+_NOT_KINDS = {"engine", "runner"}
 
 
 def engine_kinds() -> tuple[str, ...]:

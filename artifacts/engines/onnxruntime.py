@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from artifacts.dtype import DType
 from artifacts.engines.engine import Buffer
-from artifacts.errors import BundleError, Problem, RunError
+from artifacts.engines.runner import Runner
+from artifacts.errors import BundleError, Problem
 from artifacts.manifest import Access, EngineEntry
 from artifacts.onnxruntime_module import import_onnxruntime
-from artifacts.spec import Signature, TensorSpec
+from artifacts.spec import TensorSpec
 
 Array = npt.NDArray[Any]
 
@@ -108,28 +109,17 @@ class _BoundCall:
         self.run(self.binding)
 
 
-class OnnxRuntimeRunner:
+class OnnxRuntimeRunner(Runner[OrtBuffer]):
     """An open `InferenceSession`. Safe to use from several threads, as the session is."""
 
     kind = "onnxruntime"
 
     def __init__(self, session: Any, entry: EngineEntry) -> None:
-        self._session = session
-        self._source = entry.source
-        self._signature = entry.signature
+        super().__init__(session, entry, OrtBuffer)
         self._outputs = [spec.name for spec in entry.signature.outputs]
         self._declared: dict[str, str] = {arg.name: arg.type for arg in (*session.get_inputs(), *session.get_outputs())}
         self._has_numpy_types = not any(map(lacks_numpy_type, self._declared.values()))
         self._failures = _failures()
-
-    @property
-    def signature(self) -> Signature:
-        """Inputs and outputs, as the manifest has them."""
-        return self._signature
-
-    def alloc(self, spec: TensorSpec, shape: tuple[int, ...]) -> OrtBuffer:
-        """A buffer of zeros in host memory."""
-        return self.upload(spec, np.zeros(shape, (spec.carrier or spec.dtype).numpy))
 
     def upload(self, spec: TensorSpec, array: Array) -> OrtBuffer:
         """A buffer that shares the memory of a C-contiguous array."""
@@ -137,7 +127,7 @@ class OnnxRuntimeRunner:
 
     def download(self, buffer: Buffer) -> Array:
         """The buffer's memory as an array; a copy where numpy lacks the type."""
-        return array_of(self._value(buffer))
+        return array_of(self._own(buffer).value)
 
     def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
         """Run once; ONNX Runtime allocates the outputs."""
@@ -146,14 +136,14 @@ class OnnxRuntimeRunner:
             binding.bind_output(name, "cpu")
         self._run(binding)
         values = binding.get_outputs()
-        specs = self._signature.outputs
+        specs = self.signature.outputs
         return {spec.name: OrtBuffer(value, spec.dtype) for spec, value in zip(specs, values, strict=True)}
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Callable[[], None]:
         """A call that reads and writes these very buffers each time."""
         binding = self._binding(inputs)
         for name in self._outputs:
-            binding.bind_ortvalue_output(name, self._value(outputs[name]))
+            binding.bind_ortvalue_output(name, self._own(outputs[name]).value)
         return _BoundCall(self._run, binding, (*inputs.values(), *outputs.values()))
 
     def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -162,43 +152,24 @@ class OnnxRuntimeRunner:
             try:
                 arrays = self._live().run(self._outputs, inputs)
             except self._failures as error:
-                raise self._failed(error) from error
+                raise self._failed(f"ONNX Runtime: {error}") from error
             return dict(zip(self._outputs, arrays, strict=True))
-        specs = self._signature.inputs
-        buffers = self.run({s.name: self.upload(s, inputs[s.name]) for s in specs if s.name in inputs})
-        return {name: self.download(buffer) for name, buffer in buffers.items()}
-
-    def close(self) -> None:
-        """Release the session."""
-        self._session = None
-
-    def _live(self) -> Any:
-        if self._session is None:
-            raise RunError.of("run", self._source, "the engine is closed")
-        return self._session
-
-    def _value(self, buffer: Buffer) -> Any:
-        if not isinstance(buffer, OrtBuffer):
-            raise RunError.of("run", self._source, f"cannot use a {type(buffer).__name__} of another engine")
-        return buffer.value
+        return super().call(inputs)
 
     def _binding(self, inputs: Mapping[str, Buffer]) -> Any:
         binding = self._live().io_binding()
         try:
             for name, buffer in inputs.items():
-                binding.bind_ortvalue_input(name, self._value(buffer))
+                binding.bind_ortvalue_input(name, self._own(buffer).value)
         except self._failures as error:
-            raise self._failed(error) from error
+            raise self._failed(f"ONNX Runtime: {error}") from error
         return binding
 
     def _run(self, binding: Any) -> None:
         try:
             self._live().run_with_iobinding(binding)
         except self._failures as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: Exception) -> RunError:
-        return RunError(Problem("run", self._source, f"ONNX Runtime: {error}"))
+            raise self._failed(f"ONNX Runtime: {error}") from error
 
 
 def runs_here() -> bool:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.dtype import DType
 from artifacts.engines.engine import Buffer
-from artifacts.errors import BundleError, MissingToolError, RunError
+from artifacts.engines.runner import ValueBuffer, ValueRunner
+from artifacts.errors import BundleError, MissingToolError
 from artifacts.manifest import Access, EngineEntry
-from artifacts.spec import Signature, TensorSpec
+from artifacts.spec import TensorSpec
 
 Array = npt.NDArray[Any]
 
@@ -32,36 +31,17 @@ def runs_here() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-@dataclass(frozen=True, eq=False)
-class TorchBuffer:
+class TorchBuffer(ValueBuffer):
     """A tensor of torch's."""
 
-    value: Any
-    dtype: DType
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the dimensions."""
-        return tuple(self.value.shape)
-
-
-class TorchScriptRunner:
+class TorchScriptRunner(ValueRunner[TorchBuffer]):
     """One loaded model."""
 
     kind = "torchscript"
 
     def __init__(self, module: Any, entry: EngineEntry) -> None:
-        self._module = module
-        self._entry = entry
-
-    @property
-    def signature(self) -> Signature:
-        """Inputs and outputs, as the manifest has them."""
-        return self._entry.signature
-
-    def alloc(self, spec: TensorSpec, shape: tuple[int, ...]) -> TorchBuffer:
-        """A buffer of zeros."""
-        return self.upload(spec, np.zeros(shape, (spec.carrier or spec.dtype).numpy))
+        super().__init__(module, entry, TorchBuffer)
 
     def upload(self, spec: TensorSpec, array: Array) -> TorchBuffer:
         """A copy of an array."""
@@ -74,49 +54,15 @@ class TorchScriptRunner:
         array: Array = self._own(buffer).value.numpy()
         return array
 
-    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
-        """Run once."""
+    def _results(self, given: Sequence[Any]) -> Sequence[Any]:
         import torch
 
-        if self._module is None:
-            raise self._failed("the engine is closed")
-        given = []
-        for spec in self.signature.inputs:
-            if spec.name not in inputs:
-                raise self._failed(f"has no input {spec.name!r}")
-            own = self._own(inputs[spec.name])
-            if own.shape != spec.shape:
-                raise self._failed(f"takes {spec.name!r} of shape {spec.shape}, not {own.shape}")
-            given.append(own.value)
         try:
             with torch.no_grad():
-                results = self._module(*given)
+                results: Sequence[Any] = self._live()(*given)
         except RuntimeError as error:
             raise self._failed(f"torch: {str(error).strip().splitlines()[-1]}") from error
-        specs = self.signature.outputs
-        return {spec.name: TorchBuffer(value, spec.dtype) for spec, value in zip(specs, results, strict=True)}
-
-    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Callable[[], None]:
-        """Not to be had: torch gives results in tensors of its own. Raises RunError."""
-        raise self._failed(f"writes into none of the {len(inputs) + len(outputs)} buffers of the caller")
-
-    def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once from arrays to arrays."""
-        specs = self.signature.inputs
-        made = self.run({spec.name: self.upload(spec, inputs[spec.name]) for spec in specs if spec.name in inputs})
-        return {name: self.download(buffer) for name, buffer in made.items()}
-
-    def close(self) -> None:
-        """Let go of the model."""
-        self._module = None
-
-    def _own(self, buffer: Buffer) -> TorchBuffer:
-        if not isinstance(buffer, TorchBuffer):
-            raise self._failed(f"cannot use a {type(buffer).__name__} of another engine")
-        return buffer
-
-    def _failed(self, message: str) -> RunError:
-        return RunError.of("run", self._entry.source, message)
+        return results
 
 
 def open_engine(root: Path, entry: EngineEntry, threads: int | None, weights: Access) -> TorchScriptRunner:  # noqa: ARG001

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from artifacts.dtype import DType
 from artifacts.engines.engine import Buffer
+from artifacts.engines.runner import ValueBuffer, ValueRunner
 from artifacts.errors import BundleError, MissingToolError, RunError
 from artifacts.manifest import Access, EngineEntry
 from artifacts.shards import read_shard
-from artifacts.spec import Signature, TensorSpec
+from artifacts.spec import TensorSpec
 from artifacts.weights import WeightStore
 
 Array = npt.NDArray[Any]
@@ -37,38 +38,19 @@ def runs_here() -> bool:
     return importlib.util.find_spec("jax") is not None
 
 
-@dataclass(frozen=True, eq=False)
-class XlaBuffer:
+class XlaBuffer(ValueBuffer):
     """A tensor that XLA owns."""
 
-    value: Any
-    dtype: DType
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the dimensions."""
-        return tuple(self.value.shape)
-
-
-class XlaRunner:
+class XlaRunner(ValueRunner[XlaBuffer]):
     """One compiled module with its weights."""
 
     kind = "xla"
 
     def __init__(self, executable: Any, weights: list[Any], entry: EngineEntry) -> None:
-        self._executable = executable
+        super().__init__(executable, entry, XlaBuffer)
         self._weights = weights
-        self._entry = entry
         self._lock = threading.Lock()
-
-    @property
-    def signature(self) -> Signature:
-        """Inputs and outputs, as the manifest has them."""
-        return self._entry.signature
-
-    def alloc(self, spec: TensorSpec, shape: tuple[int, ...]) -> XlaBuffer:
-        """A buffer of zeros."""
-        return self.upload(spec, np.zeros(shape, (spec.carrier or spec.dtype).numpy))
 
     def upload(self, spec: TensorSpec, array: Array) -> XlaBuffer:
         """A copy of an array where XLA has it. Raises RunError for a whole number that has no 32 bits."""
@@ -82,43 +64,15 @@ class XlaRunner:
         array = np.asarray(own.value)
         return array.view(own.dtype.numpy) if own.dtype == DType.BFLOAT16 else array.astype(own.dtype.numpy)
 
-    def run(self, inputs: Mapping[str, Buffer]) -> dict[str, Buffer]:
-        """Run once."""
-        given = []
-        for spec in self.signature.inputs:
-            if spec.name not in inputs:
-                raise self._failed(f"has no input {spec.name!r}")
-            own = self._own(inputs[spec.name])
-            if own.shape != spec.shape:
-                raise self._failed(f"takes {spec.name!r} of shape {spec.shape}, not {own.shape}")
-            given.append(own.value)
-        with self._lock:
-            results = self._executable.execute_sharded([*given, *self._weights])
-        arrays = [shards[0] for shards in results.disassemble_into_single_device_arrays()]
-        specs = self.signature.outputs
-        return {spec.name: XlaBuffer(array, spec.dtype) for spec, array in zip(specs, arrays, strict=True)}
-
-    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Callable[[], None]:
-        """Not to be had: XLA gives results in buffers of its own. Raises RunError."""
-        raise self._failed(f"writes into none of the {len(inputs) + len(outputs)} buffers of the caller")
-
-    def call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once from arrays to arrays."""
-        specs = self.signature.inputs
-        made = self.run({spec.name: self.upload(spec, inputs[spec.name]) for spec in specs if spec.name in inputs})
-        return {name: self.download(buffer) for name, buffer in made.items()}
-
     def close(self) -> None:
         """Let go of the module and its weights."""
-        self._executable, self._weights = None, []
+        super().close()
+        self._weights = []
 
-    def _own(self, buffer: Buffer) -> XlaBuffer:
-        if not isinstance(buffer, XlaBuffer):
-            raise self._failed(f"cannot use a {type(buffer).__name__} of another engine")
-        return buffer
-
-    def _failed(self, message: str) -> RunError:
-        return RunError.of("run", self._entry.source, message)
+    def _results(self, given: Sequence[Any]) -> Sequence[Any]:
+        with self._lock:
+            results = self._live().execute_sharded([*given, *self._weights])
+        return [shards[0] for shards in results.disassemble_into_single_device_arrays()]
 
 
 def open_engine(root: Path, entry: EngineEntry, threads: int | None, weights: Access) -> XlaRunner:  # noqa: ARG001

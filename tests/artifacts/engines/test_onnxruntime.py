@@ -56,7 +56,7 @@ def test_the_kinds_are_the_modules_of_the_package() -> None:
     assert "engine" not in engine_kinds()
 
 
-@pytest.mark.parametrize("kind", ["unheard-of", "engine", "os", "onnxruntime.x"])
+@pytest.mark.parametrize("kind", ["unheard-of", "engine", "runner", "os", "onnxruntime.x"])
 def test_an_unknown_kind_is_refused_with_the_known_ones(linear_bundle: Bundle, kind: str) -> None:
     entry = linear_bundle.manifest.engines["one-main"].model_copy(update={"kind": kind})
     with pytest.raises(BundleError, match="cannot run") as caught:

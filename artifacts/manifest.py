@@ -122,7 +122,8 @@ class EngineEntry(Noun):
 
     `kind` names the runner (artifacts/engines), `target` the maker. `session` holds the runtime's own
     options. `bindings` maps engine inputs or initializers to the weights that they hold, `weights` says how it takes
-    them. `build` is what the builder of its plan is told, whether it made one yet or not.
+    them. `build` is what the builder of its plan is told, whether it made one yet or not. `aliases` names the output
+    that is written over an input, by the input's name: what was given is gone after a run.
     """
 
     kind: Name
@@ -136,7 +137,20 @@ class EngineEntry(Noun):
     runs_on: tuple[Text, ...] = ()
     session: dict[Text, Scalar] = Field(default_factory=dict)
     bindings: dict[Text, WeightRef] = Field(default_factory=dict)
+    aliases: dict[Text, Text] = Field(default_factory=dict)
     weights: WeightAccess
+
+    @model_validator(mode="after")
+    def _aliases_are_of_one_kind(self) -> EngineEntry:
+        made = {spec.name: spec for spec in self.signature.outputs}
+        given = {spec.name: spec for spec in self.signature.inputs}
+        for taken, result in self.aliases.items():
+            one, other = given.get(taken), made.get(result)
+            if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
+                raise ValueError(f"{result!r} is written over {taken!r}, and they are not of one shape and type")
+        if len(set(self.aliases.values())) < len(self.aliases):
+            raise ValueError("one output is written over several inputs")
+        return self
 
 
 class Weights(Noun):

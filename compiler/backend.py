@@ -196,6 +196,7 @@ def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleW
             status=built.made.status,
             session=dict(built.session),
             bindings=dict(built.bindings),
+            aliases=dict(built.aliases),
             weights=built.made.weights,
         ),
         built.made,

@@ -12,7 +12,7 @@ from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import RunError, SourceError, UnsupportedError
 from artifacts.freed_memory import give_back
 from artifacts.samples import Arrays, Sample
-from artifacts.schedule import Decode, Generation, Single
+from artifacts.schedule import Decode, Engine, Generation, Host, Single
 from artifacts.spec import Signature
 from compiler.build_log import BuildLog
 from compiler.calibration import read_calibration
@@ -33,6 +33,7 @@ from compiler.samples import answered_samples, draw_samples, read_samples
 from compiler.source_decode import PROBE_TOKENS, decoded_sample, request_sample
 from compiler.source_runner import SourceRunner
 from compiler.targets import Target
+from passes.bound_cache import BoundCache
 from passes.contract import Pass
 from passes.decode_cost import decode_costs
 from passes.deduplicate_weights import DeduplicateWeights
@@ -72,7 +73,9 @@ def passes_for(
         return ((*CLEANUP, *fusions, deduplicate),)
     cached = [plan for plan in plans if plan.state == "cached"]
     required = not all(plan.may_fall_back for plan in cached)
-    derive = (DeriveKvCache(required=required), TabulatePositions()) if cached else ()
+    derive: tuple[Pass, ...] = (DeriveKvCache(required=required), TabulatePositions()) if cached else ()
+    if target.static_shapes and any(isinstance(plan.control, Host | Engine) for plan in cached):
+        derive = (*derive, BoundCache())  # a loop calls one engine, of one shape; positions that are written out do not
     return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions, deduplicate))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.dtype import DType
 from artifacts.names import free_name
-from artifacts.schedule import Decode, Host, Partitioned, Single
+from artifacts.schedule import CacheSlot, Decode, Host, Partitioned, Single
 from artifacts.spec import Signature, TensorSpec
 from artifacts.weights import WeightRef
 from compiler.decode_onnx.partitions import partition_signature
@@ -26,11 +27,15 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class HloSource:
-    """One engine: its module, what it takes and gives, and which weight each parameter after its inputs is."""
+    """One engine: its module, what it takes and gives, and which weight each parameter after its inputs is.
+
+    `aliases` names the output that is written over an input, by the input's name.
+    """
 
     data: bytes
     signature: Signature
     bindings: Mapping[str, WeightRef]
+    aliases: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +88,15 @@ class _Weights:
         return {str(inputs + number): ref for number, ref in enumerate(self.refs)}
 
 
-def _function(function: Function, shapes: Shapes) -> HloSource:
-    """One function at these shapes of its inputs."""
+def _function(function: Function, shapes: Shapes, slots: Sequence[CacheSlot] = ()) -> HloSource:
+    """One function at these shapes of its inputs; the slots are written over."""
     weights, specs = _Weights([function]), _at(function.signature.inputs, shapes)
 
     def call(inputs: Arrays, arrays: Arrays) -> tuple[Any, ...]:
         return call_function(function, weights.of(function, arrays), inputs)
 
-    return _source(function.name, call, specs, function.signature.outputs, weights)
+    aliases = {slot.input: slot.output for slot in slots}
+    return _source(function.name, call, specs, function.signature.outputs, weights, aliases)
 
 
 def _source(
@@ -99,11 +105,14 @@ def _source(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     weights: _Weights,
+    aliases: Mapping[str, str] = MappingProxyType({}),
 ) -> HloSource:
-    module = hlo_module(name, call, inputs, weights.shaped)
+    parameters, results = ([spec.name for spec in specs] for specs in (inputs, outputs))
+    numbers = {parameters.index(given): results.index(made) for given, made in aliases.items()}
+    module = hlo_module(name, call, inputs, weights.shaped, numbers)
     made = [spec.model_copy(update={"shape": shape}) for spec, shape in zip(outputs, module.results, strict=True)]
     signature = Signature(inputs=tuple(inputs), outputs=tuple(made))
-    return HloSource(module.data, signature, weights.bindings(len(inputs)))
+    return HloSource(module.data, signature, weights.bindings(len(inputs)), aliases)
 
 
 def _at(specs: Sequence[TensorSpec], shapes: Shapes) -> list[TensorSpec]:
@@ -123,12 +132,14 @@ def _apart(schedule: Decode, functions: Mapping[str, Function], inputs: DecodeIn
     carried = jax.eval_shape(lambda: _start(inputs, known))
     known[schedule.tokens] = carried.tokens.shape
     known |= {name: array.shape for name, array in carried.slots.items()}
+    # What the encoder gave may be needed again.
+    own = [slot for slot in schedule.slots if not slot.init.startswith("encoder:")]
     for step in dict.fromkeys(inputs.steps):
         for spec in functions[step].signature.inputs:
             if spec.name == schedule.position:
                 rows = carried.tokens.shape[0]
                 known[spec.name] = tuple(dim if isinstance(dim, int) else rows for dim in spec.shape)
-        engines[step] = _function(functions[step], known)
+        engines[step] = _function(functions[step], known, own)
     return HloSources(engines, {name: (name,) for name in engines})
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -41,11 +42,13 @@ def hlo_module(
     call: Callable[[Arrays, Arrays], tuple[Any, ...]],
     inputs: Sequence[TensorSpec],
     weights: Arrays,
+    aliases: Mapping[int, int] = MappingProxyType({}),
 ) -> HloModule:
     """Trace a call of inputs and weights. The same call gives the same bytes, on every machine.
 
-    Parameters that are not used are kept. Places in our own code are left out of the metadata, which says by name
-    which of the source's nodes an instruction is of.
+    `aliases` says over which parameter's memory a result is written, the result's number by the parameter's: both
+    have one shape and type. Parameters that are not used are kept. Places in our own code are left out of the metadata,
+    which says by name which of the source's nodes an instruction is of.
     """
     given = [shaped(spec.shape, spec.dtype) for spec in inputs]
 
@@ -58,7 +61,8 @@ def hlo_module(
         computation = lowered.compiler_ir("hlo")
     assert computation is not None
     shapes = tuple(tuple(found.shape) for found in jax.tree.leaves(lowered.out_info))
-    return HloModule(_without_id(bytes(computation.as_serialized_hlo_module_proto())), shapes)
+    data = _without_id(bytes(computation.as_serialized_hlo_module_proto()))
+    return HloModule(data + _alias_field(aliases), shapes)
 
 
 @contextmanager
@@ -71,6 +75,11 @@ def _no_places() -> Iterator[None]:
     finally:
         config.update("jax_traceback_in_locations_limit", limit)
 
+
+_ALIASES = 8
+"""The number of HloModuleProto's field `input_output_alias`."""
+
+_MUST_ALIAS = 2
 
 _ID = 5
 """The number of HloModuleProto's field `id`, which counts the modules that a process has made."""
@@ -95,6 +104,39 @@ def _without_id(data: bytes) -> bytes:
         if key >> 3 != _ID:
             kept += data[begin:at]
     return bytes(kept)
+
+
+def _alias_field(aliases: Mapping[int, int]) -> bytes:
+    """The field `input_output_alias`: an HloInputOutputAliasProto with an entry for each.
+
+    An entry has the place of a result in the tuple that a module gives (1), the parameter (2), and the kind (4).
+    """
+    entries = b"".join(
+        _field(
+            1,
+            _field(1, _encoded(result))
+            + _encoded(2 << 3)
+            + _encoded(parameter)
+            + _encoded(4 << 3)
+            + _encoded(_MUST_ALIAS),
+        )
+        for parameter, result in sorted(aliases.items())
+    )
+    return _field(_ALIASES, entries) if entries else b""
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _encoded(number << 3 | _LENGTH) + _encoded(len(content)) + content
+
+
+def _encoded(value: int) -> bytes:
+    """A varint."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -66,6 +66,7 @@ def _entry(name: str, sources: HloSources) -> EngineEntry:
         source=f"{name}.hlo.pb",
         status="emitted",
         bindings=dict(source.bindings),
+        aliases=dict(source.aliases),
         weights=WeightAccess(default="separate", ways={"separate": "nothing: it is opened once"}),
     )
 

@@ -34,6 +34,7 @@ class NeuronxTarget:
     kind: ClassVar[str] = "neuronx"
     summary: ClassVar[str] = "AWS Neuron: Inf2, Trn1, Trn2; a proven HLO where the SDK is not"
     decodes: ClassVar[tuple[Pair, ...]] = (
+        ("cached", ScheduleName.LOOP),
         ("cached", ScheduleName.UNROLLED),
         ("cached", ScheduleName.PARTITIONED),
         ("padded", ScheduleName.LOOP),
@@ -100,6 +101,7 @@ class NeuronxTarget:
                 signature=source.signature,
                 made=_made(name, source.data, placement.tell),
                 bindings=source.bindings,
+                aliases=source.aliases,
             )
             for name, source in sources.engines.items()
         }

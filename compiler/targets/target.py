@@ -100,7 +100,10 @@ class Made:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """One engine of a target: the source file's bytes, what it takes and gives, what became of it, how to run it."""
+    """One engine of a target: the source file's bytes, what it takes and gives, what became of it, how to run it.
+
+    `bindings`, `session` and `aliases` are those of `EngineEntry`.
+    """
 
     source: bytes
     suffix: str
@@ -108,6 +111,7 @@ class BuiltEngine:
     made: Made
     bindings: Mapping[str, WeightRef] = field(default_factory=dict)
     session: Mapping[str, Scalar] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

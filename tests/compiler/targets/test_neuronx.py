@@ -90,6 +90,7 @@ def test_a_verification_asks_the_module(perceptron: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("schedule", "cache_mode", "engines"),
     [
+        (ScheduleName.LOOP, CacheMode.ON, {"toy.encoder", "toy.step"}),
         (ScheduleName.UNROLLED, CacheMode.ON, {"toy.decode"}),
         (ScheduleName.PARTITIONED, CacheMode.ON, {"toy.encoder", "toy.until-2", "toy.until-5", "toy.until-6"}),
         (ScheduleName.LOOP, CacheMode.PADDED, {"toy.encoder", "toy.step"}),

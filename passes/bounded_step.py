@@ -107,8 +107,13 @@ class _Bounded:
                 self.builder.source = self.step.sources.get(node.name)
                 try:
                     self.new[node] = self._made(node)
+                except NoBoundError:
+                    raise
                 except NoSizeError as error:
                     raise NoBoundError(self._said(node, str(error))) from error
+                except (RuntimeError, AttributeError) as error:  # torch refuses what does not fit
+                    reason = next(iter(str(error).splitlines()), type(error).__name__)
+                    raise NoBoundError(self._said(node, reason)) from error
         added = [TensorSpec(name=self.name, dtype=DType.INT64, shape=())] if self.added else []
         inputs = (*self.step.signature.inputs, *added)
         signature = Signature(inputs=inputs, outputs=self.step.signature.outputs)
@@ -133,7 +138,11 @@ class _Bounded:
             return given[operand] if operand in given else self._size(node, operand)
 
         args, kwargs = torch.fx.map_arg((node.args, node.kwargs), argument)
-        made = self._several(self.builder.call(node.target, *args, **kwargs))
+        target: Any = node.target
+        numbers = [new for old, new in zip(node.args, args, strict=True) if old in self._sizes(node)]
+        if target._overloadname == "Scalar" and any(isinstance(number, Node) for number in numbers):
+            target = target.overloadpacket.Tensor
+        made = self._several(self.builder.call(target, *args, **kwargs))
         if isinstance(made, Node):
             self.empty[made] = self._still_empty(node, given)
         return made

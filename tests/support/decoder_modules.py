@@ -117,6 +117,16 @@ class Sdpa(Attention):
         return F.scaled_dot_product_attention(q, k, v, is_causal=mask is not None)
 
 
+class OwnSoftmax(Attention):
+    """A softmax written out, as some exporters do, with the largest score taken off first."""
+
+    def weigh(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
+        scores = scores if mask is None else scores + mask
+        shares = (scores - scores.amax(-1, keepdim=True)).exp()
+        return shares / shares.sum(-1, keepdim=True) @ v
+
+
 class Decoder(nn.Module):
     """Two layers of self-attention and one of cross-attention."""
 
@@ -252,6 +262,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "rotary": lambda: Decoder(Rotary),
     "packed": lambda: Decoder(Packed),
     "sdpa": lambda: Decoder(Sdpa),
+    "own softmax": lambda: Decoder(OwnSoftmax),
     "range mask": RangeMask,
     "padding mask": PaddingMask,
     "relative": Relative,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from artifacts.schedule import Engine, Unrolled
+from passes.bound_cache import BoundCache
 from passes.contract import Pass
 from passes.deduplicate_weights import DeduplicateWeights
 from passes.derive_kv_cache import DeriveKvCache
@@ -220,6 +221,15 @@ _TABLES = {
     "nothing_to_do": _PRODUCT,
     "causal_mask_and_position": lambda: DeriveKvCache()(decoder_program("recompute")).program,
     "bias_by_distance": lambda: DeriveKvCache()(converted_decoder("relative")).program,
+    "step_that_recomputes_stays": lambda: decoder_program("recompute"),
+}
+
+_BOUND = {
+    "nothing_to_do": _PRODUCT,
+    "rows_that_are_not_there_yet": lambda: (
+        TabulatePositions()(DeriveKvCache()(converted_decoder("relative")).program).program
+    ),
+    "state_of_a_recurrence_stays": lambda: _of_a_recurrence(),  # noqa: PLW0108 - it is made below
     "step_that_recomputes_stays": lambda: decoder_program("recompute"),
 }
 
@@ -676,6 +686,7 @@ CASES: Mapping[str, Case] = {
         (SplitEncoderDecoder(), _SPLIT),
         (DeriveKvCache(), _CACHE),
         (TabulatePositions(), _TABLES),
+        (BoundCache(), _BOUND),
         (FuseHardSwish(), _HARD_SWISH),
         (FoldScales(), _SCALES),
         (MoveNanGuards(), _GUARDS),

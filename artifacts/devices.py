@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from artifacts.bundle import Bundle
 from artifacts.errors import BundleError, Problem, UsageError
 from artifacts.manifest import EngineEntry
+from artifacts.plan_build import PlanBuild
 from artifacts.tensorrt_plan import CAPABILITY_BITS, KIND, PlanHeader, number_of, read_plan
 
 CPU = "cpu"
@@ -91,7 +92,7 @@ def _remedies(engine: EngineEntry, missing: Sequence[str], devices: Sequence[str
     if CPU in missing:
         yield "for a CPU compile with `--target onnxruntime`"
     capabilities = [device.removeprefix(_NVIDIA) for device in devices if device != CPU]
-    if engine.build is not None and engine.kind != KIND:
+    if isinstance(engine.build, PlanBuild) and engine.kind != KIND:
         yield "build it on such a GPU: " + f"unspool emit --from BUNDLE --target {engine.target} -o BUNDLE2"
         return
     absent = [name for name in capabilities if name not in CAPABILITY_BITS]

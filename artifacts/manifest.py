@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
 from artifacts.canonical import canonical_json, sha256_bytes
 from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
 from artifacts.names import Name, RelativePath, Sha256
+from artifacts.neuron_options import NeuronOptions
 from artifacts.noun import Noun, fault_problems
 from artifacts.plan_build import PlanBuild
 from artifacts.schedule import Decode, Partitioned, Schedule
@@ -117,12 +118,24 @@ class WeightAccess(Noun):
         return WeightAccess(default=way, ways=self.ways)
 
 
+def _builder(build: Any) -> str:
+    """Whose build it is, so that faults are told of that alone: a plan's has types, which have no default."""
+    named = build if isinstance(build, dict) else dict(build) if isinstance(build, Noun) else {}
+    return "plan" if "dtypes" in named else "neuronx-cc"
+
+
+Build = Annotated[
+    Annotated[PlanBuild, Tag("plan")] | Annotated[NeuronOptions, Tag("neuronx-cc")], Discriminator(_builder)
+]
+"""What the maker of an engine's plan is told: a builder of NVIDIA's, or AWS Neuron's compiler."""
+
+
 class EngineEntry(Noun):
     """One engine: what was handed to the vendor's compiler, what that made of it, and how to run it.
 
     `kind` names the runner (artifacts/engines), `target` the maker. `session` holds the runtime's own
     options. `bindings` maps engine inputs or initializers to the weights that they hold, `weights` says how it takes
-    them. `build` is what the builder of its plan is told, whether it made one yet or not. `aliases` names the output
+    them. `build` is what the maker of its plan is told, whether it made one yet or not. `aliases` names the output
     that is written over an input, by the input's name: what was given is gone after a run.
     """
 
@@ -131,7 +144,7 @@ class EngineEntry(Noun):
     signature: Signature
     source: RelativePath
     plan: RelativePath | None = None
-    build: PlanBuild | None = None
+    build: Build | None = None
     status: Status
     needs: tuple[Need, ...] = ()
     runs_on: tuple[Text, ...] = ()

@@ -21,7 +21,7 @@ from artifacts.engines.engine import Buffer
 from artifacts.engines.runner import Runner
 from artifacts.errors import BundleError, MissingToolError, Problem
 from artifacts.manifest import Access, EngineEntry
-from artifacts.plan_build import Profile
+from artifacts.plan_build import PlanBuild, Profile
 from artifacts.spec import TensorSpec
 from artifacts.tensorrt_said import Said
 
@@ -130,7 +130,8 @@ class TensorRtRunner(Runner[CudaBuffer]):
             raise self._failed(f"has no input {', '.join(missing)}")
         own = {spec.name: self._own(inputs[spec.name]) for spec in specs}
         self._gpu.use()
-        profiles = () if self._entry.build is None else self._entry.build.profiles
+        build = self._entry.build
+        profiles = build.profiles if isinstance(build, PlanBuild) else ()
         if profiles:
             number = profile_for(profiles, {name: buffer.shape for name, buffer in own.items()})
             if number is None:

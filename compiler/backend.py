@@ -21,6 +21,7 @@ from artifacts.manifest import (
     Verdict,
     Weights,
 )
+from artifacts.neuron_options import NeuronOptions
 from artifacts.plan_build import BuilderOptions
 from artifacts.samples import Arrays, Sample, archive_bytes
 from artifacts.shard_store.writer import ShardWriter
@@ -50,8 +51,8 @@ class Making:
     """What decides the bundle that a program becomes.
 
     `tools` are the versions that its manifest names, `translations` those of operators that no target knows. `weights`
-    is how its engines take their weights by default; None leaves that to the target. `shapes`, `capabilities` and
-    `builder` are those of `Placement`.
+    is how its engines take their weights by default; None leaves that to the target. `shapes` and what follows
+    are those of `Placement`.
     """
 
     target: Target
@@ -62,6 +63,8 @@ class Making:
     shapes: tuple[ShapeRanges, ...] = ()
     capabilities: tuple[str, ...] = ()
     builder: BuilderOptions = field(default_factory=BuilderOptions)
+    neuron: NeuronOptions = field(default_factory=NeuronOptions)
+    seconds: float | None = None
 
 
 def write_weights(
@@ -88,6 +91,8 @@ def write_program(
         shapes=making.shapes,
         capabilities=making.capabilities,
         builder=making.builder,
+        neuron=making.neuron,
+        seconds=making.seconds,
     )
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}

@@ -21,6 +21,7 @@ from compiler.build_log import BuildLog
 from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
+from compiler.neuron_flags import unknown_to
 from compiler.options import CompileOptions, ModelFile, ScheduleName
 from compiler.plan_files import engine_sizes, require_status
 from compiler.plan_options import plan_problems
@@ -47,18 +48,20 @@ def compile_bundle(
     *,
     force: bool = False,
     store: str | None = None,
+    seconds: float | None = None,
     log: BuildLog | None = None,
 ) -> Compiled:
     """Compile models into one bundle at `destination`; their weights are shared.
 
     A bundle that is there and was made from the same inputs is left as it is; another one is replaced only with
     `force`. With a `store`, which is made if it is not there, the bundle shares its shards; one that is up to date
-    comes to share them, whichever store it shared before. Raises UnspoolError; then nothing is at the destination that
-    was not there before.
+    comes to share them, whichever store it shared before. `seconds` is how long a compiler that can be stopped may take
+    for an engine; None leaves it to the target. Raises UnspoolError; then nothing is at the destination that was not
+    there before.
     """
     log = log or BuildLog(quiet=True)
     target = find_target(options.target)
-    _check_call(models, options, target)
+    _check_call(models, options, seconds, target)
     converter = find_converter(options)
     tools = {**target.tools(), **converter.tools()}
     beside = _generation_files(models)
@@ -105,6 +108,8 @@ def compile_bundle(
             options.ranges,
             options.compute_capabilities,
             options.builder,
+            options.neuron,
+            seconds,
         )
         manifest = backend.write_program(program, shards, made, writer, log)
         weights, sampled = provenance.weights_report(program, log.sources, log.passes), program.models
@@ -140,7 +145,7 @@ def _tuned(models: Sequence[ModelFile], options: CompileOptions, log: BuildLog) 
     return replace(options, schedule=best.form.schedule, partitions=best.form.boundaries)
 
 
-def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Target) -> None:
+def _check_call(models: Sequence[ModelFile], options: CompileOptions, seconds: float | None, target: Target) -> None:
     names = [model.name for model in models]
     problems = [
         Problem("options", f"model {name!r}", "is given twice", "name them: a=FILE.onnx b=OTHER.onnx")
@@ -157,6 +162,7 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, target: Ta
             problems.append(Problem("options", flag, "chooses what --partitions sets", hint))
     problems += precision_problems(options, target)
     problems += plan_problems(options, target)
+    problems += unknown_to(options.neuron.model_fields_set, seconds, target)
     UsageError.raise_if(problems)
     available = target.availability()
     if not available.usable:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter, write_bundle
@@ -14,7 +15,8 @@ from artifacts.checks import Tolerances, require_equal
 from artifacts.cuda import gpu_capability
 from artifacts.engine_sources import can_run
 from artifacts.errors import Problem, TargetError, UsageError
-from artifacts.manifest import MANIFEST_FILE, Manifest, Status, Verdict
+from artifacts.manifest import MANIFEST_FILE, Build, EngineEntry, Manifest, Status, Verdict
+from artifacts.neuron_options import NeuronOptions
 from artifacts.packing import commit_in
 from artifacts.plan_build import PlanBuild
 from artifacts.report import BuildReport, EngineSize
@@ -25,12 +27,13 @@ from artifacts.verification import check_bundle
 from artifacts.weight_costs import weight_costs
 from compiler.build_log import BuildLog, this_machine
 from compiler.key import own_digest
+from compiler.neuron_flags import neuron_options, unknown_to
 from compiler.plan_files import engine_sizes, layers_path, require_status, with_plan
 from compiler.plan_options import builder_problems
 from compiler.present import find_present
 from compiler.targets import all_targets, find_target
 from compiler.targets.target import PlanMaker, PlanSource
-from compiler.tensorrt.capabilities import type_problems, unknown_problems
+from compiler.tensorrt.capabilities import FLAG, type_problems, unknown_problems
 from compiler.tensorrt.contents import plan_notices
 
 
@@ -42,12 +45,25 @@ class Emitted:
     up_to_date: bool
 
 
+@dataclass(frozen=True)
+class Anew:
+    """What a maker is told in place of what the bundle says.
+
+    `capabilities` are the GPUs to build for, () for the bundle's own; `neuron` has fields of what AWS Neuron's compiler
+    is told, `seconds` how long that may take for an engine.
+    """
+
+    capabilities: tuple[str, ...] = ()
+    neuron: Mapping[str, object] = field(default_factory=dict)
+    seconds: float | None = None
+
+
 def emit_bundle(
     source: Path,
     target: str,
     destination: Path,
     *,
-    capabilities: tuple[str, ...] = (),
+    anew: Anew | None = None,
     require: Status | None = None,
     force: bool = False,
     store: str | None = None,
@@ -55,16 +71,17 @@ def emit_bundle(
 ) -> Emitted:
     """Make a bundle at `destination` whose plans a target made of the sources of the one at `source`.
 
-    `capabilities` are the GPUs to build for, in place of those that the sources are meant for. All that is not a plan
-    is as in the bundle at `source`; with a `store` the bundle shares its shards. A bundle that is there and was made
-    like this is left as it is; another one is replaced only with `force`. Raises UnspoolError; then nothing is at the
-    destination that was not there before.
+    All that is not a plan is as in the bundle at `source`, and so is what the maker is told, but for what `anew` has.
+    With a `store` the bundle shares its shards. A bundle that is there and was made like this is left as it is; another
+    one is replaced only with `force`. Raises UnspoolError; then nothing is at the destination that was not there
+    before.
     """
     log = log or BuildLog(quiet=True)
-    maker = _maker(target)
+    anew = anew or Anew()
+    maker = _maker(target, anew)
     with log.stage("read", str(source)):
         given = Bundle.open(source)
-    builds = _builds(given.manifest, maker, capabilities)
+    builds = _builds(given.manifest, maker, anew)
     key = _key(given.manifest, maker, builds)
     present = None if force else find_present(destination, key)
     if present is not None:
@@ -75,8 +92,8 @@ def emit_bundle(
     with write_bundle(destination, force=force) as writer:
         _copy(given, writer)
         sources = {
-            name: PlanSource(given.path_of(given.manifest.engines[name].source).read_bytes(), builds[name])
-            for name in builds
+            name: PlanSource(given.path_of(given.manifest.engines[name].source).read_bytes(), build, anew.seconds)
+            for name, build in builds.items()
         }
         with log.stage("emit", f"plans for {maker.name}") as tell:
             plans = maker.plans(sources, writer.root, tell)
@@ -96,7 +113,7 @@ def emit_bundle(
         )
         manifest = _verified(Bundle(writer.root, manifest), log)
         require_status(manifest, require)
-        sizes = engine_sizes(writer.root, manifest)
+        sizes = engine_sizes(writer.root, manifest, _counted(given))
         log.notices += plan_notices(sizes)
         report = _report(given, sizes, key, log)
         if store is None:
@@ -106,36 +123,54 @@ def emit_bundle(
         return Emitted(bundle, False)
 
 
-def _maker(target: str) -> PlanMaker:
+def _maker(target: str, anew: Anew) -> PlanMaker[Any]:
+    """The target, which makes plans here. Raises UsageError with every flag that means nothing to it."""
     found = find_target(target)
     if not isinstance(found, PlanMaker):
         makers = ", ".join(name for name, each in all_targets().items() if isinstance(each, PlanMaker))
         raise UsageError.of("options", f"--target {target}", "makes no plans of sources", f"those that do: {makers}")
-    available = found.availability()
+    problems = unknown_to(anew.neuron, anew.seconds, found)
+    if anew.capabilities and not found.capabilities:
+        problems.append(Problem("options", FLAG, f"target {found.name} builds for no GPU", "leave it out"))
+    UsageError.raise_if(problems)
+    available = found.builder()
     if not available.usable:
         raise TargetError.of("target", found.name, "is not usable on this machine", available.hint)
     return found
 
 
-def _builds(manifest: Manifest, maker: PlanMaker, capabilities: tuple[str, ...]) -> dict[str, PlanBuild]:
-    """What to build for, by engine. Raises UsageError with every engine that this target can make no plan of."""
-    builds, problems = dict[str, PlanBuild](), list[Problem]()
+def _builds(manifest: Manifest, maker: PlanMaker[Any], anew: Anew) -> dict[str, Build]:
+    """What the maker is told, by engine. Raises UsageError with every engine that this target can make no plan of."""
+    builds, problems = dict[str, Build](), list[Problem]()
     for name, entry in manifest.engines.items():
-        if entry.build is None:
-            hint = f"compile the model with --target {maker.name}, which leaves such sources"
-            message = f"is of the kind {entry.kind}, whose source is for no builder of plans"
-            problems.append(Problem("emit", f"engine {name}", message, hint))
-            continue
-        build = entry.build.model_copy(update={"capabilities": capabilities}) if capabilities else entry.build
-        problems += type_problems(f"engine {name}", build.dtypes, build.capabilities)
-        problems += unknown_problems(build.capabilities, maker.capabilities)
-        problems += builder_problems(build.options, maker)
-        builds[name] = build
+        try:
+            builds[name] = _build(name, entry, maker, anew)
+        except UsageError as error:
+            problems += error.problems
     UsageError.raise_if(dict.fromkeys(problems))  # the engines of a bundle were mostly compiled alike
     return builds
 
 
-def _key(manifest: Manifest, maker: PlanMaker, builds: Mapping[str, PlanBuild]) -> str:
+def _build(name: str, entry: EngineEntry, maker: PlanMaker[Any], anew: Anew) -> Build:
+    build = entry.build
+    if isinstance(build, NeuronOptions) and maker.neuron_options:
+        return neuron_options(anew.neuron, build)
+    if isinstance(build, PlanBuild) and maker.builder_options:
+        build = build.model_copy(update={"capabilities": anew.capabilities}) if anew.capabilities else build
+        UsageError.raise_if(
+            [
+                *type_problems(f"engine {name}", build.dtypes, build.capabilities),
+                *unknown_problems(build.capabilities, maker.capabilities),
+                *builder_problems(build.options, maker),
+            ]
+        )
+        return build
+    whose = "no builder of plans" if build is None else "another one's builder"
+    hint = f"compile the model with --target {maker.name}, which leaves such sources"
+    raise UsageError.of("emit", f"engine {name}", f"is of the kind {entry.kind}, whose source is for {whose}", hint)
+
+
+def _key(manifest: Manifest, maker: PlanMaker[Any], builds: Mapping[str, Build]) -> str:
     """A digest of everything that decides what is made. The GPU that is here does, and its builder's version."""
     return sha256_bytes(
         canonical_json(
@@ -199,6 +234,12 @@ def _verified(bundle: Bundle, log: BuildLog) -> Manifest:
             "numerics": manifest.numerics.model_copy(update={"verdicts": verdicts}),
         }
     )
+
+
+def _counted(given: Bundle) -> dict[str, int | None]:
+    """The instructions of the engines' sources, which are the same as before."""
+    report = given.report()
+    return {} if report is None else {size.name: size.instructions for size in report.engines}
 
 
 def _report(given: Bundle, sizes: tuple[EngineSize, ...], key: str, log: BuildLog) -> BuildReport | None:

@@ -12,6 +12,7 @@ from artifacts.bundle import Bundle
 from artifacts.devices import plan_header
 from artifacts.errors import UsageError
 from artifacts.manifest import MANIFEST_FILE, EngineEntry
+from artifacts.plan_build import PlanBuild
 from artifacts.report import DecodeCost, DerivedWeights, EngineSize, Movement, WeightCost, WeightsReport
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
@@ -120,7 +121,7 @@ def _profiles(engines: Mapping[str, EngineEntry]) -> Section:
     rows = [
         [name, str(number), value, *("x".join(map(str, shape)) for shape in (sizes.least, sizes.usual, sizes.most))]
         for name, engine in engines.items()
-        if engine.build is not None
+        if isinstance(engine.build, PlanBuild)
         for number, profile in enumerate(engine.build.profiles)
         for value, sizes in profile.items()
     ]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from artifacts.manifest import Status
+from artifacts.neuron_options import NeuronOptions
 from artifacts.plan_build import BuilderOptions
 from compiler.generation import TokenFlags
 from compiler.shapes import ShapeRanges, Shapes
@@ -102,7 +103,8 @@ class CompileOptions:
     equal after an exact cast is stored. `tune` is a file of lengths, by which the schedule and its partitions are
     chosen; `calibration` a folder of requests, by which the scales of 8-bit values are. `tolerance` is the share of an
     output's largest element that computing in fewer bits may change its elements by. `further_ranges` are the sizes of
-    further optimization profiles: the first one's are `min_shapes`, `opt_shapes` and `max_shapes`.
+    further optimization profiles: the first one's are `min_shapes`, `opt_shapes` and `max_shapes`. `neuron` is what AWS
+    Neuron's compiler is told; the fields that were set in it are those that the user gave.
     """
 
     target: str = "onnxruntime"
@@ -123,6 +125,7 @@ class CompileOptions:
     further_ranges: tuple[ShapeRanges, ...] = ()
     compute_capabilities: tuple[str, ...] = ()
     builder: BuilderOptions = field(default_factory=BuilderOptions)
+    neuron: NeuronOptions = field(default_factory=NeuronOptions)
     samples: Path | None = None
     atol: float | None = None
     rtol: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from artifacts.bundle_writer import BundleWriter
@@ -53,15 +54,20 @@ def require_status(manifest: Manifest, wanted: Status | None) -> None:
     )
 
 
-def engine_sizes(root: Path, manifest: Manifest) -> tuple[EngineSize, ...]:
-    """Bytes of each engine's own files, and what they are in a plan."""
+def engine_sizes(
+    root: Path, manifest: Manifest, counted: Mapping[str, int | None] | None = None
+) -> tuple[EngineSize, ...]:
+    """Bytes of each engine's own files, and what they are in a plan.
+
+    `counted` are the instructions of sources, by engine, where they are known: who only compiles them has no XLA.
+    """
     return tuple(
         EngineSize(
             name=name,
             source_bytes=manifest.files[engine.source].bytes,
             plan_bytes=manifest.files[engine.plan].bytes if engine.plan else None,
             plan=contents_of(root, manifest, engine),
-            instructions=_instructions(root / engine.source),
+            instructions=_instructions(root / engine.source) if counted is None else counted.get(name),
         )
         for name, engine in manifest.engines.items()
     )

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from artifacts.bundle import Bundle
 from artifacts.dtype import DType
 from artifacts.engine_sources import as_sources
-from artifacts.manifest import EngineEntry
+from artifacts.manifest import Build, EngineEntry
+from artifacts.plan_build import PlanBuild
 
 
 @contextmanager
@@ -28,10 +29,14 @@ def runnable(bundle: Bundle) -> Iterator[Bundle]:
     engines = as_sources(given)
     with TemporaryDirectory() as folder:
         for name, entry in engines.items():
-            may_be_low = entry.build is None or DType.BFLOAT16 in entry.build.dtypes
+            may_be_low = entry.build is None or _may_be_low(entry.build)
             if entry is not given[name] and may_be_low:
                 engines[name] = _in_float32(entry, bundle.root, Path(folder) / f"{name}.onnx")
         yield Bundle(bundle.root, bundle.manifest.model_copy(update={"engines": engines}))
+
+
+def _may_be_low(build: Build) -> bool:
+    return isinstance(build, PlanBuild) and DType.BFLOAT16 in build.dtypes
 
 
 def _in_float32(entry: EngineEntry, root: Path, path: Path) -> EngineEntry:

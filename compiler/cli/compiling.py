@@ -12,6 +12,18 @@ import typer
 from artifacts.errors import UsageError
 from compiler.cli.converting import ConverterFlag, CustomOpsFlag
 from compiler.cli.engines import engines_document, print_engines
+from compiler.cli.neuron import (
+    AutoCastFlag,
+    AutoCastTypeFlag,
+    CompilerTimeoutFlag,
+    FastLoadingFlag,
+    FurtherFlag,
+    LogicalFlag,
+    ModelTypeFlag,
+    NeuronTargetFlag,
+    OptlevelFlag,
+    said,
+)
 from compiler.cli.output import JsonFlag, print_json
 
 if TYPE_CHECKING:
@@ -142,6 +154,15 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     hardware_compatibility: Annotated[
         CompatibilityFlag, _planning(help="GPUs that load the plans beside ones as they were built on.")
     ] = "none",
+    neuron_target: NeuronTargetFlag = None,
+    model_type: ModelTypeFlag = None,
+    auto_cast: AutoCastFlag = None,
+    auto_cast_type: AutoCastTypeFlag = None,
+    optlevel: OptlevelFlag = None,
+    logical_nc_config: LogicalFlag = None,
+    fast_loading: FastLoadingFlag = None,
+    neuronx_cc_arg: FurtherFlag = None,
+    compiler_timeout: CompilerTimeoutFlag = None,
     samples: Annotated[
         Path | None,
         _shaping(
@@ -189,6 +210,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     unspool compile bert.onnx --target tensorrt-rtx --compute-capabilities 8.6,8.9 --min-shapes ids:1x8,mask:1x8
     --opt-shapes ids:8x64,mask:8x64 --max-shapes ids:32x512,mask:32x512 -o build/bert
 
+    unspool compile bert.onnx --target neuronx --opt-shapes ids:2x16 --neuron-target trn1 --model-type transformer
+    -o build/bert-neuron
+
     Compiling again onto the same bundle does nothing if nothing changed.
 
     In make, name BUNDLE/manifest.json as the target.
@@ -197,6 +221,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
     from compiler.generation import TokenFlags
+    from compiler.neuron_flags import neuron_options
     from compiler.options import (
         CacheMode,
         CalibrationMethod,
@@ -249,6 +274,18 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
                 "hardware_compatibility": hardware_compatibility,
             }
         ),
+        neuron=neuron_options(
+            said(
+                neuron_target,
+                model_type,
+                auto_cast,
+                auto_cast_type,
+                optlevel,
+                logical_nc_config,
+                fast_loading,
+                neuronx_cc_arg,
+            )
+        ),
         samples=samples,
         atol=atol,
         rtol=rtol,
@@ -261,7 +298,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     files = _model_files(models or [], part or [])
     log = BuildLog()
     with log.interrupts.listening():
-        compiled = compile_bundle(files, output, options, force=force, store=store, log=log)
+        compiled = compile_bundle(files, output, options, force=force, store=store, seconds=compiler_timeout, log=log)
     if depfile is not None:
         from compiler.depfile import write_depfile
 

@@ -9,18 +9,39 @@ from typing import Annotated, Literal
 import typer
 
 from compiler.cli.engines import engines_document, print_engines
+from compiler.cli.neuron import (
+    AutoCastFlag,
+    AutoCastTypeFlag,
+    CompilerTimeoutFlag,
+    FastLoadingFlag,
+    FurtherFlag,
+    LogicalFlag,
+    ModelTypeFlag,
+    NeuronTargetFlag,
+    OptlevelFlag,
+    said,
+)
 from compiler.cli.output import JsonFlag, print_json
 
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 
 
-def emit_command(
+def emit_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     source: Annotated[Path, typer.Option("--from", metavar="BUNDLE", help="Bundle whose engine sources to take.")],
     target: Annotated[str, typer.Option(help="Whose builder makes the plans: see `unspool targets`.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="BUNDLE2", help="Folder to make.")],
     compute_capabilities: Annotated[
         str, typer.Option(metavar="8.6,8.9", help="NVIDIA GPUs to build for, in place of those that the bundle is for.")
     ] = "",
+    neuron_target: NeuronTargetFlag = None,
+    model_type: ModelTypeFlag = None,
+    auto_cast: AutoCastFlag = None,
+    auto_cast_type: AutoCastTypeFlag = None,
+    optlevel: OptlevelFlag = None,
+    logical_nc_config: LogicalFlag = None,
+    fast_loading: FastLoadingFlag = None,
+    neuronx_cc_arg: FurtherFlag = None,
+    compiler_timeout: CompilerTimeoutFlag = None,
     require: Annotated[StatusFlag | None, typer.Option(help="Fail if an engine reaches less than this.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
     store: Annotated[
@@ -34,17 +55,27 @@ def emit_command(
     unspool emit --from build/ocr --target tensorrt -o build/ocr-gpu
 
     unspool emit --from build/ocr --target tensorrt-rtx --compute-capabilities 12.0 -o build/ocr-5090
+
+    unspool emit --from build/ocr-neuron --target neuronx --optlevel 3 -o build/ocr-neff
     """
     from compiler.build_log import BuildLog
-    from compiler.emit import emit_bundle
+    from compiler.emit import Anew, emit_bundle
     from compiler.tensorrt.capabilities import parse_capabilities
 
     log = BuildLog()
-    capabilities = parse_capabilities(compute_capabilities)
+    neuron = said(
+        neuron_target,
+        model_type,
+        auto_cast,
+        auto_cast_type,
+        optlevel,
+        logical_nc_config,
+        fast_loading,
+        neuronx_cc_arg,
+    )
+    anew = Anew(parse_capabilities(compute_capabilities), neuron, compiler_timeout)
     with log.interrupts.listening():
-        emitted = emit_bundle(
-            source, target, output, capabilities=capabilities, require=require, force=force, store=store, log=log
-        )
+        emitted = emit_bundle(source, target, output, anew=anew, require=require, force=force, store=store, log=log)
     manifest = emitted.bundle.manifest
     if json:
         result = "up to date" if emitted.up_to_date else "emitted"

@@ -27,6 +27,11 @@ _GONE_SECONDS = 2.0
 """How long to wait until all that was killed is gone: a process that ends may still hold files for a moment."""
 
 
+def never() -> bool:
+    """What is not to be stopped."""
+    return False
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a tool ended: with an exit status, with minus the number of a signal, or with None for want of time.
@@ -45,10 +50,12 @@ def run_tool(
     seconds: float,
     variables: Mapping[str, str] | None = None,
     heard: Callable[[str], None] | None = None,
+    stopped: Callable[[], bool] = never,
 ) -> Ended:
     """Run a command in `folder` until it ends, or for `seconds`; `command` begins with the path of a program.
 
-    `variables` are added to the environment. `heard` is called with the last line of what it says, now and then.
+    `variables` are added to the environment. `heard` is called with the last line of what it says, now and then. Where
+    `stopped` says so, KeyboardInterrupt is raised: a thread hears of no interrupt itself.
     When this returns or raises, on an interrupt say, nothing of the command runs any more. Raises OSError.
     """
     seen = {**os.environ, **(variables or {})}
@@ -64,7 +71,7 @@ def run_tool(
         start_new_session=True,
     ) as process:
         try:
-            status = _listen(process, deadline, words, heard)
+            status = _listen(process, deadline, words, heard, stopped)
         finally:
             _end_group(process)
     return Ended(status, words.text())
@@ -92,13 +99,19 @@ class _Words:
 
 
 def _listen(
-    process: subprocess.Popen[bytes], deadline: float, words: _Words, heard: Callable[[str], None] | None
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    words: _Words,
+    heard: Callable[[str], None] | None,
+    stopped: Callable[[], bool],
 ) -> int | None:
     """The status with which it ended, or None if it did not in time."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
+            if stopped():
+                raise KeyboardInterrupt
             if selector.select(min(left, _LOOK_SECONDS)):
                 data = os.read(process.stdout.fileno(), 1 << 16)
                 if not data:

@@ -5,19 +5,21 @@ The real compiler has never been called by us: its command line is that of AWS's
 
 from __future__ import annotations
 
+import shlex
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from artifacts.errors import BundleError, Problem, TargetError
 from artifacts.manifest import Need
 from artifacts.neff import Neff, read_neff
-from compiler.neuron.bounded_run import Ended, run_tool
+from artifacts.neuron_options import NeuronOptions
+from compiler.neuron.bounded_run import Ended, never, run_tool
 from compiler.neuron.probe import INSTALL, MINIMUM, Compiler, NoCompiler
 from compiler.neuron.said import complaint
-from compiler.neuron.settings import OUTPUT_FILE, PROGRAM, SOURCE_FILE, NeuronOptions, arguments, command_line
+from compiler.neuron.settings import OUTPUT_FILE, PROGRAM, SOURCE_FILE, arguments, command_line
 from compiler.targets.target import Tell, silent
 
 COMPILE_SECONDS = 3600.0
@@ -40,6 +42,10 @@ class Compiled:
     said: str
 
 
+def _unheard(_ended: Ended) -> None:
+    """Whom nobody asked how it ended."""
+
+
 def compile_hlo(
     tool: Compiler | NoCompiler,
     name: str,
@@ -48,12 +54,14 @@ def compile_hlo(
     *,
     timeout: float = COMPILE_SECONDS,
     tell: Tell = silent,
+    stopped: Callable[[], bool] = never,
+    ended: Callable[[Ended], None] = _unheard,
 ) -> Compiled:
     """Compile the engine `name`, whose source is a serialized HloModuleProto, in at most `timeout` seconds.
 
     The compiler works in a temporary folder, which is gone afterwards as are all of its processes. `tell` is called
-    with its lines. Raises TargetError of the stage "compile" if there is no compiler, it fails, or leaves no NEFF that
-    is whole.
+    with its lines, `ended` with how it ended, once it did. Where `stopped` says so, that is as on an interrupt. Raises
+    TargetError of the stage "compile" if there is no compiler, it fails, or leaves no NEFF that is whole.
     """
     command = command_line(options)
     engine = _Engine(name, command)
@@ -64,25 +72,33 @@ def compile_hlo(
         with tempfile.TemporaryDirectory(prefix="unspool-", ignore_cleanup_errors=True) as text:
             folder = Path(text)
             (folder / SOURCE_FILE).write_bytes(source)
-            ended = run_tool(
+            end = run_tool(
                 [tool.path, *arguments(options)[1:]],
                 folder=folder,
                 seconds=timeout,
                 variables=_temporaries(folder),
                 heard=lambda line: tell(f"{name}: {_shown(line)}"),
+                stopped=stopped,
             )
-            engine.check(ended, timeout)
-            data, neff = engine.whole(folder / OUTPUT_FILE, ended)
+            ended(end)
+            engine.check(end, timeout)
+            data, neff = engine.whole(folder / OUTPUT_FILE, end)
     except OSError as error:
         raise engine.fault(f"{PROGRAM} could not be run: {error}") from error
-    return Compiled(data, neff, tool.version, command, ended.said)
+    return Compiled(data, neff, tool.version, command, end.said)
 
 
 def sdk_need(options: NeuronOptions, source: str = SOURCE_FILE, output: str = OUTPUT_FILE) -> Need:
-    """What an engine needs where there is no compiler, and the command that compiles its file `source` to `output`."""
+    """What an engine needs where there is no compiler.
+
+    By hand its file `source` is compiled to `output`. NEURON_CC_FLAGS are those of the machine that compiles, and not
+    those of the one that says so.
+    """
+    compiler = f"AWS Neuron's compiler, {PROGRAM} {MINIMUM[0]}.{MINIMUM[1]} or later, and no Neuron device ({INSTALL})"
+    by_hand = shlex.join(arguments(options, source, output))
     return Need(
-        what=f"AWS Neuron's compiler, {PROGRAM} {MINIMUM[0]}.{MINIMUM[1]} or later, and no Neuron device: {INSTALL}",
-        command=command_line(options, source, output),
+        what=f"{compiler}, by hand `{by_hand}`, or with Unspool",
+        command="unspool emit --from BUNDLE --target neuronx -o BUNDLE2",
     )
 
 

@@ -13,10 +13,24 @@ from typing import TYPE_CHECKING, ClassVar
 
 from artifacts.errors import TargetError
 from artifacts.manifest import Need, WeightAccess
+from artifacts.neuron_options import NeuronOptions
 from compiler.options import Precision, ScheduleName
-from compiler.targets.target import Availability, BuiltEngine, Made, ModelEngines, Pair, Placement, Tell
+from compiler.targets.target import (
+    Availability,
+    BuiltEngine,
+    Made,
+    ModelEngines,
+    Pair,
+    Placement,
+    Plans,
+    PlanSource,
+    Tell,
+    silent,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from artifacts.weights import WeightRef
     from passes.codes import CodesName
     from passes.program import Program
@@ -47,6 +61,7 @@ class NeuronxTarget:
     capabilities: ClassVar[tuple[str, ...]] = ()
     default_capabilities: ClassVar[tuple[str, ...]] = ()
     builder_options: ClassVar[tuple[str, ...]] = ()
+    neuron_options: ClassVar[tuple[str, ...]] = tuple(NeuronOptions.model_fields)
     static_shapes: ClassVar[bool] = True
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "1"})
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
@@ -61,15 +76,32 @@ class NeuronxTarget:
 
     def tools(self) -> Mapping[str, str]:
         """The packages whose version decides what is in an engine, and the compiler's, if it is here."""
+        return {**{name: metadata.version(name) for name in ("jax", "jaxlib", "torch")}, **self.builder_tools()}
+
+    def builder(self) -> Availability:
+        """Usable where neuronx-cc is: a source takes nothing else."""
+        from compiler.neuron.probe import INSTALL, Compiler, probe
+
+        tool = probe().compiler
+        if isinstance(tool, Compiler):
+            return Availability(True, tool.version)
+        return Availability(False, hint=f"{tool.why}; {INSTALL}")
+
+    def builder_tools(self) -> Mapping[str, str]:
+        """The compiler, if it is here, with the flags that the environment has for it."""
         from compiler.neuron.probe import Compiler, probe
         from compiler.neuron.settings import environment_flags
 
-        found = {name: metadata.version(name) for name in ("jax", "jaxlib", "torch")}
         tool = probe().compiler
-        if not isinstance(tool, Compiler):
-            return found
-        flags = environment_flags()
-        return {**found, "neuronx-cc": f"{tool.version} {flags}".strip()}
+        return {"neuronx-cc": f"{tool.version} {environment_flags()}".strip()} if isinstance(tool, Compiler) else {}
+
+    def plans(self, sources: Mapping[str, PlanSource[NeuronOptions]], root: Path, tell: Tell = silent) -> Plans:
+        """Compile each source to a NEFF where the compiler is; elsewhere it stays what it is, with what it needs.
+
+        Raises TargetError with the first engine that the compiler does not take: each may need an hour.
+        """
+        del root  # weights are parameters
+        return Plans({name: _made(name, source, tell) for name, source in sources.items()})
 
     def stored(self, refs: Sequence[WeightRef]) -> list[WeightRef]:
         """All of them: every weight is a parameter."""
@@ -99,7 +131,7 @@ class NeuronxTarget:
                 source=source.data,
                 suffix=".hlo.pb",
                 signature=source.signature,
-                made=_made(name, source.data, placement.tell),
+                made=_made(name, PlanSource(source.data, placement.neuron, placement.seconds), placement.tell),
                 bindings=source.bindings,
                 aliases=source.aliases,
             )
@@ -117,18 +149,18 @@ class NeuronxTarget:
         return ModelEngines(engines, sources.functions, (sizes, *warnings))
 
 
-def _made(name: str, source: bytes, tell: Tell) -> Made:
+def _made(name: str, source: PlanSource[NeuronOptions], tell: Tell) -> Made:
     """A NEFF where the compiler is, and elsewhere the source with what it needs. Raises TargetError."""
-    from compiler.neuron.compiler import compile_hlo, sdk_need
+    from compiler.neuron.compiler import COMPILE_SECONDS, compile_hlo, sdk_need
     from compiler.neuron.probe import Compiler, probe
-    from compiler.neuron.settings import NeuronOptions
 
-    options, tool = NeuronOptions(), probe().compiler
+    options, tool = source.build, probe().compiler
     weights = WeightAccess(default="separate", ways={"separate": _HELD})
     if not isinstance(tool, Compiler):
         need = sdk_need(options, f"BUNDLE/engines/{name}.hlo.pb", f"{name}.neff")
-        return Made("emitted", weights, needs=(need,))
-    compiled = compile_hlo(tool, name, source, options, tell=tell)
+        return Made("emitted", weights, build=options, needs=(need,))
+    seconds = COMPILE_SECONDS if source.seconds is None else source.seconds
+    compiled = compile_hlo(tool, name, source.data, options, timeout=seconds, tell=tell)
     if _FIXTURE in compiled.neff.header.build:
         message = f"{tool.path} is a stand-in for tests: what it wrote is a fixture, and no NEFF"
         raise TargetError.of("compile", f"engine {name}", message, "take it from PATH")
@@ -136,7 +168,7 @@ def _made(name: str, source: bytes, tell: Tell) -> Made:
         what=f"an AWS instance with {options.target} cores",
         command="deploy it there: this version of Unspool does not run it",
     )
-    return Made("built", weights, plan=compiled.data, suffix=".neff", needs=(device,))
+    return Made("built", weights, plan=compiled.data, suffix=".neff", build=options, needs=(device,))
 
 
 _FIXTURE = "FIXTURE"

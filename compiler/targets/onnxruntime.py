@@ -92,6 +92,7 @@ class OnnxRuntimeTarget:
     capabilities: ClassVar[tuple[str, ...]] = ()
     default_capabilities: ClassVar[tuple[str, ...]] = ()
     builder_options: ClassVar[tuple[str, ...]] = ()
+    neuron_options: ClassVar[tuple[str, ...]] = ()
     static_shapes: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     fusions: ClassVar[tuple[str, ...]] = (

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
-from artifacts.manifest import Need, Scalar, Status, WeightAccess
-from artifacts.plan_build import BuilderOptions, PlanBuild
+from artifacts.manifest import Build, Need, Scalar, Status, WeightAccess
+from artifacts.neuron_options import NeuronOptions
+from artifacts.plan_build import BuilderOptions
 from artifacts.schedule import State
 from artifacts.spec import Signature
 from artifacts.weights import WeightRef
@@ -58,7 +59,8 @@ class Placement:
     `translations` says how operators of the user's own are written in ONNX, for targets whose engines begin as that.
     `lowered` is where a target keeps what it made of a function, for a further build of the same functions. `shapes`
     are the sizes of inputs that the user gave, a profile each, `capabilities` the GPUs to build for; () leaves that to
-    the target. `builder` says how a builder of plans works, and `tell` is called with what it is at.
+    the target. `builder` says how a builder of plans works, `neuron` how AWS Neuron's compiler does, and `seconds` how
+    long an engine may take it; None leaves that to the target. `tell` is called with what they are at.
     """
 
     root: Path
@@ -69,15 +71,24 @@ class Placement:
     shapes: tuple[ShapeRanges, ...] = ()
     capabilities: tuple[str, ...] = ()
     builder: BuilderOptions = field(default_factory=BuilderOptions)
+    neuron: NeuronOptions = field(default_factory=NeuronOptions)
+    seconds: float | None = None
     tell: Tell = silent
 
 
+B = TypeVar("B", bound=Build)
+
+
 @dataclass(frozen=True)
-class PlanSource:
-    """One engine as the builder of its plan is handed it: its source file's bytes, and what to build for."""
+class PlanSource(Generic[B]):
+    """One engine as the maker of its plan is handed it: its source file's bytes, and what that is told.
+
+    `seconds` is how long making it may take, where a maker can be stopped; None leaves that to the maker.
+    """
 
     data: bytes
-    build: PlanBuild
+    build: B
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ class Made:
     weights: WeightAccess
     plan: bytes | None = None
     suffix: str = ".plan"
-    build: PlanBuild | None = None
+    build: Build | None = None
     layers: str | None = None
     needs: tuple[Need, ...] = ()
     runs_on: tuple[str, ...] = ()
@@ -155,6 +166,9 @@ class Target(Protocol):
     """Those that it builds for if nobody says; () leaves it to the GPU that it builds on."""
     builder_options: ClassVar[tuple[str, ...]]
     """The fields of `BuilderOptions` that mean something to its builder; () for a target that makes no plans."""
+    neuron_options: ClassVar[tuple[str, ...]]
+    """The fields of `NeuronOptions` that mean something to it; () for a target that calls no compiler of AWS
+    Neuron's."""
     static_shapes: ClassVar[bool]
     """Whether its engines take inputs of one shape only: those of the first sample, which --opt-shapes chooses."""
     settings: ClassVar[Mapping[str, str]]
@@ -179,13 +193,16 @@ class Target(Protocol):
 
 
 @runtime_checkable
-class PlanMaker(Target, Protocol):
+class PlanMaker(Target, Protocol[B]):
     """A target that makes plans of engines' sources, of which a bundle holds all that it takes."""
+
+    def builder(self) -> Availability:
+        """Whether this machine can make plans of sources, which may take other tools than making the sources."""
 
     def builder_tools(self) -> Mapping[str, str]:
         """Names and versions of the tools that decide what a plan of a source looks like."""
 
-    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
+    def plans(self, sources: Mapping[str, PlanSource[B]], root: Path, tell: Tell = silent) -> Plans:
         """Make plans of engines' sources, by name; weights are named from the folder `root`.
 
         `tell` is called with what a builder is at. Raises TargetError with every node that a builder refuses, of all

@@ -60,7 +60,7 @@ class TensorRtTarget(PlanTarget):
         version = _version()
         return {} if version is None or gpu_capability() is None else {"tensorrt": version}
 
-    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
+    def plans(self, sources: Mapping[str, PlanSource[PlanBuild]], root: Path, tell: Tell = silent) -> Plans:
         """Build a plan of each engine, for the GPU that is here; without one they stay sources.
 
         Raises TargetError, also if the engines are for other GPUs than the one that is here.
@@ -137,7 +137,7 @@ def _elsewhere(name: str, build: PlanBuild, gpu: str) -> Problem:
     )
 
 
-def _proxy_notices(sources: Mapping[str, PlanSource], root: Path, tell: Tell) -> list[str]:
+def _proxy_notices(sources: Mapping[str, PlanSource[PlanBuild]], root: Path, tell: Tell) -> list[str]:
     """What the builder of TensorRT-RTX says of the engines, which stands for nobody else."""
     try:
         trt: Any = importlib.import_module("tensorrt_rtx")

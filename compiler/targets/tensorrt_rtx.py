@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from artifacts.errors import TargetError
 from artifacts.manifest import Need
+from artifacts.plan_build import PlanBuild
 from artifacts.tensorrt_plan import CAPABILITY_BITS, number_of
 from compiler.targets.target import Availability, Made, Plans, PlanSource, Tell, silent
 from compiler.tensorrt.plan_target import PlanTarget
@@ -43,7 +44,7 @@ class TensorRtRtxTarget(PlanTarget):
         """The package of the builder."""
         return {"tensorrt-rtx": metadata.version("tensorrt-rtx")}
 
-    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
+    def plans(self, sources: Mapping[str, PlanSource[PlanBuild]], root: Path, tell: Tell = silent) -> Plans:
         """Build a plan of each engine. Raises TargetError."""
         from compiler.tensorrt.builder import build_plan, refusals
 

@@ -37,6 +37,7 @@ class TorchScriptTarget:
     capabilities: ClassVar[tuple[str, ...]] = ()
     default_capabilities: ClassVar[tuple[str, ...]] = ()
     builder_options: ClassVar[tuple[str, ...]] = ()
+    neuron_options: ClassVar[tuple[str, ...]] = ()
     static_shapes: ClassVar[bool] = True
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)

@@ -8,8 +8,9 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
+from artifacts.plan_build import PlanBuild
 from compiler.options import Precision, ScheduleName
-from compiler.targets.target import ModelEngines, Pair, Placement, Plans, PlanSource, Tell, silent
+from compiler.targets.target import Availability, ModelEngines, Pair, Placement, Plans, PlanSource, Tell, silent
 from passes.codes import CodesName
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class PlanTarget(ABC):
     codes: ClassVar[CodesName] = "int8"
     row_scales: ClassVar[bool] = False
     default_capabilities: ClassVar[tuple[str, ...]] = ()
+    neuron_options: ClassVar[tuple[str, ...]] = ()
     static_shapes: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
@@ -51,6 +53,14 @@ class PlanTarget(ABC):
         """The packages whose version decides what is in an engine."""
         emitters = {name: metadata.version(name) for name in ("onnx-ir", "onnxscript", "torch")}
         return {**emitters, **self.builder_tools()}
+
+    @abstractmethod
+    def availability(self) -> Availability:
+        """See `Target.availability`."""
+
+    def builder(self) -> Availability:
+        """What makes the sources makes plans of them as well."""
+        return self.availability()
 
     @abstractmethod
     def builder_tools(self) -> Mapping[str, str]:
@@ -80,5 +90,5 @@ class PlanTarget(ABC):
         return ModelEngines(engines, sources.functions, made.notices)
 
     @abstractmethod
-    def plans(self, sources: Mapping[str, PlanSource], root: Path, tell: Tell = silent) -> Plans:
+    def plans(self, sources: Mapping[str, PlanSource[PlanBuild]], root: Path, tell: Tell = silent) -> Plans:
         """See `PlanMaker.plans`."""

@@ -22,6 +22,8 @@ from artifacts.manifest import (
     WeightAccess,
     Weights,
 )
+from artifacts.neuron_options import NeuronOptions
+from artifacts.plan_build import PlanBuild, Sizes
 from artifacts.schedule import (
     CacheSlot,
     Control,
@@ -44,6 +46,11 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
 DTYPES = st.sampled_from(list(DType))
 COUNTS = st.integers(1, 9)
+BUILDS = (
+    None,
+    PlanBuild(dtypes=(DType.FLOAT16,), profiles=({"x": Sizes(least=(1,), usual=(2,), most=(3,))},)),
+    NeuronOptions(auto_cast="all", extra=("--verbose=info",)),
+)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.booleans() | st.integers() | FINITE | TEXT
 JSON: st.SearchStrategy[Any] = st.none() | SCALARS | st.lists(SCALARS, max_size=2)
@@ -117,6 +124,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             signature=draw(SIGNATURES),
             source=draw(paths),
             plan=draw(st.none() | paths),
+            build=draw(st.sampled_from(BUILDS)),
             status=draw(st.sampled_from(STATUSES)),
             needs=draw(st.lists(st.builds(Need, what=TEXT, command=TEXT), max_size=1).map(tuple)),
             runs_on=draw(st.lists(TEXT, max_size=2).map(tuple)),

@@ -11,7 +11,7 @@ from artifacts.errors import BundleError, TargetError, UsageError
 from artifacts.plan_build import BuilderOptions
 from artifacts.tensorrt_plan import read_header
 from compiler.compile import compile_bundle
-from compiler.emit import emit_bundle
+from compiler.emit import Anew, emit_bundle
 from compiler.options import CompileOptions, ModelFile
 from tests.support.cli import unspool
 from tests.support.models import BundleCache
@@ -47,7 +47,7 @@ def test_a_plan_of_a_bundles_source_is_the_one_that_a_compilation_makes(
 
 
 def test_it_builds_for_other_gpus_than_the_bundle_is_for(sources: Path, tmp_path: Path) -> None:
-    emitted = emit_bundle(sources, "tensorrt-rtx", tmp_path / "b", capabilities=("sm86", "sm120"))
+    emitted = emit_bundle(sources, "tensorrt-rtx", tmp_path / "b", anew=Anew(capabilities=("sm86", "sm120")))
     engine = emitted.bundle.manifest.engines["perceptron"]
     assert engine.runs_on == ("nvidia:sm86", "nvidia:sm120")
     assert engine.plan is not None
@@ -58,8 +58,10 @@ def test_the_same_again_does_nothing_and_another_is_not_overwritten(sources: Pat
     assert not emit_bundle(sources, "tensorrt-rtx", tmp_path / "b").up_to_date
     assert emit_bundle(sources, "tensorrt-rtx", tmp_path / "b").up_to_date
     with pytest.raises(BundleError, match="other inputs or options"):
-        emit_bundle(sources, "tensorrt-rtx", tmp_path / "b", capabilities=("sm86",))
-    assert not emit_bundle(sources, "tensorrt-rtx", tmp_path / "b", capabilities=("sm86",), force=True).up_to_date
+        emit_bundle(sources, "tensorrt-rtx", tmp_path / "b", anew=Anew(capabilities=("sm86",)))
+    assert not emit_bundle(
+        sources, "tensorrt-rtx", tmp_path / "b", anew=Anew(capabilities=("sm86",)), force=True
+    ).up_to_date
 
 
 def test_plans_go_where_sources_stay(sources: Path, tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_what_cannot_be_built_is_told_at_once(
     options = BuilderOptions(optimization_level=5, version_compatible=True)
     compiled("tensorrt", perceptron_file, tmp_path / "level", options)
     with pytest.raises(UsageError) as caught:
-        emit_bundle(tmp_path / "level", "tensorrt-rtx", tmp_path / "b", capabilities=("sm90",))
+        emit_bundle(tmp_path / "level", "tensorrt-rtx", tmp_path / "b", anew=Anew(capabilities=("sm90",)))
     subjects = [problem.subject for problem in caught.value.problems]
     assert subjects == ["--compute-capabilities", "--optimization-level", "--version-compatible"]
     assert not (tmp_path / "b").exists()

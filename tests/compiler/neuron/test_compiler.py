@@ -15,9 +15,10 @@ import pytest
 
 from artifacts.errors import Problem, TargetError
 from artifacts.neff import read_neff
+from artifacts.neuron_options import NeuronOptions
 from compiler.neuron.compiler import compile_hlo, sdk_need
 from compiler.neuron.probe import Compiler, NoCompiler, probe
-from compiler.neuron.settings import NeuronOptions, command_line
+from compiler.neuron.settings import command_line
 from tests.support.models import PROJECT
 from tests.support.neff import FILE_NAME, FIXTURE
 from tests.support.neuronx_cc import VERSION, Install, Way
@@ -199,7 +200,7 @@ def test_it_ends_with_us_however_we_end(compiler: Compiler, double: Install, tmp
         "import sys\n"
         "from compiler.neuron.compiler import compile_hlo\n"
         "from compiler.neuron.probe import Compiler\n"
-        "from compiler.neuron.settings import NeuronOptions\n"
+        "from artifacts.neuron_options import NeuronOptions\n"
         f"tool = Compiler(path={compiler.path!r}, version={compiler.version!r})\n"
         "compile_hlo(tool, 'step', b'', NeuronOptions(), timeout=300)\n"
     )
@@ -249,4 +250,22 @@ def test_a_need_says_where_the_compiler_is_from_and_how_it_is_called() -> None:
     need = sdk_need(OPTIONS, "engines/step.hlo.pb", "step.neff")
     assert "no Neuron device" in need.what
     assert 'pip install "neuronx-cc>=2.16"' in need.what
-    assert need.command == COMMAND.replace("model.hlo.pb", "engines/step.hlo.pb").replace("model.neff", "step.neff")
+    by_hand = COMMAND.replace("model.hlo.pb", "engines/step.hlo.pb").replace("model.neff", "step.neff")
+    assert f"`{by_hand}`" in need.what
+    assert need.command == "unspool emit --from BUNDLE --target neuronx -o BUNDLE2"
+
+
+def test_a_need_has_no_flags_of_the_machine_that_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sdk_need(OPTIONS)
+    monkeypatch.setenv("NEURON_CC_FLAGS", "--verbose debug")
+    assert sdk_need(OPTIONS) == before
+
+
+def test_it_can_be_stopped_from_another_thread(compiler: Compiler, double: Install) -> None:
+    """A thread hears of no interrupt."""
+    seen = double("hang")
+    child = seen.traces / "child"
+    with pytest.raises(KeyboardInterrupt):
+        compile_hlo(compiler, "step", SOURCE, OPTIONS, timeout=60.0, stopped=child.exists)
+    assert gone(int(seen.saw("pid")))
+    assert gone(int(await_file(child)))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from compiler.neuron.settings import NeuronOptions, arguments, command_line, environment_flags
+from artifacts.neuron_options import NeuronOptions
+from compiler.neuron.settings import arguments, command_line, environment_flags
 from tests.support.neuronx_cc import parsed
 
 FURTHER = {

@@ -13,6 +13,7 @@ pytest.importorskip("jax")
 
 from artifacts.bundle import Bundle
 from artifacts.errors import NumericsError, TargetError, UnsupportedError
+from artifacts.neuron_options import NeuronOptions
 from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
 from compiler.hlo import hlo_engines
@@ -48,7 +49,9 @@ def test_a_module_is_proven_and_nothing_pretends_to_be_compiled(perceptron: Path
         None,
         "separate",
     )
-    assert engine.needs[0].command.startswith("neuronx-cc compile BUNDLE/engines/perceptron.hlo.pb --framework XLA")
+    assert "`neuronx-cc compile BUNDLE/engines/perceptron.hlo.pb --framework XLA" in engine.needs[0].what
+    assert engine.needs[0].command == "unspool emit --from BUNDLE --target neuronx -o BUNDLE2"
+    assert engine.build == NeuronOptions()
     assert not any(path.endswith(".neff") for path in manifest.files)
     assert manifest.numerics.verdicts["perceptron"][-1].compared == "engine sources"
     assert manifest.settings == {"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "1"}

@@ -8,6 +8,7 @@ import pytest
 
 from artifacts.engines import engine_kinds
 from artifacts.errors import TargetError, UsageError
+from artifacts.neuron_options import NeuronOptions
 from artifacts.plan_build import BuilderOptions
 from compiler import targets
 from compiler.compile import compile_bundle
@@ -71,7 +72,8 @@ def test_a_target_keeps_its_contract(name: str) -> None:
     available = target.availability()
     assert available.version or available.hint
     assert set(target.builder_options) <= set(BuilderOptions.model_fields)
-    assert isinstance(target, PlanMaker) == bool(target.builder_options)
+    assert set(target.neuron_options) <= set(NeuronOptions.model_fields)
+    assert isinstance(target, PlanMaker) == bool(target.builder_options or target.neuron_options)
     assert all(target.tools().values())
 
 

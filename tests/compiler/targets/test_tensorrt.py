@@ -9,7 +9,7 @@ import pytest
 
 from artifacts.bundle import Bundle
 from artifacts.errors import TargetError, UsageError
-from artifacts.plan_build import BuilderOptions, Sizes
+from artifacts.plan_build import BuilderOptions, PlanBuild, Sizes
 from compiler.build_log import BuildLog
 from compiler.compile import compile_bundle
 from compiler.options import CompileOptions, ModelFile, WeightsName
@@ -49,7 +49,7 @@ def test_an_engine_stays_a_source_that_says_what_it_needs(bundle: Path) -> None:
 
 def test_the_bundle_has_all_that_a_builder_is_told(bundle: Path) -> None:
     (engine,) = Bundle.open(bundle).manifest.engines.values()
-    assert engine.build is not None
+    assert isinstance(engine.build, PlanBuild)
     assert engine.build.profiles == (
         {"x": Sizes(least=(1, 16), usual=(4, 16), most=(8, 16))},
         {"x": Sizes(least=(64, 16), usual=(64, 16), most=(64, 16))},

@@ -8,6 +8,7 @@ import pytest
 
 from artifacts.bundle import Bundle
 from artifacts.errors import MissingToolError, TargetError, UsageError
+from artifacts.plan_build import PlanBuild
 from artifacts.tensorrt_plan import read_header
 from compiler.build_log import BuildLog
 from compiler.cli.main import main
@@ -109,7 +110,7 @@ def test_several_ranges_of_sizes_are_several_profiles(perceptron_file: Path, tmp
     call = ["compile", str(perceptron_file), "--target", "tensorrt-rtx", *several, "-o", str(tmp_path / "b")]
     assert main(call) == 0
     (engine,) = Bundle.open(tmp_path / "b").manifest.engines.values()
-    assert engine.build is not None
+    assert isinstance(engine.build, PlanBuild)
     assert [(profile["x"].least[0], profile["x"].most[0]) for profile in engine.build.profiles] == [(1, 8), (9, 64)]
 
 

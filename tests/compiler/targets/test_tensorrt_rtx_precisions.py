@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from artifacts.bundle import Bundle
 from artifacts.checks import Tolerances
 from artifacts.dtype import DType
+from artifacts.plan_build import PlanBuild
 from artifacts.runtime import Session
 from artifacts.samples import archive_bytes, stored_samples
 from artifacts.tensorrt_plan import read_header
@@ -122,7 +123,7 @@ def test_a_plan_is_built_of_weights_that_are_stored_in_its_type(precision: Preci
     scales = 2 * SIZE * 4  # a bias is a part of that too, in place of scales
     assert 2 * SIZE * SIZE * width <= shard.bytes <= 2 * SIZE * SIZE * width + 2 * scales + 4096
     (engine,) = bundle.manifest.engines.values()
-    assert engine.build is not None
+    assert isinstance(engine.build, PlanBuild)
     assert dtype in engine.build.dtypes
 
 

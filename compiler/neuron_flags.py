@@ -56,6 +56,22 @@ def neuron_options(said: Mapping[str, object], base: NeuronOptions | None = None
         ) from error
 
 
+def written(options: NeuronOptions) -> list[str]:
+    """The flags that say all of the options, but for what is left to the compiler."""
+    found: list[str] = []
+    for field, flag in FLAGS.items():
+        match getattr(options, field):
+            case None | False:
+                continue
+            case True:
+                found.append(flag)
+            case tuple() as several:
+                found += [f"{flag}={each}" for each in several]
+            case value:
+                found += [flag, str(value)]
+    return found
+
+
 def unknown_to(fields: Iterable[str], seconds: float | None, target: Target) -> list[Problem]:
     """A problem for every flag that was given and means nothing to a target: by field, and the limit of time."""
     given = [FLAGS[field] for field in FLAGS if field in set(fields) - set(target.neuron_options)]

@@ -1,18 +1,28 @@
-"""`unspool tune`: choose how a model decodes, by its lengths and by measurement."""
+"""`unspool tune`: choose how a model decodes by its lengths, or how a compiler is called for a bundle's sources."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from artifacts.errors import Problem, UsageError
 from compiler.cli.compiling import model_file
+from compiler.cli.neuron import (
+    CompilerTimeoutFlag,
+    FastLoadingFlag,
+    FurtherFlag,
+    LogicalFlag,
+    NeuronTargetFlag,
+    said,
+)
 from compiler.cli.output import JsonFlag, print_json, print_table, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from compiler.options import CompileOptions, ModelFile
     from compiler.tuning.choose import Choice
@@ -24,17 +34,49 @@ _BARS = 12
 _WIDTH = 40
 
 
+def _exploring(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(*flags, help=help, rich_help_panel="Flags of AWS Neuron's compiler, tried for a bundle", **more)
+
+
+_OF_BOTH = frozenset({"context", "model", "target", "json"})
+_OF_BUNDLES = frozenset(
+    {
+        "work",
+        "sets",
+        "model_type",
+        "auto_cast",
+        "auto_cast_type",
+        "optlevel",
+        "neuron_target",
+        "logical_nc_config",
+        "fast_loading",
+        "neuronx_cc_arg",
+        "compiler_timeout",
+        "jobs",
+        "retry_failed",
+    }
+)
+"""Parameters of the command that say something of either form, or of a bundle alone; the others are of a model."""
+
+
 def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
-    model: Annotated[str, typer.Argument(metavar="[NAME=]MODEL.onnx|FOLDER", help="The model to tune for.")],
+    context: typer.Context,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME=]MODEL.onnx|FOLDER|BUNDLE",
+            help="The model whose schedule is chosen, or a bundle for whose sources a compiler's flags are.",
+        ),
+    ],
     lengths: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             exists=True,
             dir_okay=False,
             metavar="FILE",
-            help="Lengths of decodes: .csv, .json, .npz of `unspool run -o`, or .txt of token ids.",
+            help="Of a model: lengths of decodes, .csv, .json, .npz of `unspool run -o`, or .txt of token ids.",
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="BUNDLE", help="Compile the choice into this folder.")
     ] = None,
@@ -63,9 +105,30 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Draw costs by boundary and lengths into one HTML file.")
     ] = None,
+    work: Annotated[
+        Path | None,
+        _exploring(metavar="FOLDER", help="What is tried, and what came of it; BUNDLE.tune beside it if left out."),
+    ] = None,
+    sets: Annotated[
+        Path | None,
+        _exploring(exists=True, dir_okay=False, metavar="SETS.json", help="Sets of flags to try, a list of objects."),
+    ] = None,
+    model_type: Annotated[str | None, _exploring(metavar="generic,...", help="Model types to try; else all.")] = None,
+    auto_cast: Annotated[str | None, _exploring(metavar="none,all,...", help="Casts to try; else all.")] = None,
+    auto_cast_type: Annotated[str | None, _exploring(metavar="bf16,...", help="Types to cast to; else all.")] = None,
+    optlevel: Annotated[str | None, _exploring(metavar="1,2,3", help="Optimization levels to try; else all.")] = None,
+    neuron_target: NeuronTargetFlag = None,
+    logical_nc_config: LogicalFlag = None,
+    fast_loading: FastLoadingFlag = None,
+    neuronx_cc_arg: FurtherFlag = None,
+    compiler_timeout: CompilerTimeoutFlag = None,
+    jobs: Annotated[int, _exploring(min=1, help="Compilers that run at a time.")] = 1,
+    retry_failed: Annotated[
+        bool, _exploring("--retry-failed", help="Try again what failed, for want of memory say.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Choose a decoder's schedule, and where its partitions end, for the lengths that it is asked for.
+    """Choose a decoder's schedule for the lengths that it is asked for, or a compiler's flags for a bundle.
 
     unspool tune ocr.onnx --lengths lengths.csv
 
@@ -76,7 +139,31 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     unspool tune ocr.onnx --lengths lengths.csv --plot costs.html
 
     Costs of calls and steps are measured on this machine, or read from a file; the best forms are then measured too.
+
+    unspool tune build/ocr-neuron --target neuronx
+
+    unspool tune build/ocr-neuron --target neuronx --auto-cast none --optlevel 1,2,3 --jobs 2
+
+    Each set of flags is tried on each engine, where AWS Neuron's compiler is. A run that was ended goes on.
     """
+    if (Path(model) / "manifest.json").is_file():
+        from compiler.cli.tuning_flags import Asked, tune_bundle
+
+        _refuse(context, _OF_BOTH | _OF_BUNDLES, "a bundle")
+        axes = {
+            "model_type": model_type,
+            "auto_cast": auto_cast,
+            "auto_cast_type": auto_cast_type,
+            "optlevel": optlevel,
+        }
+        fixed = said(neuron_target, None, None, None, None, logical_nc_config, fast_loading, neuronx_cc_arg)
+        of_flags = Asked(target, work, sets, axes, fixed, jobs, compiler_timeout, retry_failed)
+        tune_bundle(Path(model), of_flags, json=json)
+        return
+    _refuse(context, _OF_BOTH | (_names(context) - _OF_BUNDLES), "a model")
+    if lengths is None:
+        hint = "name a file of lengths; for flags of a compiler give a bundle instead of a model"
+        raise UsageError.of("options", "--lengths", "is missing", hint)
     from compiler.build_log import BuildLog
     from compiler.generation import TokenFlags
     from compiler.options import CompileOptions
@@ -114,6 +201,24 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         return
     _print(tuned)
     print(bundle or f"compile with: {_flags(tuned)}")
+
+
+def _names(context: typer.Context) -> set[str]:
+    return {parameter.name for parameter in context.command.params if parameter.name}
+
+
+def _refuse(context: typer.Context, known: AbstractSet[str], what: str) -> None:
+    """Raise UsageError with every flag that was given and means nothing to what is tuned."""
+    UsageError.raise_if(
+        Problem("options", max(parameter.opts, key=len), f"means nothing to {what} that is tuned", "leave it out")
+        for parameter in context.command.params
+        if parameter.name and parameter.name not in known and _given(context, parameter.name)
+    )
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _compiled(file: ModelFile, options: CompileOptions, tuned: Tuned, output: Path, force: bool) -> str:

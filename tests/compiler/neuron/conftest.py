@@ -7,8 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.neuron_options import NeuronOptions
+from compiler.compile import compile_bundle
 from compiler.neuron.probe import Compiler, probe
+from compiler.options import CompileOptions, ModelFile
+from tests.support.models import BundleCache
 from tests.support.neuronx_cc import TRACE, WAY, Double, Install, Way, install
+
+RECORDED = NeuronOptions(target="trn2", auto_cast="all", auto_cast_type="fp16", logical_nc_config=2)
+
+
+@pytest.fixture(scope="session")
+def recorded_sources(cache: BundleCache, perceptron_file: Path) -> Path:
+    """A bundle with one source, which says that it is to be compiled as `RECORDED`."""
+    pytest.importorskip("jax")
+    options = CompileOptions(target="neuronx", opt_shapes=(("x", (4, 16)),), neuron=RECORDED)
+    model = ModelFile("perceptron", perceptron_file)
+    return cache.get("perceptron-neuronx-recorded", lambda path: compile_bundle([model], path, options))
 
 
 @pytest.fixture

@@ -19,11 +19,9 @@ from compiler.emit import Anew, emit_bundle
 from compiler.options import CompileOptions, ModelFile
 from compiler.targets import find_target, neuronx
 from compiler.targets.target import Made, PlanMaker, PlanSource
+from tests.compiler.neuron.conftest import RECORDED
 from tests.support.cli import unspool, unspool_process
-from tests.support.models import BundleCache
 from tests.support.neuronx_cc import Double, Install
-
-RECORDED = NeuronOptions(target="trn2", auto_cast="all", auto_cast_type="fp16", logical_nc_config=2)
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +30,9 @@ def _no_folder_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", os.sep)
 
 
-@pytest.fixture(scope="module")
-def sources(cache: BundleCache, perceptron_file: Path) -> Path:
-    options = CompileOptions(target="neuronx", opt_shapes=(("x", (4, 16)),), neuron=RECORDED)
-    model = ModelFile("perceptron", perceptron_file)
-    return cache.get("perceptron-neuronx-trn2", lambda path: compile_bundle([model], path, options))
+@pytest.fixture
+def sources(recorded_sources: Path) -> Path:
+    return recorded_sources
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
 from artifacts.names import Name, RelativePath, Sha256
 from artifacts.neuron_options import NeuronOptions
+from artifacts.neuron_serving import NeuronServing
 from artifacts.noun import Noun, fault_problems
 from artifacts.plan_build import PlanBuild
 from artifacts.schedule import Decode, Partitioned, Schedule
@@ -201,8 +202,9 @@ class Numerics(Noun):
 class Manifest(Noun):
     """A whole bundle.
 
-    `settings` are environment variables that the runtime wants; `files` lists every file but the manifest
-    itself and build.json.
+    `serving` says how engines for AWS Neuron are served, and is null for others. `settings` are the environment
+    variables that every process which serves the bundle has: those of `serving` and no others, so that a bundle names
+    nothing to its host but what is declared there. `files` lists every file but the manifest itself and build.json.
     """
 
     schema_version: Literal[4] = SCHEMA_VERSION
@@ -213,12 +215,13 @@ class Manifest(Noun):
     passes: tuple[PassEntry, ...] = ()
     tools: dict[Text, Text] = Field(default_factory=dict)
     numerics: Numerics = Numerics()
+    serving: NeuronServing | None = None
     settings: dict[Text, str] = Field(default_factory=dict)
     files: dict[RelativePath, FileEntry]
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Manifest:
-        found = (*_file_faults(self), *_model_faults(self))
+        found = (*_file_faults(self), *_model_faults(self), *_setting_faults(self))
         if found:
             raise ValueError("; ".join(found))
         return self
@@ -314,6 +317,17 @@ def _model_faults(manifest: Manifest) -> Iterator[str]:
     for name in manifest.numerics.verdicts:
         if name not in manifest.models:
             yield f"there is a verdict on the unknown model {name!r}"
+
+
+def _setting_faults(manifest: Manifest) -> Iterator[str]:
+    declared = {} if manifest.serving is None else manifest.serving.settings
+    for name, value in manifest.settings.items():
+        if name not in declared:
+            yield f"settings has {name!r}, an environment variable that its engines do not declare"
+        elif value != declared[name]:
+            yield f"settings has {name} = {value!r}, and serving says {declared[name]!r}"
+    for name in declared.keys() - manifest.settings.keys():
+        yield f"settings lacks {name}, which serving declares"
 
 
 def _partitions(schedule: Schedule) -> int:

@@ -22,6 +22,7 @@ from artifacts.manifest import (
     Weights,
 )
 from artifacts.neuron_options import NeuronOptions
+from artifacts.neuron_serving import NeuronServing
 from artifacts.plan_build import BuilderOptions
 from artifacts.samples import Arrays, Sample, archive_bytes
 from artifacts.shard_store.writer import ShardWriter
@@ -51,8 +52,8 @@ class Making:
     """What decides the bundle that a program becomes.
 
     `tools` are the versions that its manifest names, `translations` those of operators that no target knows. `weights`
-    is how its engines take their weights by default; None leaves that to the target. `shapes` and what follows
-    are those of `Placement`.
+    is how its engines take their weights by default; None leaves that to the target. `serving` is the manifest's;
+    `shapes` and what follows are those of `Placement`.
     """
 
     target: Target
@@ -65,6 +66,7 @@ class Making:
     builder: BuilderOptions = field(default_factory=BuilderOptions)
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     seconds: float | None = None
+    serving: NeuronServing | None = None
 
 
 def write_weights(
@@ -115,7 +117,8 @@ def write_program(
             tolerances={dtype: tolerances.for_dtype(dtype) for dtype in TOLERANCES},
             exact_tokens=tolerances.exact_tokens,
         ),
-        settings=dict(target.settings),
+        serving=making.serving,
+        settings={} if making.serving is None else making.serving.settings,
         files=writer.inventory(),
     )
 

@@ -14,6 +14,7 @@ from artifacts.checks import Tolerances
 from artifacts.errors import Problem, TargetError, UsageError
 from artifacts.freed_memory import keep_no_large_memory
 from artifacts.manifest import MANIFEST_FILE
+from artifacts.neuron_serving import NeuronServing
 from artifacts.report import BuildReport
 from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import OwnShards, ShardWriter, adopt, share_shards
@@ -27,18 +28,23 @@ from compiler.plan_files import engine_sizes, require_status
 from compiler.plan_options import plan_problems
 from compiler.precision_flags import precision_problems
 from compiler.present import Present, find_present, find_unchanged
+from compiler.serving import served_anew, serving_problems
 from compiler.targets import Target, find_target
 from compiler.tensorrt.contents import plan_notices
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compilation left: the bundle, whether it was there already, how its build went, and the files it read."""
+    """What a compilation left: the bundle, whether it was there already, how its build went, and the files it read.
+
+    `served_anew` says of one that was there that the settings of its runtime are others now.
+    """
 
     bundle: Bundle
     up_to_date: bool
     report: BuildReport
     files: tuple[Path, ...]
+    served_anew: bool = False
 
 
 def compile_bundle(
@@ -53,11 +59,11 @@ def compile_bundle(
 ) -> Compiled:
     """Compile models into one bundle at `destination`; their weights are shared.
 
-    A bundle that is there and was made from the same inputs is left as it is; another one is replaced only with
-    `force`. With a `store`, which is made if it is not there, the bundle shares its shards; one that is up to date
-    comes to share them, whichever store it shared before. `seconds` is how long a compiler that can be stopped may take
-    for an engine; None leaves it to the target. Raises UnspoolError; then nothing is at the destination that was not
-    there before.
+    A bundle that is there and was made from the same inputs is left as it is, but for settings of its runtime, which
+    become those of the options; another one is replaced only with `force`. With a `store`, which is made if it is not
+    there, the bundle shares its shards; one that is up to date comes to share them, whichever store it shared before.
+    `seconds` is how long a compiler that can be stopped may take for an engine; None leaves it to the target. Raises
+    UnspoolError; then nothing is at the destination that was not there before.
     """
     log = log or BuildLog(quiet=True)
     target = find_target(options.target)
@@ -66,6 +72,7 @@ def compile_bundle(
     tools = {**target.tools(), **converter.tools()}
     beside = _generation_files(models)
     generation = {name: sha256_file(path) for name, path in beside.items()}
+    serving = options.serving if target.neuron_cores else None
 
     def key_of(digests: Mapping[str, str]) -> str:
         return compilation_key(models, digests, options, generation, tools, shared=store is not None)
@@ -73,7 +80,7 @@ def compile_bundle(
     with log.stage("read", ", ".join(path.name for model in models for path in model.paths)):
         unchanged = None if force else find_unchanged(destination, models, key_of)
         if unchanged is not None:
-            return _kept(unchanged, [*unchanged.files, *beside.values()], store, log)
+            return _kept(unchanged, [*unchanged.files, *beside.values()], serving, store, log)
         from compiler.parts.reading import read_model
 
         read = {model.name: read_model(model) for model in models}
@@ -82,7 +89,7 @@ def compile_bundle(
     external = {name: model.external for name, model in read.items()}
     present = None if force else find_present(destination, key)
     if present is not None:
-        return _kept(present, files, store, log)
+        return _kept(present, files, serving, store, log)
     from compiler.parts.opening import loaded_sources
 
     keep_no_large_memory()
@@ -110,6 +117,7 @@ def compile_bundle(
             options.builder,
             options.neuron,
             seconds,
+            serving,
         )
         manifest = backend.write_program(program, shards, made, writer, log)
         weights, sampled = provenance.weights_report(program, log.sources, log.passes), program.models
@@ -163,6 +171,7 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, seconds: f
     problems += precision_problems(options, target)
     problems += plan_problems(options, target)
     problems += unknown_to(options.neuron.model_fields_set, seconds, target)
+    problems += serving_problems(options, target)
     UsageError.raise_if(problems)
     available = target.availability()
     if not available.usable:
@@ -173,8 +182,14 @@ def _generation_files(models: Sequence[ModelFile]) -> dict[str, Path]:
     return {f"{model.name}/{path.name}": path for model in models for path in generation_files(model.path)}
 
 
-def _kept(present: Present, files: Sequence[Path], store: str | None, log: BuildLog) -> Compiled:
+def _kept(
+    present: Present, files: Sequence[Path], serving: NeuronServing | None, store: str | None, log: BuildLog
+) -> Compiled:
+    bundle = present.bundle
+    others = bundle.manifest.serving != serving
+    if others:
+        bundle = served_anew(bundle, serving)
     if store is not None:
-        log.notices += adopt(ShardStore.open(store, create=True), present.bundle)
-    (present.bundle.root / MANIFEST_FILE).touch()  # make compares times
-    return Compiled(present.bundle, True, present.report, tuple(files))
+        log.notices += adopt(ShardStore.open(store, create=True), bundle)
+    (bundle.root / MANIFEST_FILE).touch()  # make compares times
+    return Compiled(bundle, True, present.report, tuple(files), others)

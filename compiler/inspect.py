@@ -19,6 +19,7 @@ from artifacts.spec import Signature
 from artifacts.tensorrt_plan import PlanHeader
 from compiler.inspect_neff import inspect_neff, inspect_traced
 from compiler.inspect_schedule import schedule_rows
+from compiler.inspect_serving import serving_section
 from compiler.parts.folder import holds_model, model_at
 from compiler.sections import Inspection, Section
 
@@ -72,6 +73,7 @@ def _bundle(path: Path) -> Inspection:
         for name, engine in manifest.engines.items()
     ]
     sections.append(Section("Engines", ["engine", "kind", "status", "size", "runs on", "weights"], engines))
+    sections += [] if manifest.serving is None else [serving_section(manifest.serving)]
     headers = {name: plan_header(bundle, engine) for name, engine in manifest.engines.items()}
     plans = {name: header for name, header in headers.items() if header is not None}
     sections += [_plans(plans)] if plans else []

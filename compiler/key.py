@@ -20,6 +20,9 @@ from compiler.options import CompileOptions, ModelFile
 _BY_CONTENT = {"samples", "tune", "calibration", "custom_ops"}
 """Options that name files: what counts is what those hold."""
 
+_NOT_MADE = {"serving"}
+"""Options that change no engine: another manifest is put over the files that are there."""
+
 
 def compilation_key(
     models: Sequence[ModelFile],
@@ -37,7 +40,7 @@ def compilation_key(
     says that weights are cut into shards for a store, whichever that is. Paths do not count: a moved model is the same
     model. Raises UsageError if the samples, the lengths or the calibration cannot be read.
     """
-    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude=_BY_CONTENT)
+    settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude=_BY_CONTENT | _NOT_MADE)
     names = [model.name for model in models]
     calibration = None if options.calibration is None else calibration_digest(options.calibration, names)
     return sha256_bytes(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from artifacts.manifest import Status
 from artifacts.neuron_options import NeuronOptions
+from artifacts.neuron_serving import NeuronServing
 from artifacts.plan_build import BuilderOptions
 from compiler.generation import TokenFlags
 from compiler.shapes import ShapeRanges, Shapes
@@ -104,7 +105,8 @@ class CompileOptions:
     chosen; `calibration` a folder of requests, by which the scales of 8-bit values are. `tolerance` is the share of an
     output's largest element that computing in fewer bits may change its elements by. `further_ranges` are the sizes of
     further optimization profiles: the first one's are `min_shapes`, `opt_shapes` and `max_shapes`. `neuron` is what AWS
-    Neuron's compiler is told; the fields that were set in it are those that the user gave.
+    Neuron's compiler is told; the fields that were set in it are those that the user gave. `serving` decides nothing of
+    what is made, only what the manifest says to a server.
     """
 
     target: str = "onnxruntime"
@@ -134,6 +136,7 @@ class CompileOptions:
     merge_casts: bool = False
     converter: ConverterName = ConverterName.UNSPOOL
     custom_ops: tuple[str, ...] = ()
+    serving: NeuronServing = field(default_factory=NeuronServing)
 
     @property
     def ranges(self) -> tuple[ShapeRanges, ...]:

@@ -76,12 +76,13 @@ class Session:
     ) -> Session:
         """Open a model of the bundle at `path`; None takes the only model.
 
-        `threads` overrides how many threads the engines use within an operator, `beams` how many beams decoding
-        follows (1 is greedy) or all that beam search depends on. `weights` is how engines take their weights, instead
-        of the bundle's own default: `prepacked` into copies of their own, `mapped` as they lie in the bundle's
-        files, `cached` as packed once for this host; what is mapped or cached all processes share. `workers` is how
-        many requests `run_many` answers at once, and the batches of one request `run`; their engines then have an
-        equal share of the processors for threads, unless that is given. `verify` False
+        `threads` overrides how many threads the engines use within an operator, and how many the environment gives the
+        process in UNSPOOL_THREADS; `beams` overrides how many beams decoding follows (1 is greedy) or all that beam
+        search depends on. `weights` is how engines take their weights, instead of the bundle's own default:
+        `prepacked` into copies of their own, `mapped` as they lie in the bundle's files, `cached` as packed once for
+        this host; what is mapped or cached all processes share. `workers` is how many requests `run_many` answers at
+        once, and the batches of one request `run`; their engines then have an equal share of the process's threads,
+        which are as many as it has processors, unless `threads` is given. `verify` False
         leaves out the digests of the files. Raises BundleError, MissingToolError, RunError (no such model, no beams,
         engines that cannot take their weights like this, a cache that cannot be used).
         """

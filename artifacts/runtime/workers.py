@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from artifacts.errors import RunError
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -33,9 +36,19 @@ class Workers:
             threads.shutdown(cancel_futures=True)
 
 
+THREADS = "UNSPOOL_THREADS"
+"""The environment variable that says how many threads engines of this process may have, as a launch script does."""
+
+
 def equal_share(workers: int) -> int | None:
-    """Threads for the engines of each of several workers; None for one, which may have as many as the runtime likes."""
+    """Threads for the engines of each of several workers; None for one, which may have as many as the runtime likes.
+
+    Raises RunError if the environment says otherwise, and not with a number.
+    """
+    said = os.environ.get(THREADS)
+    if said is not None and not re.fullmatch(r"[1-9][0-9]{0,4}", said):
+        raise RunError.of("session", THREADS, f"is {said!r} in the environment", "give a number of threads")
     if workers <= 1:
-        return None
+        return None if said is None else int(said)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // workers)
+    return max(1, (usable if said is None else int(said)) // workers)

@@ -39,6 +39,7 @@ CacheFlag = Literal["auto", "on", "off", "padded"]
 EarlyFlag = Literal["true", "false", "never"]
 WeightsFlag = Literal["auto", "prepacked", "mapped", "embedded", "refit", "stripped"]
 CompatibilityFlag = Literal["none", "ampere-plus", "same-compute-capability"]
+LoadingFlag = Literal["lazy", "async"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 
 _NAME = re.compile(r"^(?P<name>[A-Za-z0-9_][A-Za-z0-9_.+-]*)=(?P<path>.+)$")
@@ -54,6 +55,10 @@ def _shaping(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer'
 
 def _planning(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
     return typer.Option(*flags, help=help, rich_help_panel="Plans for NVIDIA GPUs", **more)
+
+
+def _serving(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(*flags, help=help, rich_help_panel="Serving on AWS Neuron", **more)
 
 
 AtolFlag = Annotated[float | None, typer.Option(min=0, help="Absolute tolerance against the source.")]
@@ -163,6 +168,24 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     fast_loading: FastLoadingFlag = None,
     neuronx_cc_arg: FurtherFlag = None,
     compiler_timeout: CompilerTimeoutFlag = None,
+    instances: Annotated[int | None, _serving(min=1, help="Processes that serve the bundle; 1 if left out.")] = None,
+    num_cores: Annotated[
+        int | None, _serving(min=1, help="NeuronCores of all instances together; the runtime chooses which.")
+    ] = None,
+    visible_cores: Annotated[
+        str | None, _serving(metavar="0-3", help="NeuronCores by number, instead of their count; also 0,2.")
+    ] = None,
+    exec_timeout: Annotated[int | None, _serving(min=0, help="Seconds that one execution may take.")] = None,
+    shared_weights: Annotated[
+        bool | None,
+        _serving(
+            "--shared-weights/--no-shared-weights",
+            help="Whether the cores of a process share one copy of the weights; they do if it has several.",
+        ),
+    ] = None,
+    loading: Annotated[
+        LoadingFlag | None, _serving(help="When a traced model goes to its cores; at once if left out.")
+    ] = None,
     samples: Annotated[
         Path | None,
         _shaping(
@@ -217,6 +240,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     In make, name BUNDLE/manifest.json as the target.
     """
+    from artifacts.neuron_serving import NeuronServing
     from artifacts.plan_build import BuilderOptions, PlanWeights
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
@@ -231,6 +255,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         ScheduleName,
         WeightsName,
     )
+    from compiler.serving import cores_of, serving_of
     from compiler.shapes import ShapeRanges, paired, parse_shapes
     from compiler.tensorrt.capabilities import parse_capabilities
 
@@ -294,6 +319,15 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         merge_casts=merge_casts,
         converter=ConverterName(converter),
         custom_ops=tuple(custom_ops or ()),
+        serving=serving_of(
+            NeuronServing(),
+            instances=instances,
+            num_cores=num_cores,
+            visible_cores=cores_of("--visible-cores", visible_cores),
+            exec_timeout=exec_timeout,
+            shared_weights=shared_weights,
+            loading=loading,
+        ),
     )
     files = _model_files(models or [], part or [])
     log = BuildLog()
@@ -398,10 +432,16 @@ def _partitions(text: str | None) -> tuple[int, ...]:
     return tuple(int(position) for position in text.split(","))
 
 
+def _result(compiled: Compiled) -> str:
+    if compiled.up_to_date:
+        return "settings changed" if compiled.served_anew else "up to date"
+    return "compiled"
+
+
 def _document(compiled: Compiled) -> dict[str, object]:
     manifest = compiled.bundle.manifest
     return {
-        "result": "up to date" if compiled.up_to_date else "compiled",
+        "result": _result(compiled),
         "bundle": str(compiled.bundle.root),
         "models": {name: entry.schedule.model_dump(mode="json") for name, entry in manifest.models.items()},
         "engines": engines_document(manifest),
@@ -415,7 +455,7 @@ def _print(compiled: Compiled, notices: Sequence[str]) -> None:
     for notice in notices:
         print(f"note: {notice}", file=sys.stderr)
     if compiled.up_to_date:
-        print(f"{root}: up to date")
+        print(f"{root}: {_result(compiled)}")
         return
     for name, entry in manifest.models.items():
         worst = max((n.max_abs or 0.0 for n in compiled.report.numerics if n.model == name), default=0.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from artifacts.errors import TargetError
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
     from passes.program import Program
 
 _HELD = (
-    "the weights on the cores: each process puts its own there, unless the runtime shares them "
-    "(NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS=1)"
+    "the weights on the cores: each process puts its own there, once for all of its cores if the runtime shares them "
+    "(NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS=1), or else on each"
 )
 
 
@@ -63,7 +62,7 @@ class NeuronxTarget:
     builder_options: ClassVar[tuple[str, ...]] = ()
     neuron_options: ClassVar[tuple[str, ...]] = tuple(NeuronOptions.model_fields)
     static_shapes: ClassVar[bool] = True
-    settings: ClassVar[Mapping[str, str]] = MappingProxyType({"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "1"})
+    neuron_cores: ClassVar[bool] = True
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
     late_fusions: ClassVar[tuple[str, ...]] = ()
 

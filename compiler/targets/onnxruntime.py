@@ -94,7 +94,7 @@ class OnnxRuntimeTarget:
     builder_options: ClassVar[tuple[str, ...]] = ()
     neuron_options: ClassVar[tuple[str, ...]] = ()
     static_shapes: ClassVar[bool] = False
-    settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    neuron_cores: ClassVar[bool] = False
     fusions: ClassVar[tuple[str, ...]] = (
         "fuse-hard-swish",
         "fold-scales",

@@ -171,8 +171,8 @@ class Target(Protocol):
     Neuron's."""
     static_shapes: ClassVar[bool]
     """Whether its engines take inputs of one shape only: those of the first sample, which --opt-shapes chooses."""
-    settings: ClassVar[Mapping[str, str]]
-    """Environment variables that its runtime wants."""
+    neuron_cores: ClassVar[bool]
+    """Whether its engines run on NeuronCores: `NeuronServing` says then how they are served."""
     fusions: ClassVar[tuple[str, ...]]
     """Names of the passes that make operations which its engines run as one; they come after all that are for any
     target."""

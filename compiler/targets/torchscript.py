@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from artifacts.errors import TargetError
@@ -39,7 +38,7 @@ class TorchScriptTarget:
     builder_options: ClassVar[tuple[str, ...]] = ()
     neuron_options: ClassVar[tuple[str, ...]] = ()
     static_shapes: ClassVar[bool] = True
-    settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    neuron_cores: ClassVar[bool] = False
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
     late_fusions: ClassVar[tuple[str, ...]] = ()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from artifacts.plan_build import PlanBuild
@@ -45,7 +44,7 @@ class PlanTarget(ABC):
     default_capabilities: ClassVar[tuple[str, ...]] = ()
     neuron_options: ClassVar[tuple[str, ...]] = ()
     static_shapes: ClassVar[bool] = False
-    settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    neuron_cores: ClassVar[bool] = False
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
     late_fusions: ClassVar[tuple[str, ...]] = ()
 

@@ -23,6 +23,7 @@ from artifacts.manifest import (
     Weights,
 )
 from artifacts.neuron_options import NeuronOptions
+from artifacts.neuron_serving import NeuronServing
 from artifacts.plan_build import PlanBuild, Sizes
 from artifacts.schedule import (
     CacheSlot,
@@ -61,6 +62,15 @@ SPECS = st.builds(
     dtype=DTYPES,
     shape=st.lists(st.integers(0, 9) | TEXT, max_size=3).map(tuple),
     carrier=st.none() | DTYPES,
+)
+SERVINGS = st.builds(
+    lambda instances, each, timeout, **more: NeuronServing(
+        instances=instances, num_cores=each and instances * each, exec_timeout=timeout, **more
+    ),
+    instances=COUNTS,
+    each=st.none() | COUNTS,
+    timeout=st.none() | COUNTS,
+    loading=st.sampled_from([None, "lazy", "async"]),
 )
 SIDES = st.lists(SPECS, max_size=3, unique_by=lambda spec: spec.name).map(tuple)
 SIGNATURES = st.builds(Signature, inputs=SIDES, outputs=SIDES)
@@ -148,6 +158,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             },
             samples=draw(st.lists(st.builds(SampleFiles, inputs=paths, outputs=paths), max_size=1).map(tuple)),
         )
+    serving = draw(st.none() | SERVINGS)
     verdicts = st.lists(st.builds(Verdict, compared=TEXT, passed=st.booleans()), max_size=2).map(tuple)
     return Manifest(
         unspool=draw(TEXT),
@@ -164,6 +175,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             tolerances=draw(st.dictionaries(DTYPES, TOLERANCES, max_size=2)),
             verdicts=draw(st.dictionaries(st.sampled_from(sorted(models)), verdicts, max_size=1)),
         ),
-        settings=draw(st.dictionaries(TEXT, TEXT, max_size=2)),
+        serving=serving,
+        settings={} if serving is None else serving.settings,
         files=files | {shard.path: FileEntry(sha256=shard.sha256, bytes=shard.bytes) for shard in stored},
     )

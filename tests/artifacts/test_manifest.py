@@ -13,6 +13,7 @@ from artifacts.bundle import Bundle
 from artifacts.canonical import canonical_json, sha256_bytes
 from artifacts.errors import BundleError
 from artifacts.manifest import STATUSES, Manifest, manifest_schema
+from artifacts.neuron_serving import NeuronServing
 from tests.artifacts.strategies import manifests
 
 ROOT = Path(__file__).parents[2]
@@ -133,8 +134,33 @@ DISAGREEMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "absolute path": (("files", "/etc/passwd"), {"sha256": "0" * 64, "bytes": 1}, "should match pattern"),
     "number as text": (("unspool",), 1, "valid string"),
     "text as number": (("weights", "shards", 0, "bytes"), "1", "valid integer"),
+    "a setting that nothing declares": (
+        ("settings",), {"LD_PRELOAD": "/tmp/x.so"}, "'LD_PRELOAD', an environment variable that",
+    ),
     "infinity": (("engines", "growing-step", "session"), {"x": float("inf")}, "finite number"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "1", "LD_PRELOAD": "x"}, "'LD_PRELOAD'"),
+        ({"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "0"}, "'0', and serving says '1'"),
+        ({}, "lacks NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS"),
+    ],
+)
+def test_settings_are_those_that_serving_declares(document: bytes, settings: dict[str, str], message: str) -> None:
+    serving = NeuronServing()
+    good = json.loads(document) | {"serving": serving.model_dump(mode="json"), "settings": serving.settings}
+    assert _read(good).serving == serving
+    with pytest.raises(BundleError, match=message):
+        _read(good | {"settings": settings})
+
+
+def _read(document: dict[str, Any]) -> Manifest:
+    """Read a document whose digest is right: a changed one is not refused for its digest."""
+    without = {key: value for key, value in document.items() if key != "digest"}
+    return Manifest.from_bytes(canonical_json({**without, "digest": sha256_bytes(canonical_json(without))}))
 
 
 @pytest.mark.parametrize("name", DISAGREEMENTS)

@@ -98,3 +98,17 @@ def test_so_many_calls_run_at_once_and_no_more() -> None:
 def test_no_workers_are_a_wrong_call(decoder_bundle: Bundle, workers: int) -> None:
     with pytest.raises(RunError, match=f"workers: is {workers}"):
         Session.of(decoder_bundle, "growing", workers=workers)
+
+
+def test_the_environment_can_say_how_many_threads_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNSPOOL_THREADS", "6")
+    assert (equal_share(1), equal_share(2), equal_share(7)) == (6, 3, 1)
+
+
+@pytest.mark.parametrize("said", ["", "0", "-1", "two", "1 ", "999999"])
+def test_what_is_no_number_of_threads_is_an_error(
+    said: str, monkeypatch: pytest.MonkeyPatch, decoder_bundle: Bundle
+) -> None:
+    monkeypatch.setenv("UNSPOOL_THREADS", said)
+    with pytest.raises(RunError, match="UNSPOOL_THREADS"):
+        Session.of(decoder_bundle, "growing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ pytest.importorskip("jax")
 from artifacts.bundle import Bundle
 from artifacts.errors import NumericsError, TargetError, UnsupportedError
 from artifacts.neuron_options import NeuronOptions
+from artifacts.neuron_serving import NeuronServing
 from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
 from compiler.hlo import hlo_engines
@@ -55,6 +57,27 @@ def test_a_module_is_proven_and_nothing_pretends_to_be_compiled(perceptron: Path
     assert not any(path.endswith(".neff") for path in manifest.files)
     assert manifest.numerics.verdicts["perceptron"][-1].compared == "engine sources"
     assert manifest.settings == {"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "1"}
+
+
+def test_other_settings_need_no_other_engines(
+    perceptron: Path, perceptron_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = Path(shutil.copytree(perceptron, tmp_path / "b"))
+    engine = bundle / "engines/perceptron.hlo.pb"
+    before = engine.stat().st_ino
+    command = ["compile", perceptron_file, "--target", "neuronx", "--opt-shapes", "x:4x16", "-o", bundle]
+    found = unspool(capsys, *command, "--instances", 2, "--visible-cores", "0,2", "--loading", "lazy", "--json")
+    assert found.document["result"] == "settings changed"
+    manifest = Bundle.open(bundle).manifest
+    assert manifest.serving == NeuronServing(instances=2, visible_cores=(0, 2), loading="lazy")
+    assert manifest.settings == {"NEURON_RT_MULTI_INSTANCE_SHARED_WEIGHTS": "0"}
+    assert engine.stat().st_ino == before
+    again = unspool(capsys, *command, "--instances", 2, "--visible-cores", "0,2", "--loading", "lazy", "--json")
+    assert again.document["result"] == "up to date"
+    shown = unspool(capsys, "inspect", bundle).stdout
+    assert "NEURON_RT_VISIBLE_CORES, instance 1" in shown
+    wrong = unspool(capsys, *command, "--num-cores", 2, "--visible-cores", "0,2", "--json")
+    assert (wrong.status, wrong.error["subject"]) == (2, "--num-cores, --visible-cores")
 
 
 def test_weights_are_parameters_that_the_manifest_names(perceptron: Path) -> None:

@@ -11,8 +11,8 @@ from artifacts.spec import Signature, TensorSpec
 
 
 @dataclass(frozen=True)
-class RowSource:
-    """The caller's input, and its axis, whose size is the number of rows."""
+class SizeSource:
+    """A tensor that is the same at every position, and its axis, which has a size that is asked for."""
 
     name: str
     axis: int
@@ -40,6 +40,23 @@ class DecodeInputs:
     def steps(self) -> tuple[str, ...]:
         """The functions that make a token, in calling order."""
         return self.schedule.steps
+
+    def step_at(self, position: int) -> str:
+        """The function that makes the token of a position."""
+        return self.steps[0] if position == 0 else self.steps[-1]
+
+    @property
+    def padded_length(self) -> int:
+        """Length of padded tokens: the step's own, else that of the start token and all but the last one."""
+        length = self.signatures[self.schedule.step].input(self.schedule.tokens).shape[1]
+        return length if isinstance(length, int) else self.schedule.generation.max_new_tokens
+
+    @property
+    def first_tokens(self) -> list[int]:
+        """What the first step is given of a row: the start token, padded where all tokens are."""
+        rules = self.schedule.generation
+        padding = self.padded_length - 1 if self.schedule.state == "padded" else 0
+        return [rules.start] + [rules.pad] * padding
 
     @property
     def carried(self) -> frozenset[str]:
@@ -71,7 +88,7 @@ class DecodeInputs:
         return tuple(spec for spec in self.signatures[step].inputs if spec.name not in self.carried)
 
     @property
-    def rows(self) -> RowSource | int:
+    def rows(self) -> SizeSource | int:
         """What tells the number of rows: the token input's own size, or a caller's input that shares its symbol.
 
         Where none does, it is the first dimension that there is, and one row if there is none.
@@ -81,8 +98,8 @@ class DecodeInputs:
             return symbol
         for spec in self.callers:
             if symbol in spec.shape:
-                return RowSource(spec.name, spec.shape.index(symbol))
-        return next((RowSource(spec.name, 0) for spec in self.callers if spec.rank), 1)
+                return SizeSource(spec.name, spec.shape.index(symbol))
+        return next((SizeSource(spec.name, 0) for spec in self.callers if spec.rank), 1)
 
     @property
     def row_axes(self) -> dict[str, int] | None:

@@ -48,6 +48,16 @@ class Generation(Noun):
     suppressed: tuple[Token, ...] = ()
     beams: Beams | None = None
 
+    def forced(self, position: int) -> int | None:
+        """The token that is given at a position, whatever the scores are."""
+        if position == self.max_new_tokens - 1 and self.forced_last is not None:
+            return self.forced_last
+        return self.forced_first if position == 0 else None
+
+    def suppressed_of(self, vocabulary: int) -> list[int]:
+        """The tokens that are never chosen, of those that have a score."""
+        return [token for token in self.suppressed if token < vocabulary]
+
     def with_beams(self, beams: Beams | int) -> Generation:
         """The same with other beams; a number changes the width and nothing else, and 1 is greedy."""
         if isinstance(beams, int):

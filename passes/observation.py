@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from artifacts.decode_inputs import DecodeInputs, RowSource
+from artifacts.decode_inputs import DecodeInputs, SizeSource
 from artifacts.samples import Arrays
 from artifacts.schedule import Decode, Single
 from passes.decode import Watch, every_position, greedy, positions_to_check, teacher_forced
@@ -52,4 +52,4 @@ def _rows(program: Program, model: Model, inputs: Arrays) -> int:
     assert isinstance(model.schedule, Decode)
     signatures = {name: program.functions[name].signature for name in model.schedule.functions}
     rows = DecodeInputs(model.schedule, signatures, model.signature).rows
-    return int(inputs[rows.name].shape[rows.axis]) if isinstance(rows, RowSource) else rows
+    return int(inputs[rows.name].shape[rows.axis]) if isinstance(rows, SizeSource) else rows

@@ -138,7 +138,7 @@ def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[
     if not head.product.is_turned:
         store, rows = store.with_tensor(np.ascontiguousarray(matrix.T), DType.FLOAT32)
     bias = np.zeros(tokens, np.float32) if head.bias is None else store.array(head.bias).reshape(-1).copy()
-    bias[[token for token in schedule.generation.suppressed if token < tokens]] = -np.inf
+    bias[schedule.generation.suppressed_of(tokens)] = -np.inf
     arrays = {"bias": bias} if bias.any() else {}
     arrays |= dataclasses.asdict(quantized_rows(store.array(rows), bias))
     store, refs = store.with_tensors((array, None) for array in arrays.values())

@@ -119,14 +119,12 @@ class BeamSearch:
 
     def _log_probabilities(self, scores: Array) -> Floats:
         rules = self._generation
-        forced = rules.forced_first if self._position == 0 else None
-        if self._position == rules.max_new_tokens - 1 and rules.forced_last is not None:
-            forced = rules.forced_last
+        forced = rules.forced(self._position)
         if forced is not None:
             return np.where(np.arange(scores.shape[1]) == forced, 0.0, np.full(scores.shape, -np.inf))
         shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True).astype(np.float64)
         found: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        found[:, [token for token in rules.suppressed if token < scores.shape[1]]] = -np.inf
+        found[:, rules.suppressed_of(scores.shape[1])] = -np.inf
         return found
 
     def _keep_ended(self, tokens: Tokens, totals: Floats, ended: Flags) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.decode_inputs import DecodeInputs, RowSource
+from artifacts.decode_inputs import DecodeInputs, SizeSource
 from artifacts.dtype import DType
 from artifacts.engines import Buffer, EngineRunner
 from artifacts.errors import Problem, RunError
@@ -85,7 +85,7 @@ class Feed:
             inputs = {spec.name: encoder.upload(spec, arrays[spec.name]) for spec in encoder.signature.inputs}
             encoded = {name: Held(encoder, buffer) for name, buffer in encoder.run(inputs).items()}
         rows = self._rows
-        batch = int(arrays[rows.name].shape[rows.axis]) if isinstance(rows, RowSource) else rows
+        batch = int(arrays[rows.name].shape[rows.axis]) if isinstance(rows, SizeSource) else rows
         request = Request(arrays, encoded, batch)
         return request if width == 1 else self._repeated(request, width)
 

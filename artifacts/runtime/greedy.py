@@ -67,7 +67,7 @@ class Greedy:
         Raises RunError if a row that has not ended has a score that is NaN, or none above minus infinity.
         """
         rules = self._generation
-        suppressed = [token for token in rules.suppressed if token < scores.shape[1]]
+        suppressed = rules.suppressed_of(scores.shape[1])
         if suppressed:
             scores = scores.copy()
             scores[:, suppressed] = -np.inf
@@ -78,10 +78,9 @@ class Greedy:
         if broken.size:
             message = f"the logits are NaN, or all minus infinity, at position {self._position}"
             raise RunError.of("decode", f"row {broken[0]} of the batch", message, "check the inputs for NaN")
-        if self._position == 0 and rules.forced_first is not None:
-            chosen = np.full_like(chosen, rules.forced_first)
-        if self._position == rules.max_new_tokens - 1 and rules.forced_last is not None:
-            chosen = np.full_like(chosen, rules.forced_last)
+        forced = rules.forced(self._position)
+        if forced is not None:
+            chosen = np.full_like(chosen, forced)
         self._position += 1
         self._tokens[self._rows, self._position] = np.where(self._active, chosen, rules.pad)
         self._lengths[self._rows] += self._active

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from artifacts.decode_inputs import RowSource
+from artifacts.decode_inputs import SizeSource
 from artifacts.dtype import DType
 from artifacts.errors import TargetError
 from artifacts.schedule import CacheSlot, Decode
 from artifacts.spec import Signature, TensorSpec
 from compiler.decode_onnx.functions import DecodeFunctions
 from compiler.decode_onnx.scope import Scope, onnx_type
+from compiler.first_slots import first_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,23 +50,19 @@ class Positions:
         self._fixed = fixed
         self._schedule: Decode = functions.inputs.schedule
         self._rules = self._schedule.generation
+        self._inputs = functions.inputs
         step = functions.inputs.signatures[self._schedule.step]
-        spec = step.input(self._schedule.tokens)
-        self._token = spec.dtype
+        self._token = step.input(self._schedule.tokens).dtype
         self._scores = step.output(self._schedule.logits)
-        self._padded = spec.shape[1] if isinstance(spec.shape[1], int) else self._rules.max_new_tokens
 
     def start(self, scope: Scope) -> Carried:
         """What position 0 finds."""
-        first = self._functions.inputs.signatures[self._functions.inputs.steps[0]]
-        rows = self._rows(scope)
+        first = self._inputs.signatures[self._inputs.steps[0]]
+        rows = self._size(scope, self._inputs.rows)
         column = scope.op("Concat", rows, scope.constant([1]), axis=0)
-        tokens = [self._rules.start]
-        if self._schedule.state == "padded":
-            tokens += [self._rules.pad] * (self._padded - 1)
         taken = {spec.name for spec in first.inputs}
         return Carried(
-            scope.op("Expand", self._tokens(scope, [tokens]), column),
+            scope.op("Expand", self._tokens(scope, [self._inputs.first_tokens]), column),
             scope.op("Expand", scope.constant([[False]], np.bool_), column),
             {slot.input: self._empty(scope, first, slot, rows) for slot in self._schedule.slots if slot.input in taken},
             self.none_yet(scope),
@@ -77,9 +74,8 @@ class Positions:
 
     def advance(self, scope: Scope, carried: Carried, position: Position) -> tuple[Carried, ir.Value]:
         """What the next position finds, and the token [batch, 1] of this one; rows that have ended get pad."""
-        steps = self._functions.inputs.steps
-        function = steps[0] if position.known == 0 else steps[-1]
-        signature = self._functions.inputs.signatures[function]
+        function = self._inputs.steps[-1] if position.known is None else self._inputs.step_at(position.known)
+        signature = self._inputs.signatures[function]
         given = {**self._fixed, **carried.slots, self._schedule.tokens: carried.tokens}
         for spec in signature.inputs:
             if spec.name == self._schedule.position:
@@ -98,10 +94,9 @@ class Positions:
     ) -> tuple[ir.Value, ir.Value | None]:
         """The token [batch, 1] with the highest score, or the one that is forced here; the full products by now."""
         rules, full_products = self._rules, carried.full_products
-        last = rules.max_new_tokens - 1
-        forced = {p: t for p, t in ((0, rules.forced_first), (last, rules.forced_last)) if t is not None}
-        if position.known in forced:
-            return self._tokens(scope, [[forced[position.known]]]), full_products
+        forced = None if position.known is None else rules.forced(position.known)
+        if forced is not None:
+            return self._tokens(scope, [[forced]]), full_products
         if self._schedule.choice is None or full_products is None:
             chosen = self._likeliest(scope, made[self._schedule.logits], position)
         else:
@@ -113,9 +108,11 @@ class Positions:
         if self._token != DType.INT64:
             chosen = scope.op("Cast", chosen, to=onnx_type(self._token))
         if position.known is None:
-            for place, token in forced.items():
-                here = scope.op("Equal", position.value, scope.constant(place))
-                chosen = scope.op("Where", here, self._tokens(scope, [[token]]), chosen)
+            for place in dict.fromkeys((0, rules.max_new_tokens - 1)):
+                forced = rules.forced(place)
+                if forced is not None:
+                    here = scope.op("Equal", position.value, scope.constant(place))
+                    chosen = scope.op("Where", here, self._tokens(scope, [[forced]]), chosen)
         return chosen, full_products
 
     def _likeliest(self, scope: Scope, logits: ir.Value, position: Position) -> ir.Value:
@@ -138,7 +135,7 @@ class Positions:
             return token
         if self._schedule.state == "recompute":
             return scope.op("Concat", tokens, token, axis=1)
-        places = np.arange(self._padded)[None]
+        places = np.arange(self._inputs.padded_length)[None]
         if position.known is not None:
             here = scope.constant(places == position.known + 1, np.bool_)
         else:
@@ -151,40 +148,25 @@ class Positions:
             message = "tokens are suppressed, and the size of the vocabulary is not fixed"
             raise TargetError.of("emit", self._schedule.step, message, "use --schedule loop")
         mask = np.zeros(vocabulary, np.bool_)
-        mask[[token for token in self._rules.suppressed if token < vocabulary]] = True
+        mask[self._rules.suppressed_of(vocabulary)] = True
         return scope.constant(mask, np.bool_)
-
-    def _rows(self, scope: Scope) -> ir.Value:
-        """The number of rows, int64 [1]."""
-        rows = self._functions.inputs.rows
-        if isinstance(rows, RowSource):
-            return scope.op("Shape", self._fixed[rows.name], start=rows.axis, end=rows.axis + 1)
-        return scope.constant([rows])
 
     def _empty(self, scope: Scope, first: Signature, slot: CacheSlot, rows: ir.Value) -> ir.Value:
         """What the first step finds in a slot."""
         if slot.init.startswith("encoder:"):
             return self._fixed[slot.init.removeprefix("encoder:")]
-        spec = first.input(slot.input)
-        sizes = []
-        for axis, dim in enumerate(spec.shape):
-            if axis == slot.batch_axis:
-                sizes.append(rows)
-            elif axis == slot.axis and slot.init == "empty":
-                sizes.append(scope.constant([0]))
-            else:
-                sizes.append(scope.constant([dim]) if isinstance(dim, int) else self._size(scope, first, dim, slot))
+        sizes = [
+            rows if size == self._inputs.rows else self._size(scope, size) for size in first_shape(self._inputs, slot)
+        ]
         shape = scope.op("Concat", *sizes, axis=0)
-        zero = ir.tensor(np.zeros(1, spec.dtype.numpy), dtype=onnx_type(spec.dtype))
-        return scope.op("ConstantOfShape", shape, value=zero)
+        dtype = first.input(slot.input).dtype
+        return scope.op("ConstantOfShape", shape, value=ir.tensor(np.zeros(1, dtype.numpy), dtype=onnx_type(dtype)))
 
-    def _size(self, scope: Scope, first: Signature, symbol: str, slot: CacheSlot) -> ir.Value:
-        for spec in first.inputs:
-            if spec.name in self._fixed and symbol in spec.shape:
-                axis = spec.shape.index(symbol)
-                return scope.op("Shape", self._fixed[spec.name], start=axis, end=axis + 1)
-        message = f"nothing says how large {symbol!r} is in the first step"
-        raise TargetError.of("emit", slot.input, message, "compile with that dimension fixed")
+    def _size(self, scope: Scope, size: int | SizeSource) -> ir.Value:
+        """A size, int64 [1]."""
+        if isinstance(size, SizeSource):
+            return scope.op("Shape", self._fixed[size.name], start=size.axis, end=size.axis + 1)
+        return scope.constant([size])
 
     def _tokens(self, scope: Scope, tokens: Sequence[Sequence[int]]) -> ir.Value:
         return scope.constant(tokens, self._token.numpy)

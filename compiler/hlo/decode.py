@@ -12,10 +12,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from artifacts.decode_inputs import DecodeInputs, RowSource
-from artifacts.errors import TargetError
+from artifacts.decode_inputs import DecodeInputs, SizeSource
 from artifacts.schedule import CacheSlot
 from artifacts.spec import Signature
+from compiler.first_slots import first_shape
 from compiler.hlo.module import as_carried
 from compiler.hlo.ops.reductions import first_largest
 
@@ -47,27 +47,22 @@ class HloDecode:
         self._fixed = fixed
         self._schedule = inputs.schedule
         self._rules = inputs.schedule.generation
-        step = inputs.signatures[inputs.schedule.step]
-        spec = step.input(inputs.schedule.tokens)
-        self._token = as_carried(spec.dtype)
-        self._padded = spec.shape[1] if isinstance(spec.shape[1], int) else self._rules.max_new_tokens
+        self._token = as_carried(inputs.signatures[inputs.schedule.step].input(inputs.schedule.tokens).dtype)
 
     def start(self) -> Carried:
         """What position 0 finds."""
         first = self._inputs.signatures[self._inputs.steps[0]]
-        rows, tokens = self._rows(), [self._rules.start]
-        if self._schedule.state == "padded":
-            tokens += [self._rules.pad] * (self._padded - 1)
+        rows, tokens = self._size(self._inputs.rows), self._inputs.first_tokens
         taken = {spec.name for spec in first.inputs}
         return Carried(
             jnp.broadcast_to(jnp.asarray([tokens], self._token), (rows, len(tokens))),
             jnp.zeros((rows, 1), jnp.bool_),
-            {slot.input: self._empty(first, slot, rows) for slot in self._schedule.slots if slot.input in taken},
+            {slot.input: self._empty(first, slot) for slot in self._schedule.slots if slot.input in taken},
         )
 
     def advance(self, carried: Carried, position: int) -> tuple[Carried, Any]:
         """What the next position finds, and the token [batch, 1] of this one; rows that have ended get pad."""
-        function = self._inputs.steps[0] if position == 0 else self._inputs.steps[-1]
+        function = self._inputs.step_at(position)
         given = {**self._fixed, **carried.slots, self._schedule.tokens: carried.tokens}
         for spec in self._inputs.signatures[function].inputs:
             if spec.name == self._schedule.position:
@@ -86,7 +81,7 @@ class HloDecode:
     def _chosen(self, made: Named, position: int) -> Any:
         """The token [batch, 1] with the highest score, or the one that is forced here."""
         rules = self._rules
-        forced = {0: rules.forced_first, rules.max_new_tokens - 1: rules.forced_last}.get(position)
+        forced = rules.forced(position)
         if forced is not None:
             return jnp.full((1, 1), forced, self._token)
         logits = made[self._schedule.logits]
@@ -96,7 +91,7 @@ class HloDecode:
         scores = logits.astype(jnp.float32)
         if rules.suppressed:
             mask = np.zeros(scores.shape[2], np.bool_)
-            mask[[token for token in rules.suppressed if token < len(mask)]] = True
+            mask[rules.suppressed_of(len(mask))] = True
             scores = jnp.where(mask, -jnp.inf, scores)
         return first_largest(scores, 2).astype(self._token)
 
@@ -106,33 +101,17 @@ class HloDecode:
             return token
         if self._schedule.state == "recompute":
             return jnp.concatenate([tokens, token], 1)
-        return jnp.where(np.arange(self._padded)[None] == position + 1, token, tokens)
+        return jnp.where(np.arange(self._inputs.padded_length)[None] == position + 1, token, tokens)
 
-    def _rows(self) -> int:
-        rows = self._inputs.rows
-        return int(self._fixed[rows.name].shape[rows.axis]) if isinstance(rows, RowSource) else rows
-
-    def _empty(self, first: Signature, slot: CacheSlot, rows: int) -> Any:
+    def _empty(self, first: Signature, slot: CacheSlot) -> Any:
         """What the first step finds in a slot."""
         if slot.init.startswith("encoder:"):
             return self._fixed[slot.init.removeprefix("encoder:")]
-        spec = first.input(slot.input)
-        shape = []
-        for axis, dim in enumerate(spec.shape):
-            if axis == slot.batch_axis:
-                shape.append(rows)
-            elif axis == slot.axis and slot.init == "empty":
-                shape.append(0)
-            else:
-                shape.append(dim if isinstance(dim, int) else self._size(first, dim, slot))
-        return jnp.zeros(shape, as_carried(spec.dtype))
+        shape = [self._size(size) for size in first_shape(self._inputs, slot)]
+        return jnp.zeros(shape, as_carried(first.input(slot.input).dtype))
 
-    def _size(self, first: Signature, symbol: str, slot: CacheSlot) -> int:
-        for spec in first.inputs:
-            if spec.name in self._fixed and symbol in spec.shape:
-                return int(self._fixed[spec.name].shape[spec.shape.index(symbol)])
-        message = f"nothing says how large {symbol!r} is in the first step"
-        raise TargetError.of("emit", slot.input, message, "compile with that dimension fixed")
+    def _size(self, size: int | SizeSource) -> int:
+        return int(self._fixed[size.name].shape[size.axis]) if isinstance(size, SizeSource) else size
 
 
 def lengths_of(tokens: Any, ends: tuple[int, ...]) -> Any:

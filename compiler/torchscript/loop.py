@@ -78,10 +78,10 @@ def _source(inputs: DecodeInputs, length: int) -> str:
 
 def _forced(schedule: Decode) -> list[str]:
     rules = schedule.generation
-    places = {0: rules.forced_first, rules.max_new_tokens - 1: rules.forced_last}
+    tokens = {place: rules.forced(place) for place in (0, rules.max_new_tokens - 1)}
     return [
         f"        if position == {place}:\n            chosen = torch.full_like(chosen, {token})"
-        for place, token in places.items()
+        for place, token in tokens.items()
         if token is not None
     ]
 

@@ -111,3 +111,25 @@ def test_a_slot_of_fixed_size_starts_as_zeros_or_from_the_encoder() -> None:
 def test_a_generation_needs_its_tokens(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Generation(**{**GENERATION.model_dump(), **wrong})
+
+
+@pytest.mark.parametrize(
+    ("length", "first", "last", "tokens"),
+    [
+        (3, 4, 5, [4, None, 5]),
+        (3, None, 5, [None, None, 5]),
+        (3, 4, None, [4, None, None]),
+        (1, 4, 5, [5]),
+        (1, 4, None, [4]),
+        (1, None, 5, [5]),
+    ],
+)
+def test_tokens_are_forced_at_both_ends(
+    length: int, first: int | None, last: int | None, tokens: list[int | None]
+) -> None:
+    rules = GENERATION.model_copy(update={"max_new_tokens": length, "forced_first": first, "forced_last": last})
+    assert [rules.forced(position) for position in range(length)] == tokens
+
+
+def test_tokens_without_a_score_need_no_suppression() -> None:
+    assert GENERATION.model_copy(update={"suppressed": (3, 99, 0)}).suppressed_of(99) == [3, 0]

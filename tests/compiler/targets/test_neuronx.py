@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from artifacts.bundle import Bundle
 from artifacts.errors import NumericsError, TargetError, UnsupportedError
 from artifacts.neuron_options import NeuronOptions
 from artifacts.neuron_serving import NeuronServing
+from artifacts.samples import read_arrays
 from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
 from compiler.hlo import hlo_engines
@@ -139,6 +141,25 @@ def test_every_decode_gives_the_tokens_of_the_source(
     manifest = compile_bundle([model], tmp_path / "b", options).bundle.manifest
     assert set(manifest.engines) == engines
     assert {engine.status for engine in manifest.engines.values()} == {"hlo-verified"}
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_first_token_is_forced_and_others_are_never_chosen(length: int, tmp_path: Path) -> None:
+    """The compilation compares tokens with the source's, which are chosen by the same settings."""
+    rules: dict[str, object] = {
+        "decoder_start_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+        "max_new_tokens": length,
+    }
+    rules |= {"forced_bos_token_id": 7, "suppress_tokens": [3, 4, 5]}
+    (tmp_path / "generation_config.json").write_text(json.dumps(rules))
+    model = ModelFile("toy", saved(toy_decoder(), tmp_path / "toy.onnx"))
+    options = CompileOptions(target="neuronx", schedule=ScheduleName.UNROLLED, opt_shapes=(("x", (5, 4)),))
+    bundle = compile_bundle([model], tmp_path / "b", options).bundle
+    (decoded,) = {sample.decoded for sample in bundle.manifest.models["toy"].samples[:1]}
+    assert decoded is not None
+    assert set(read_arrays(bundle.path_of(decoded))["tokens"][:, 0].tolist()) == {7}
 
 
 def test_a_weight_that_was_baked_in_is_found(

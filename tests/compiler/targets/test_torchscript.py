@@ -105,3 +105,25 @@ def test_it_reads_every_line_with_torch_alone(tmp_path: Path) -> None:
     right, lines, fewest, most = json.loads(done.stdout)
     assert (right, lines) == (256, 256)
     assert fewest < most < 75, "it stops when the last of its lines has ended"
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_first_token_is_forced_and_others_are_never_chosen(length: int, tmp_path: Path) -> None:
+    model = ModelFile("toy", saved(toy_decoder(), tmp_path / "toy.onnx"))
+    rules: dict[str, object] = {
+        "decoder_start_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+        "max_new_tokens": length,
+    }
+    rules |= {"forced_bos_token_id": 7, "suppress_tokens": [3, 4, 5]}
+    (tmp_path / "generation_config.json").write_text(json.dumps(rules))
+    compile_bundle(
+        [model],
+        tmp_path / "b",
+        CompileOptions(target="torchscript", opt_shapes=(("x", (5, 4)),), **DECODE),  # type: ignore[arg-type]
+    )
+    with Session.open(tmp_path / "b") as session:
+        tokens = session.run({"x": normal(5, 4, seed=0)})["tokens"]
+    assert tokens[:, 0].tolist() == [7] * 5
+    assert not np.isin(tokens, [3, 4, 5]).any()

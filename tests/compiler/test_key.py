@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from artifacts.errors import UsageError
+from artifacts.neuron_options import NeuronOptions
 from artifacts.plan_build import BuilderOptions
 from compiler import key
 from compiler.generation import TokenFlags
@@ -56,6 +57,9 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "min_shapes": SHAPES,
     "further_ranges": SHAPES.map(lambda shapes: (ShapeRanges(opt=shapes),)),
     "builder": st.sampled_from([BuilderOptions(optimization_level=5), BuilderOptions(weights="refit")]),
+    "neuron": st.sampled_from(
+        [NeuronOptions(optlevel=3), NeuronOptions(target="trn2"), NeuronOptions(fast_loading=True)]
+    ),
     "compute_capabilities": st.sampled_from([("sm86",), ("sm89",), ("sm86", "sm89")]),
     "opt_shapes": SHAPES,
     "max_shapes": SHAPES,
@@ -84,9 +88,10 @@ FILES = ("samples", "tune")
 def test_every_option_is_drawn_here() -> None:
     """An option that the key forgets gives stale bundles: whoever adds one meets this test.
 
-    Samples, lengths and calibration count by content, and the code of custom operators is among the tools.
+    Samples, lengths and calibration count by content, the code of custom operators is among the tools, and how a bundle
+    is served changes its manifest alone (`compiler/serving.py`).
     """
-    assert set(CHANGES) | {"tokens", *FILES, "calibration", "custom_ops"} == {
+    assert set(CHANGES) | {"tokens", *FILES, "calibration", "custom_ops", "serving"} == {
         field.name for field in dataclasses.fields(CompileOptions)
     }
     assert set(TOKENS) == {field.name for field in dataclasses.fields(TokenFlags)}

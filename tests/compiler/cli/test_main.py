@@ -14,6 +14,8 @@ from tests.support.cli import child_environment, unspool, unspool_process
 
 FLAGS = {
     "compile": {
+        *("--instances", "--num-cores", "--visible-cores", "--exec-timeout", "--loading"),
+        *("--shared-weights", "--no-shared-weights"),
         *("--output", "-o", "--target", "--precision", "--require", "--atol", "--rtol", "--force", "--depfile"),
         *("--schedule", "--cache", "--partitions", "--max-length", "--bos", "--eos", "--pad"),
         *("--min-shapes", "--opt-shapes", "--max-shapes", "--samples", "--json"),
@@ -30,6 +32,7 @@ FLAGS = {
     "verify": {"--against", "--inputs", "--model", "--atol", "--rtol", "--json"},
     "check": {"--on", "--json"},
     "inspect": {"--json"},
+    "launch": {"--output", "-o", "--instances", "--cores", "--json"},
     "pack": {"--output", "-o", "--force", "--json"},
     "unpack": {"--output", "-o", "--force", "--store", "--json"},
     "targets": {"--json"},

@@ -17,6 +17,7 @@ from artifacts.report import DecodeCost, DerivedWeights, EngineSize, Movement, W
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
 from artifacts.tensorrt_plan import PlanHeader
+from compiler.inspect_flags import flags_sections
 from compiler.inspect_neff import inspect_neff, inspect_traced
 from compiler.inspect_schedule import schedule_rows
 from compiler.inspect_serving import serving_section
@@ -79,6 +80,7 @@ def _bundle(path: Path) -> Inspection:
     sections += [_plans(plans)] if plans else []
     profiles = _profiles(manifest.engines)
     sections += [profiles] if profiles.rows else []
+    sections += flags_sections(manifest.engines)
     held = {shard: len(read_shard(bundle.root, shard.path, verify=False)[0]) for shard in manifest.weights.shards}
     weights = [[shard.path, str(count), _megabytes(shard.bytes)] for shard, count in held.items()]
     sections.append(Section("Weights", ["shard", "tensors", "size"], weights))

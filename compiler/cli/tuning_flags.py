@@ -59,9 +59,11 @@ def tune_bundle(path: Path, asked: Asked, *, json: bool) -> None:
     document: dict[str, Any] = {"schedule": str(work.root / "schedule.json"), "trials": _count(schedule)}
     if isinstance(tool, Compiler):
         tuned = _run(bundle, schedule, work, asked, tool)
-        document |= _document(tuned, tool)
+        command = _command(tuned, path)
+        document |= {**_document(tuned, tool), "emit": command}
         if not json:
-            _print(tuned, path)
+            _print(tuned)
+            print(f"emit with: {command}" if command else "no set that casts nothing made every engine")
     else:
         elsewhere = f"unspool tune {shlex.quote(str(path))} --target {target.name} --work {shlex.quote(str(work.root))}"
         document |= {"compiler": None, "why": tool.why, "command": elsewhere}
@@ -150,7 +152,15 @@ def _document(tuned: Tuned, tool: Any) -> dict[str, Any]:
     }
 
 
-def _print(tuned: Tuned, path: Path) -> None:
+def _command(tuned: Tuned, path: Path) -> str | None:
+    """The command that makes the engines of the best set whose numbers are those that were proven; None if none did."""
+    exact = next((found for found in tuned.sets if found.whole and not found.changes_numerics), None)
+    if exact is None:
+        return None
+    return f"unspool emit --from {shlex.quote(str(path))} --target neuronx {_flags(exact.options)} -o BUNDLE2"
+
+
+def _print(tuned: Tuned) -> None:
     rows = [
         [
             _flags(found.options),
@@ -167,10 +177,6 @@ def _print(tuned: Tuned, path: Path) -> None:
     print_table(f"{tuned.trials} trials, {tuned.known} of them known before; the best first", columns, rows)
     if not any(found.latency_ms for found in tuned.sets):
         print("no device ran an engine: sets are ranked by size and time, which say little of speed")
-    exact = next((found for found in tuned.sets if found.whole and not found.changes_numerics), None)
-    if exact is not None:
-        flags = _flags(exact.options)
-        print(f"emit with: unspool emit --from {shlex.quote(str(path))} --target neuronx {flags} -o BUNDLE2")
 
 
 def _failure(found: Ranked) -> str:

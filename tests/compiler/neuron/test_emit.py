@@ -56,6 +56,12 @@ def test_the_bundle_says_how_its_engines_are_compiled(sources: Path, seen: Doubl
     assert seen.saw("source") == Bundle.open(sources).path_of(engine.source).read_text("latin-1")
 
 
+def test_inspect_shows_it(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = unspool(capsys, "inspect", sources).stdout
+    flags = "--neuron-target trn2 --model-type generic --auto-cast all --auto-cast-type fp16 --optlevel 2"
+    assert f"{flags} --logical-nc-config 2" in shown
+
+
 def test_flags_are_given_anew(sources: Path, seen: Double, tmp_path: Path) -> None:
     refused(sources, tmp_path / "b", neuron={"target": "inf2", "auto_cast": "none", "optlevel": 3})
     assert "--target inf2 --model-type generic --auto-cast none --optlevel 3 --output" in seen.saw("arguments")

@@ -28,6 +28,7 @@ def test_where_the_compiler_is_sets_are_tried_and_ranked(
         (False, None),
         (True, "bf16"),
     }
+    assert found.document["emit"].startswith(f"unspool emit --from {recorded_sources} --target neuronx")
     assert all(each["latency_ms"] is None and each["neff_bytes"] for each in sets)
     assert sum(line.split(" s  ")[-1].startswith(("1/4", "4/4")) for line in found.stderr.splitlines()) == 2
     again = unspool(capsys, *call)
@@ -64,6 +65,7 @@ def test_sets_that_fail_say_why(
     assert found.status == 0
     assert found.stdout.count("perceptron: failed NCC_EVRF007") == 4
     assert "emit with" not in found.stdout
+    assert unspool(capsys, *call, "--json").document["emit"] is None
 
 
 def test_where_it_is_not_the_schedule_is_left_for_another_machine(

@@ -56,9 +56,15 @@ def neuron_options(said: Mapping[str, object], base: NeuronOptions | None = None
         ) from error
 
 
-def written(options: NeuronOptions) -> list[str]:
-    """The flags that say all of the options, but for what is left to the compiler."""
-    found: list[str] = []
+def reached(options: NeuronOptions, base: NeuronOptions) -> bool:
+    """Whether flags over `base` make the options: no flag takes back what is left to the compiler."""
+    said = {field: value for field, value in options if value is not None and value != ()}
+    return neuron_options(said, base) == options
+
+
+def written(options: NeuronOptions, base: NeuronOptions | None = None) -> list[str]:
+    """The flags that say all of the options over `base`, or the defaults, but for what is left to the compiler."""
+    found = ["--no-fast-loading"] if base is not None and base.fast_loading and not options.fast_loading else []
     for field, flag in FLAGS.items():
         match getattr(options, field):
             case None | False:

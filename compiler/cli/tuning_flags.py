@@ -59,11 +59,15 @@ def tune_bundle(path: Path, asked: Asked, *, json: bool) -> None:
     document: dict[str, Any] = {"schedule": str(work.root / "schedule.json"), "trials": _count(schedule)}
     if isinstance(tool, Compiler):
         tuned = _run(bundle, schedule, work, asked, tool)
-        command = _command(tuned, path)
+        command = _command(tuned, bundle, path)
         document |= {**_document(tuned, tool), "emit": command}
         if not json:
-            _print(tuned)
-            print(f"emit with: {command}" if command else "no set that casts nothing made every engine")
+            _print(tuned, tool)
+            print(
+                f"emit with: {command}"
+                if command
+                else "no set that casts nothing, and that flags of emit can say, made every engine"
+            )
     else:
         elsewhere = f"unspool tune {shlex.quote(str(path))} --target {target.name} --work {shlex.quote(str(work.root))}"
         document |= {"compiler": None, "why": tool.why, "command": elsewhere}
@@ -152,15 +156,21 @@ def _document(tuned: Tuned, tool: Any) -> dict[str, Any]:
     }
 
 
-def _command(tuned: Tuned, path: Path) -> str | None:
+def _command(tuned: Tuned, bundle: Bundle, path: Path) -> str | None:
     """The command that makes the engines of the best set whose numbers are those that were proven; None if none did."""
-    exact = next((found for found in tuned.sets if found.whole and not found.changes_numerics), None)
-    if exact is None:
+    from compiler.neuron.tuning.tune import recorded_options
+    from compiler.neuron_flags import reached, written
+
+    base = recorded_options(bundle)
+    exact = (found.options for found in tuned.sets if found.whole and not found.changes_numerics)
+    best = next((options for options in exact if reached(options, base)), None)
+    if best is None:
         return None
-    return f"unspool emit --from {shlex.quote(str(path))} --target neuronx {_flags(exact.options)} -o BUNDLE2"
+    flags = shlex.join(written(best, base))
+    return f"unspool emit --from {shlex.quote(str(path))} --target neuronx {flags} -o BUNDLE2"
 
 
-def _print(tuned: Tuned) -> None:
+def _print(tuned: Tuned, tool: Any) -> None:
     rows = [
         [
             _flags(found.options),
@@ -173,8 +183,9 @@ def _print(tuned: Tuned) -> None:
         ]
         for found in tuned.sets
     ]
+    known = f"{tuned.trials} trials, {tuned.known} of them known before"
     columns = ["flags", "numerics", "engines", "ms", "NEFF MB", "compiled in s", "ended"]
-    print_table(f"{tuned.trials} trials, {tuned.known} of them known before; the best first", columns, rows)
+    print_table(f"neuronx-cc {tool.version}: {known}; the best first", columns, rows)
     if not any(found.latency_ms for found in tuned.sets):
         print("no device ran an engine: sets are ranked by size and time, which say little of speed")
 

@@ -9,8 +9,9 @@ import pytest
 
 from artifacts.errors import UsageError
 from artifacts.neuron_options import NeuronOptions
+from compiler.emit import Anew
 from compiler.key import compilation_key
-from compiler.neuron_flags import FLAGS, neuron_options, unknown_to
+from compiler.neuron_flags import FLAGS, neuron_options, reached, unknown_to, written
 from compiler.options import CompileOptions
 from compiler.targets import find_target
 from tests.support.cli import unspool
@@ -36,6 +37,34 @@ def test_what_is_said_stands_over_what_was() -> None:
     assert neuron_options({"auto_cast": "matmult"}, base).auto_cast_type == "fp16"
     assert neuron_options({"target": "trn1"}, base).logical_nc_config is None
     assert neuron_options({"target": "trn2"}, base).logical_nc_config == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "is_reached"),
+    [
+        (NeuronOptions(), False),  # no flag takes the recorded further argument back
+        (NeuronOptions(extra=("--verbose=info",)), True),
+        (NeuronOptions(fast_loading=True, extra=("--verbose=debug",)), True),
+        (NeuronOptions(target="trn2", auto_cast="all", extra=("--verbose=info",)), False),  # nor the type and the cores
+        (NeuronOptions(target="trn2", auto_cast="none", logical_nc_config=1, extra=("--verbose=info",)), True),
+    ],
+)
+def test_flags_that_are_written_make_the_options_where_any_can(
+    options: NeuronOptions, is_reached: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = NeuronOptions(
+        target="trn2",
+        auto_cast="all",
+        auto_cast_type="fp16",
+        logical_nc_config=2,
+        fast_loading=True,
+        extra=("--verbose=info",),
+    )
+    given: list[Anew] = []
+    monkeypatch.setattr("compiler.emit.emit_bundle", lambda *_, anew, **__: given.append(anew))
+    unspool(capsys, "emit", "--from", "a", "--target", "neuronx", "-o", "b", *written(options, base))
+    assert reached(options, base) == is_reached
+    assert (neuron_options(given[0].neuron, base) == options) == is_reached
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,11 @@ def can_decompose(target: Any) -> bool:
     return _body_of(target) is not None
 
 
+def is_torchs(target: Any) -> bool:
+    """Whether it is torch that says what an operator is made of: of our own every part has a lowering."""
+    return target in _decompositions()
+
+
 def decomposed(target: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[GraphModule, list[Any]]:
     """A graph of what an operator is made of, and what it is called with: the arrays among the arguments, in order.
 

@@ -12,12 +12,14 @@ import jax
 
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.dtype import DType
+from artifacts.errors import UnsupportedError
 from artifacts.names import free_name
 from artifacts.schedule import CacheSlot, Decode, Host, Partitioned, Single
 from artifacts.spec import Signature, TensorSpec
 from artifacts.weights import WeightRef
 from compiler.decode_onnx.partitions import partition_signature
 from compiler.hlo.decode import Carried, HloDecode, Named, lengths_of
+from compiler.hlo.gaps import gaps
 from compiler.hlo.interpret import call_function
 from compiler.hlo.module import Arrays, as_carried, hlo_module, shaped
 from passes.program import Function, Program
@@ -49,10 +51,12 @@ class HloSources:
 def hlo_sources(program: Program, model: str, shapes: Shapes) -> HloSources:
     """The engines that a model's schedule needs, at these shapes of the caller's inputs.
 
-    Raises UnsupportedError with every operator that has no lowering, TargetError for a decode that has no fixed sizes.
+    Raises UnsupportedError with all that has no form in HLO in any function, TargetError for a decode that has no fixed
+    sizes.
     """
     schedule = program.models[model].schedule
     functions = {name: program.functions[name] for name in schedule.functions}
+    UnsupportedError.raise_if(gaps(functions.values(), program.weights))
     if isinstance(schedule, Single):
         (function,) = functions.values()
         source = _function(function, shapes)

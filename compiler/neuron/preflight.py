@@ -154,6 +154,14 @@ _RULES: tuple[_Rule, ...] = (
         "a window reduction dilates its window",
         lambda found: found.opcode == "reduce-window" and _window(found, "rhs_dilate"),
     ),
+    (
+        "error",
+        "NCC_EVRF013",
+        "the largest of whole numbers are not looked for",
+        lambda found: bool(
+            re.search(r"= \(?[su](8|16|32|64)\[.*custom_call_target=\"(TopK|AwsNeuronTopK)\"", found.text)
+        ),
+    ),
     ("warning", "NCC_EVRF035", "a product of whole numbers is computed in float32", _is_integer_product),
     (
         "warning",

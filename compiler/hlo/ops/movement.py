@@ -104,6 +104,11 @@ def _slice(x: Any, axis: int = 0, start: int | None = None, end: int | None = No
     return x[tuple(index)]
 
 
+@lowers(_aten.narrow.default)
+def _narrow(x: Any, axis: int, start: int, length: int) -> Any:
+    return _slice(x, axis, start, start + length)
+
+
 @lowers(_aten.select.int)
 def _select(x: Any, axis: int, index: int) -> Any:
     return jnp.squeeze(_slice(x, axis, index % x.shape[axis], index % x.shape[axis] + 1), axis)

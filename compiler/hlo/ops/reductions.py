@@ -6,7 +6,7 @@ say that they take one of pairs: the maximum, what is equal to it, and the least
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -61,24 +61,33 @@ def _amin(x: Any, axes: Axes = (), keepdim: bool = False) -> Any:
     return jnp.min(x, _axes(x, axes), keepdims=keepdim)
 
 
+def _any_of(x: Any, axes: Axes, keepdims: bool = False) -> Any:
+    """Whether one is not 0, by the maximum of whole numbers: no reduction by "or" is documented."""
+    return jnp.max((x != 0).astype(jnp.int32), _axes(x, axes), keepdims=keepdims, initial=0) > 0
+
+
+def _all_of(x: Any, axes: Axes, keepdims: bool = False) -> Any:
+    return jnp.min((x != 0).astype(jnp.int32), _axes(x, axes), keepdims=keepdims, initial=1) > 0
+
+
 @lowers(_aten.any.dim, _aten.any.dims)
 def _any(x: Any, axes: Axes = None, keepdim: bool = False) -> Any:
-    return jnp.any(x, _axes(x, axes), keepdims=keepdim)
+    return _any_of(x, axes, keepdim)
 
 
 @lowers(_aten.any.default)
 def _any_of_all(x: Any) -> Any:
-    return jnp.any(x)
+    return _any_of(x, None)
 
 
 @lowers(_aten.all.dim, _aten.all.dims)
 def _all(x: Any, axes: Axes = None, keepdim: bool = False) -> Any:
-    return jnp.all(x, _axes(x, axes), keepdims=keepdim)
+    return _all_of(x, axes, keepdim)
 
 
 @lowers(_aten.all.default)
-def _all_of_all(x: Any) -> Any:
-    return jnp.all(x)
+def _all_of_everything(x: Any) -> Any:
+    return _all_of(x, None)
 
 
 @lowers(_aten.cumsum.default)
@@ -88,27 +97,35 @@ def _cumsum(x: Any, axis: int, **_: Any) -> Any:
 
 def first_largest(x: Any, axis: int) -> Any:
     """The place, int32, of the largest element along an axis, the first of equal ones; of NaN if there is one."""
+    return _first(x, axis, jnp.max)
+
+
+def _first(x: Any, axis: int, extreme: Callable[..., Any]) -> Any:
     size = x.shape[axis]
-    # NaN is larger than every number, and equal to none.
+    # NaN is more extreme than every number, and equal to none.
     beats = jnp.isnan(x) if jnp.issubdtype(x.dtype, jnp.floating) else jnp.zeros(x.shape, jnp.bool_)
-    largest = jnp.logical_or(
-        beats, jnp.logical_and(x == jnp.max(x, axis, keepdims=True), ~jnp.any(beats, axis, keepdims=True))
+    found = jnp.logical_or(
+        beats, jnp.logical_and(x == extreme(x, axis, keepdims=True), ~_any_of(beats, axis, keepdims=True))
     )
     places = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis % x.ndim)
-    return jnp.min(jnp.where(largest, places, size), axis)
+    return jnp.min(jnp.where(found, places, size), axis)
 
 
 @lowers(_aten.argmax.default)
 def _argmax(x: Any, axis: int | None = None, keepdim: bool = False) -> Any:
-    found = first_largest(x.reshape(-1), 0) if axis is None else first_largest(x, axis)
-    if not keepdim:
-        return found
-    return found.reshape((1,) * x.ndim) if axis is None else jnp.expand_dims(found, axis)
+    return _place(x, axis, keepdim, jnp.max)
 
 
 @lowers(_aten.argmin.default)
 def _argmin(x: Any, axis: int | None = None, keepdim: bool = False) -> Any:
-    return _argmax(jnp.negative(x), axis, keepdim)
+    return _place(x, axis, keepdim, jnp.min)
+
+
+def _place(x: Any, axis: int | None, keepdim: bool, extreme: Callable[..., Any]) -> Any:
+    found = _first(x.reshape(-1), 0, extreme) if axis is None else _first(x, axis, extreme)
+    if not keepdim:
+        return found
+    return found.reshape((1,) * x.ndim) if axis is None else jnp.expand_dims(found, axis)
 
 
 @lowers(_aten.max.dim)

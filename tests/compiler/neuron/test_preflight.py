@@ -97,6 +97,8 @@ ENTRY main {
   open = f32[<=4]{0} parameter(1)
   called = f32[<=4]{0} custom-call(open), custom_call_target="Unheard"
   known = f32[<=4]{0} custom-call(open), custom_call_target="AwsNeuronGelu"
+  scores = s32[4]{0} parameter(2)
+  chosen = (s32[2]{0}, s32[2]{0}) custom-call(scores), custom_call_target="AwsNeuronTopK"
   ROOT all = (f64[4]{0}, s64[2]{0}, s64[2]{0}, f32[<=4]{0}, f32[<=4]{0}) tuple(x, wide, fits, called, known)
 }
 """
@@ -105,6 +107,7 @@ ENTRY main {
     assert ("wide", "NCC_ESFH002") in found
     assert ("open", "NCC_EMOD025") in found
     assert ("called", "NCC_EVRF015") in found
+    assert ("chosen", "NCC_EVRF013") in found
     assert not any(code in {"NCC_ESFH002", "NCC_EVRF015"} for name, code in found if name in {"fits", "known"})
 
 

@@ -42,13 +42,20 @@ class GraphEditor:
             return None
         return self._named(expression_of(value))
 
-    def put(self, old: Node, target: Any, args: Sequence[Argument], shape: Sequence[Size] | None = None) -> Node:
-        """A new node in front of an old one, of its element type; of its shape too if none is given."""
+    def put(
+        self,
+        old: Node,
+        target: Any,
+        args: Sequence[Argument],
+        shape: Sequence[Size] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Node:
+        """A new node in front of an old one, of its shape and its element type where no others are given."""
         with self.graph.inserting_before(old):
             made: Node = self.graph.call_function(target, tuple(args))
         value = old.meta["val"]
         with value.fake_mode:
-            made.meta["val"] = torch.empty(tuple(value.shape if shape is None else shape), dtype=value.dtype)
+            made.meta["val"] = torch.empty(tuple(value.shape if shape is None else shape), dtype=dtype or value.dtype)
         if old.name in self.sources:
             self.sources[made.name] = self.sources[old.name]
         return made

@@ -31,9 +31,11 @@ from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
 from passes.turn_memory import TurnMemory
 from passes.two_stage_head import TwoStageHead
+from passes.unroll_depthwise import UnrollDepthwise
 from tests.support.copy_cases import COPIES
 from tests.support.decoder_modules import converted_decoder
 from tests.support.decoder_programs import controlled, decoder_program
+from tests.support.depthwise_cases import DEPTHWISE
 from tests.support.programs import Array, bare, normal, parsed, program_of, traced, without_output
 
 FOLD = FoldConstants(limit=16)
@@ -689,6 +691,7 @@ CASES: Mapping[str, Case] = {
         (BoundCache(), _BOUND),
         (FuseHardSwish(), _HARD_SWISH),
         (FoldScales(), _SCALES),
+        (UnrollDepthwise(places=9), DEPTHWISE),
         (MoveNanGuards(), _GUARDS),
         (TurnMemory(), _MEMORY),
         (FuseAttention(), _ATTENTION),

@@ -22,11 +22,8 @@ from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
 from compiler.hlo import hlo_engines
 from compiler.options import CacheMode, CompileOptions, ModelFile, ScheduleName
-from tests.support.cli import unspool
-from tests.support.light_networks import light_network
+from tests.support.cli import unspool, unspool_process
 from tests.support.models import (
-    DATA,
-    OCR,
     BundleCache,
     floats,
     graph_model,
@@ -34,6 +31,7 @@ from tests.support.models import (
     saved,
     toy_decoder,
 )
+from tests.support.neuron_models import MODELS, engines_of
 
 OPTIONS = CompileOptions(target="neuronx", opt_shapes=(("x", (4, 16)),))
 
@@ -201,41 +199,20 @@ def test_more_than_it_proves_is_not_to_be_had(perceptron_file: Path, tmp_path: P
         compile_bundle([ModelFile("perceptron", perceptron_file)], tmp_path / "b", options)
 
 
-@pytest.mark.slow  # a minute each: real models are converted, lowered, and compiled by XLA
-@pytest.mark.parametrize(
-    ("file", "changes"),
-    [
-        (DATA / "bert_tiny" / "model_dynamo.onnx", {"opt_shapes": (("input_ids", (2, 16)),)}),
-        (light_network("resnet50"), {}),
-        (
-            DATA / "t5_tiny" / "model_dynamo.onnx",
-            {
-                "schedule": ScheduleName.UNROLLED,
-                "opt_shapes": (("input_ids", (2, 16)),),
-                "tokens": TokenFlags(max_new_tokens=8),
-            },
-        ),
-    ],
-    ids=["bert_tiny", "light_resnet50", "t5_tiny"],
-)
-def test_a_real_model_is_proven(file: Path, changes: dict[str, Any], tmp_path: Path) -> None:
-    options = CompileOptions(target="neuronx", **changes)
-    manifest = compile_bundle([ModelFile("m", file)], tmp_path / "b", options).bundle.manifest
-    assert {engine.status for engine in manifest.engines.values()} == {"hlo-verified"}
-
-
-@pytest.mark.slow  # two minutes each: XLA compiles 75 positions
-@pytest.mark.parametrize("schedule", [ScheduleName.UNROLLED, ScheduleName.PARTITIONED])
-def test_lines_of_text_are_read_as_the_source_does(schedule: ScheduleName, tmp_path: Path) -> None:
-    options = CompileOptions(
-        target="neuronx",
-        schedule=schedule,
-        partitions=(25, 50, 75) if schedule is ScheduleName.PARTITIONED else (),
-        tokens=TokenFlags(max_new_tokens=75),
-        opt_shapes=(("image", (2, 1, 16, 320)),),
-    )
-    bundle = compile_bundle([ModelFile("ocr", OCR / "model.onnx")], tmp_path / "b", options).bundle
+@pytest.mark.slow  # minutes each: real models are converted, lowered, and compiled by XLA, and that twice
+@pytest.mark.parametrize("name", MODELS)
+def test_a_real_model_is_proven_and_the_same_in_another_process(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the samples and with other weights, with the source's tokens, and with nothing that is refused."""
+    assert unspool(capsys, *MODELS[name].arguments(tmp_path / "one")).status == 0
+    assert unspool_process(*MODELS[name].arguments(tmp_path / "other")).status == 0
+    assert engines_of(tmp_path / "one") == engines_of(tmp_path / "other")
+    bundle = Bundle.open(tmp_path / "one")
     assert {engine.status for engine in bundle.manifest.engines.values()} == {"hlo-verified"}
     report = bundle.report()
     assert report is not None
     assert all(size.instructions for size in report.engines)
+    shown = unspool(capsys, "inspect", tmp_path / "one").stdout
+    assert all(str(size.instructions) in shown for size in report.engines)
+    assert not [notice for notice in report.notices if "NCC_" in notice]

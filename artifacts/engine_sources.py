@@ -1,4 +1,4 @@
-"""Engines that cannot run on this machine, as ONNX Runtime runs the sources that their plans are made of.
+"""Engines that cannot run on this machine, as ONNX Runtime, XLA or torch runs the sources of their plans.
 
 That is not the plan: what it shows is that what a builder was handed, or will be, computes what the source model does.
 """
@@ -12,7 +12,7 @@ from artifacts.engines import runs_here
 from artifacts.manifest import EngineEntry, Scalar, WeightAccess
 
 HLO_SUFFIX = ".hlo.pb"
-_RUNTIMES: Mapping[str, str] = MappingProxyType({".onnx": "onnxruntime", HLO_SUFFIX: "xla"})
+_RUNTIMES: Mapping[str, str] = MappingProxyType({".onnx": "onnxruntime", HLO_SUFFIX: "xla", ".pt": "torchscript"})
 """The kind of engine that runs a source on the CPU, by the end of the source's name."""
 
 _SESSION: Mapping[str, Scalar] = MappingProxyType({"graph_optimization_level": "disable"})
@@ -27,7 +27,7 @@ def can_run(entry: EngineEntry) -> bool:
 
 
 def as_sources(engines: Mapping[str, EngineEntry]) -> dict[str, EngineEntry]:
-    """The engines, each that cannot run here but has a source in ONNX as one of ONNX Runtime's."""
+    """The engines, each that cannot run here but has a source that can as that."""
     held = WeightAccess(default="prepacked", ways={"prepacked": "the weights: they are checked once"})
     found = dict(engines)
     for name, entry in engines.items():

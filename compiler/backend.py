@@ -32,6 +32,7 @@ from artifacts.verification import check_bundle
 from artifacts.weights import WeightRef
 from compiler.build_log import BuildLog
 from compiler.locate import locate_in_engine
+from compiler.neuron.tracing import Tracing
 from compiler.options import ModelFile, WeightsName
 from compiler.parts.opening import opened_source
 from compiler.plan_files import with_plan
@@ -67,6 +68,7 @@ class Making:
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     seconds: float | None = None
     serving: NeuronServing | None = None
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 def write_weights(
@@ -95,6 +97,7 @@ def write_program(
         builder=making.builder,
         neuron=making.neuron,
         seconds=making.seconds,
+        tracing=making.tracing,
     )
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}
@@ -194,10 +197,12 @@ def used_weights(program: Program) -> tuple[WeightRef, ...]:
 def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleWriter) -> EngineEntry:
     source = f"engines/{name}{built.suffix}"
     writer.add(source, built.source)
+    for path, data in built.files.items():
+        writer.add(path, data)
     return with_plan(
         name,
         EngineEntry(
-            kind=target.kind,
+            kind=built.kind or target.kind,
             target=target.name,
             signature=built.signature,
             source=source,

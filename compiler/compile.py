@@ -22,6 +22,8 @@ from compiler.build_log import BuildLog
 from compiler.converters import find_converter
 from compiler.generation import generation_files
 from compiler.key import compilation_key
+from compiler.neuron.tracers import tracer_tools
+from compiler.neuron.tracing import tracing_problems
 from compiler.neuron_flags import unknown_to
 from compiler.options import CompileOptions, ModelFile, ScheduleName
 from compiler.plan_files import engine_sizes, require_status
@@ -69,7 +71,7 @@ def compile_bundle(
     target = find_target(options.target)
     _check_call(models, options, seconds, target)
     converter = find_converter(options)
-    tools = {**target.tools(), **converter.tools()}
+    tools = {**target.tools(), **converter.tools(), **tracer_tools(options.tracing)}
     beside = _generation_files(models)
     generation = {name: sha256_file(path) for name, path in beside.items()}
     serving = options.serving if target.neuron_cores else None
@@ -118,6 +120,7 @@ def compile_bundle(
             options.neuron,
             seconds,
             serving,
+            options.tracing,
         )
         manifest = backend.write_program(program, shards, made, writer, log)
         weights, sampled = provenance.weights_report(program, log.sources, log.passes), program.models
@@ -172,6 +175,7 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, seconds: f
     problems += plan_problems(options, target)
     problems += unknown_to(options.neuron.model_fields_set, seconds, target)
     problems += serving_problems(options, target)
+    problems += tracing_problems(options.tracing, target)
     UsageError.raise_if(problems)
     available = target.availability()
     if not available.usable:

@@ -11,6 +11,7 @@ from artifacts.neuron_options import NeuronOptions
 from artifacts.neuron_serving import NeuronServing
 from artifacts.plan_build import BuilderOptions
 from compiler.generation import TokenFlags
+from compiler.neuron.tracing import Tracing
 from compiler.shapes import ShapeRanges, Shapes
 
 
@@ -128,6 +129,7 @@ class CompileOptions:
     compute_capabilities: tuple[str, ...] = ()
     builder: BuilderOptions = field(default_factory=BuilderOptions)
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
+    tracing: Tracing = field(default_factory=Tracing)
     samples: Path | None = None
     atol: float | None = None
     rtol: float | None = None

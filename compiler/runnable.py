@@ -1,4 +1,4 @@
-"""A bundle as it can run here: engines whose plans cannot, by the ONNX that they were made from.
+"""A bundle as it can run here: engines whose plans cannot, by the sources that they were made from.
 
 What is checked so is the very graph that a builder was handed. Where it computes in bfloat16, that is written anew for
 the check (`bfloat16_proof.py`).
@@ -30,7 +30,7 @@ def runnable(bundle: Bundle) -> Iterator[Bundle]:
     with TemporaryDirectory() as folder:
         for name, entry in engines.items():
             may_be_low = entry.build is None or _may_be_low(entry.build)
-            if entry is not given[name] and may_be_low:
+            if entry is not given[name] and entry.source.endswith(".onnx") and may_be_low:
                 engines[name] = _in_float32(entry, bundle.root, Path(folder) / f"{name}.onnx")
         yield Bundle(bundle.root, bundle.manifest.model_copy(update={"engines": engines}))
 

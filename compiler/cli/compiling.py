@@ -38,6 +38,7 @@ MethodFlag = Literal["min-max", "entropy", "percentile"]
 CacheFlag = Literal["auto", "on", "off", "padded"]
 EarlyFlag = Literal["true", "false", "never"]
 WeightsFlag = Literal["auto", "prepacked", "mapped", "embedded", "refit", "stripped"]
+TracerFlag = Literal["torch-neuronx", "torch-neuron"]
 CompatibilityFlag = Literal["none", "ampere-plus", "same-compute-capability"]
 LoadingFlag = Literal["lazy", "async"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
@@ -59,6 +60,10 @@ def _planning(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer
 
 def _serving(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
     return typer.Option(*flags, help=help, rich_help_panel="Serving on AWS Neuron", **more)
+
+
+def _tracing(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(*flags, help=help, rich_help_panel="AWS Neuron", **more)
 
 
 AtolFlag = Annotated[float | None, typer.Option(min=0, help="Absolute tolerance against the source.")]
@@ -186,6 +191,28 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     loading: Annotated[
         LoadingFlag | None, _serving(help="When a traced model goes to its cores; at once if left out.")
     ] = None,
+    neuron_tracer: Annotated[
+        TracerFlag | None,
+        _tracing(help="Have this package of the SDK trace the engines here; UNSPOOL_NEURON_PYTHON names its Python."),
+    ] = None,
+    inf1_pipeline_cores: Annotated[
+        int | None, _tracing(min=1, help="Of torch-neuron: over how many cores a graph is spread.")
+    ] = None,
+    inf1_dynamic_batch: Annotated[
+        bool, _tracing("--inf1-dynamic-batch", help="Of torch-neuron: take any size of the first dimension.")
+    ] = False,
+    inf1_no_fallback: Annotated[
+        bool, _tracing("--inf1-no-fallback", help="Of torch-neuron: fail where an operator would run on the host.")
+    ] = False,
+    inf1_minimum_segment: Annotated[
+        int, _tracing(min=1, help="Of torch-neuron: fewest operators that are compiled together.")
+    ] = 2,
+    inf1_fusion_ratio: Annotated[
+        float, _tracing(min=0, max=1, help="Of torch-neuron: share of operators from which one piece is enough.")
+    ] = 0.6,
+    inf1_separate_weights: Annotated[
+        bool, _tracing("--inf1-separate-weights", help="Of torch-neuron: for more than 1.9 GB of weights.")
+    ] = False,
     samples: Annotated[
         Path | None,
         _shaping(
@@ -245,6 +272,8 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
     from compiler.generation import TokenFlags
+    from compiler.neuron.inf1_settings import Inf1Options
+    from compiler.neuron.tracing import Tracing
     from compiler.neuron_flags import neuron_options
     from compiler.options import (
         CacheMode,
@@ -310,6 +339,17 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
                 fast_loading,
                 neuronx_cc_arg,
             )
+        ),
+        tracing=Tracing(
+            tracer=neuron_tracer,
+            inf1=Inf1Options(
+                pipeline_cores=inf1_pipeline_cores,
+                dynamic_batch=inf1_dynamic_batch,
+                fallback=not inf1_no_fallback,
+                minimum_segment=inf1_minimum_segment,
+                fusion_ratio=inf1_fusion_ratio,
+                separate_weights=inf1_separate_weights,
+            ),
         ),
         samples=samples,
         atol=atol,

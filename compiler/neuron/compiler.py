@@ -6,7 +6,6 @@ The real compiler has never been called by us: its command line is that of AWS's
 from __future__ import annotations
 
 import shlex
-import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,15 +16,13 @@ from artifacts.manifest import Need
 from artifacts.neff import Neff, read_neff
 from artifacts.neuron_options import NeuronOptions
 from compiler.neuron.bounded_run import Ended, never, run_tool
+from compiler.neuron.ended import ending, last_words, shown
 from compiler.neuron.probe import INSTALL, MINIMUM, Compiler, NoCompiler
-from compiler.neuron.said import complaint
 from compiler.neuron.settings import OUTPUT_FILE, PROGRAM, SOURCE_FILE, arguments, command_line
 from compiler.targets.target import Tell, silent
 
 COMPILE_SECONDS = 3600.0
 """How long an engine may take if nobody says. A guess: no real compilation was ever seen here."""
-
-_LONGEST_TOLD = 100
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def compile_hlo(
                 folder=folder,
                 seconds=timeout,
                 variables=_temporaries(folder),
-                heard=lambda line: tell(f"{name}: {_shown(line)}"),
+                heard=lambda line: tell(f"{name}: {shown(line)}"),
                 stopped=stopped,
             )
             ended(end)
@@ -118,24 +115,18 @@ class _Engine:
 
     def check(self, ended: Ended, timeout: float) -> None:
         """Raise TargetError unless the compiler says that it succeeded."""
-        if ended.status == 0:
-            return
-        found = complaint(ended.said)
-        if ended.status is None:
-            hint = "give it more time, or cut the decoder with --partitions: what is smaller compiles sooner"
-            raise self.fault(f"{PROGRAM} did not end within {timeout:g} seconds; its last words: {_end(ended)}", hint)
-        number = -ended.status if ended.status < 0 else ended.status - 128  # as a shell tells of a signal
-        if number == signal.SIGKILL:
-            hint = "give it more memory, a lower optimization level, or a smaller engine (--partitions)"
-            raise self.fault(f"{PROGRAM} was killed (SIGKILL), most likely because memory ran out", hint)
-        if ended.status < 0:
-            raise self.fault(f"{PROGRAM} crashed ({_signal(number)}): {found.words}")
-        raise self.fault(f"{PROGRAM} ended with status {ended.status}: {found.words}", found.explanation)
+        smaller = "cut the decoder with --partitions: what is smaller compiles sooner"
+        lighter = "a lower optimization level, or a smaller engine (--partitions)"
+        fault = ending(PROGRAM, ended, timeout, smaller=smaller, lighter=lighter)
+        if fault is not None:
+            raise self.fault(*fault)
 
     def whole(self, path: Path, ended: Ended) -> tuple[bytes, Neff]:
         """The NEFF that the compiler left at `path`. Raises TargetError if there is none, or not a whole one."""
         if not path.is_file():
-            raise self.fault(f"{PROGRAM} ended with status 0 and left no {OUTPUT_FILE}; its last words: {_end(ended)}")
+            raise self.fault(
+                f"{PROGRAM} ended with status 0 and left no {OUTPUT_FILE}; its last words: {last_words(ended)}"
+            )
         try:
             neff = read_neff(path)
         except BundleError as error:
@@ -157,20 +148,3 @@ def _within(subject: str, path: Path) -> str:
     """What a problem with the NEFF at `path` is about, without naming a folder that is about to go."""
     member = subject.removeprefix(str(path)).removeprefix(": ")
     return f"{member} in what {PROGRAM} wrote" if member else f"what {PROGRAM} wrote"
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _end(ended: Ended) -> str:
-    lines = [line.strip() for line in ended.said.splitlines() if line.strip()]
-    return _shown(lines[-1]) if lines else "it said nothing"
-
-
-def _shown(line: str) -> str:
-    text = "".join(c for c in line if c.isprintable())
-    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."

@@ -7,7 +7,7 @@ nothing is found may be refused nevertheless: what is written down is not all th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from artifacts.errors import Problem
@@ -32,6 +32,10 @@ class Finding(Noun):
     def __str__(self) -> str:
         where = f"{self.instruction} (source node {self.source!r})" if self.source else self.instruction
         return f"{where}: {self.message}" + (f" [{self.code}]" if self.code else "")
+
+
+Preflight = Callable[[bytes], Sequence[Finding]]
+"""Finds in a serialized HloModuleProto what a compiler is documented to refuse."""
 
 
 def preflight(data: bytes) -> tuple[Finding, ...]:
@@ -75,12 +79,19 @@ def _findings(found: Instruction, roots: dict[str, Instruction]) -> Iterator[Fin
         yield finding(
             "error", "NCC_EVRF015", f"calls {target[1] if target else 'something'!r}, which is not documented"
         )
+    if by := odd_reducer(found, roots):
+        yield finding("warning", "", f"reduces by {by}; documented are minimum, maximum, add and multiply")
+
+
+def odd_reducer(found: Instruction, roots: Mapping[str, Instruction]) -> str:
+    """By what an instruction reduces, if that is not documented; "" if it is. `roots` are those of computations."""
     reducer = re.search(r"to_apply=%?([\w.-]+)", found.text)
-    if found.opcode in {"reduce", "reduce-window"} and reducer is not None:
-        root = roots.get(reducer[1])
-        if root is None or root.opcode not in _REDUCERS:
-            by = "several operations" if root is None or root.opcode == "tuple" else root.opcode
-            yield finding("warning", "", f"reduces by {by}; documented are minimum, maximum, add and multiply")
+    if found.opcode not in {"reduce", "reduce-window"} or reducer is None:
+        return ""
+    root = roots.get(reducer[1])
+    if root is None or root.opcode == "tuple":
+        return "several operations"
+    return "" if root.opcode in _REDUCERS else root.opcode
 
 
 def _beyond_32_bits(found: Instruction) -> str | None:
@@ -103,7 +114,13 @@ _REDUCERS = frozenset({"minimum", "maximum", "add", "multiply"})
 _UNSUPPORTED = frozenset({"sort", "fft", "cholesky", "triangular-solve", "topk"})
 
 
-def _has_type(*types: str) -> Callable[[Instruction], bool]:
+def has_dynamic_size(found: Instruction) -> bool:
+    """Whether a size that an instruction takes or gives is only bounded."""
+    return bool(re.search(r"\[[^\]]*<=", found.text))
+
+
+def has_type(*types: str) -> Callable[[Instruction], bool]:
+    """Whether an instruction gives one of these element types, or takes one, in HLO's spelling."""
     pattern = re.compile(rf"(?<![\w])(?:{'|'.join(types)})\[")
     return lambda found: bool(pattern.search(found.text.split("),")[0]))
 
@@ -127,9 +144,9 @@ _Rule = tuple[Literal["error", "warning"], str, str, Callable[[Instruction], boo
 
 _RULES: tuple[_Rule, ...] = (
     ("error", "NCC_EVRF001", "this operator is not supported", lambda found: found.opcode in _UNSUPPORTED),
-    ("error", "NCC_EVRF004", "complex numbers are not supported", _has_type("c64", "c128")),
-    ("error", "NCC_ESPP004", "there is no code for float64", _has_type("f64")),
-    ("error", "NCC_EMOD025", "a size is dynamic", lambda found: bool(re.search(r"\[[^\]]*<=", found.text))),
+    ("error", "NCC_EVRF004", "complex numbers are not supported", has_type("c64", "c128")),
+    ("error", "NCC_ESPP004", "there is no code for float64", has_type("f64")),
+    ("error", "NCC_EMOD025", "a size is dynamic", has_dynamic_size),
     (
         "error",
         "NCC_EVRF010",

@@ -34,7 +34,8 @@ ANSWER_SECONDS = 60.0
 """How long the compiler may take to say its version, and a module to be imported."""
 
 _VERSION = re.compile(r"^NeuronX Compiler version ([0-9]+(?:\.[0-9]+)+(?:\+\w+)?)\s*$", re.MULTILINE)
-_PLACEHOLDER = "WRONG PACKAGE"
+PLACEHOLDER = "WRONG PACKAGE"
+"""What a placeholder says."""
 
 
 class Compiler(Noun):
@@ -79,7 +80,7 @@ def import_fault(module: str = "torch_neuronx", seconds: float = ANSWER_SECONDS)
     ended = _run([sys.executable, "-P", "-c", f"import {module}"], seconds, os.pathsep.join(filter(None, sys.path)))
     if ended.status == 0:
         return ""
-    if _PLACEHOLDER in ended.said:
+    if PLACEHOLDER in ended.said:
         return f"{module} is PyPI's placeholder and not the SDK's, which is on {INDEX}"
     if ended.status is None:
         return f"{module} was not imported within {seconds:g} seconds"
@@ -106,7 +107,7 @@ def _packages(paths: tuple[str, ...]) -> dict[str, str]:
 def _absent(packages: dict[str, str]) -> NoCompiler:
     version = packages.get(PROGRAM)
     beside = Path(sys.executable).parent / PROGRAM
-    if version is not None and _numbers(version) < (2,):
+    if version is not None and numbers(version) < (2,):
         why = f"the package {PROGRAM} {version} is PyPI's placeholder and not the SDK's, which is of version 2 or later"
         return NoCompiler(reason="placeholder", why=why)
     if beside.is_file():
@@ -117,7 +118,7 @@ def _absent(packages: dict[str, str]) -> NoCompiler:
 def _asked(path: str, seconds: float) -> Compiler | NoCompiler:
     """What the program at `path` is, by what it answers."""
     ended = _run([path, "--version"], seconds)
-    if _PLACEHOLDER in ended.said:
+    if PLACEHOLDER in ended.said:
         return NoCompiler(reason="placeholder", why=f"{path} is PyPI's placeholder and not the SDK's", path=path)
     if ended.status is None:
         why = f"{path} --version did not answer within {seconds:g} seconds"
@@ -129,7 +130,7 @@ def _asked(path: str, seconds: float) -> Compiler | NoCompiler:
     if match is None:
         why = f"{path} --version gives no version of Neuron's compiler: {_last_line(ended) or 'it said nothing'}"
         return NoCompiler(reason="foreign", why=why, path=path)
-    if _numbers(match[1]) < MINIMUM:
+    if numbers(match[1]) < MINIMUM:
         why = f"{path} is of version {match[1]}, needed is {MINIMUM[0]}.{MINIMUM[1]} or later"
         return NoCompiler(reason="too-old", why=why, path=path)
     return Compiler(path=path, version=match[1])
@@ -141,7 +142,7 @@ def _run(command: list[str], seconds: float, pythonpath: str | None = None) -> E
         return run_tool(command, folder=Path(folder), seconds=seconds, variables={"TMPDIR": folder, **variables})
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers(version: str) -> tuple[int, ...]:
     """Major and minor."""
     return tuple(map(int, re.findall(r"[0-9]+", version.partition("+")[0])[:2]))
 

@@ -18,16 +18,20 @@ FLAGS_VARIABLE = "NEURON_CC_FLAGS"
 
 def arguments(options: NeuronOptions, source: str = SOURCE_FILE, output: str = OUTPUT_FILE) -> list[str]:
     """The command that compiles the file `source`, an HloModuleProto, to the NEFF `output`, program first."""
-    command = [PROGRAM, "compile", source, "--framework", "XLA", "--target", options.target]
-    command += ["--model-type", options.model_type, "--auto-cast", options.auto_cast]
+    return [PROGRAM, "compile", source, "--framework", "XLA", *trace_arguments(options), "--output", output]
+
+
+def trace_arguments(options: NeuronOptions) -> list[str]:
+    """Of that command what decides the result: what `torch_neuronx.trace` hands on to the compiler."""
+    found = ["--target", options.target, "--model-type", options.model_type, "--auto-cast", options.auto_cast]
     if options.auto_cast_type is not None:
-        command += ["--auto-cast-type", options.auto_cast_type]
-    command += ["--optlevel", str(options.optlevel)]
+        found += ["--auto-cast-type", options.auto_cast_type]
+    found += ["--optlevel", str(options.optlevel)]
     if options.logical_nc_config is not None:
-        command += ["--logical-nc-config", str(options.logical_nc_config)]
+        found += ["--logical-nc-config", str(options.logical_nc_config)]
     if options.fast_loading:
-        command.append("--enable-fast-loading-neuron-binaries")
-    return [*command, *options.extra, "--output", output]
+        found.append("--enable-fast-loading-neuron-binaries")
+    return [*found, *options.extra]
 
 
 def command_line(options: NeuronOptions, source: str = SOURCE_FILE, output: str = OUTPUT_FILE) -> str:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, ClassVar
 from artifacts.errors import TargetError
 from artifacts.manifest import Need, WeightAccess
 from artifacts.neuron_options import NeuronOptions
+from compiler.neuron.availability import hlo_availability
+from compiler.neuron.tracing import TracerName
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import (
     Availability,
-    BuiltEngine,
     Made,
     ModelEngines,
     Pair,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from artifacts.weights import WeightRef
+    from compiler.hlo.hlo_engines import HloSource
     from passes.codes import CodesName
     from passes.program import Program
 
@@ -65,13 +67,12 @@ class NeuronxTarget:
     neuron_cores: ClassVar[bool] = True
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
     late_fusions: ClassVar[tuple[str, ...]] = ("unroll-depthwise",)
+    tracers: ClassVar[tuple[TracerName, ...]] = ("torch-neuronx",)
+    inf1: ClassVar[bool] = False
 
     def availability(self) -> Availability:
         """Usable where JAX is, which lowers to HLO and runs it. The SDK is not needed for that."""
-        try:
-            return Availability(True, f"jax {metadata.version('jax')}")
-        except metadata.PackageNotFoundError:
-            return Availability(False, hint='pip install "unspool[neuron-hlo]"')
+        return hlo_availability()
 
     def tools(self) -> Mapping[str, str]:
         """The packages whose version decides what is in an engine, and the compiler's, if it is here."""
@@ -112,46 +113,18 @@ class NeuronxTarget:
         Raises UnsupportedError with every operator that has no lowering, TargetError with all that the compiler
         documents to refuse, NumericsError if an engine answers otherwise than the program with other weights.
         """
-        from artifacts.checks import require_equal
-        from compiler.hlo.hlo_engines import hlo_sources
-        from compiler.hlo.second_weights import check_second_weights
-        from compiler.neuron.preflight import errors_of, preflight, warnings_of
+        from compiler.neuron.preflight import preflight
+        from compiler.neuron.proven import proven_sources
+        from compiler.neuron.traced_engines import traced_engines
 
-        found = program.models[model]
-        shapes = {name: array.shape for name, array in found.samples[0].inputs.items()}
-        sources = hlo_sources(program, model, shapes)
-        found_before = {name: preflight(source.data) for name, source in sources.engines.items()}
-        TargetError.raise_if(problem for name, each in found_before.items() for problem in errors_of(name, each))
-        placement.tell("with other weights")
-        checks = check_second_weights(program, model, sources)
-        require_equal(checks, "emit", "lowering, with other weights")
-        engines = {
-            name: BuiltEngine(
-                source=source.data,
-                suffix=".hlo.pb",
-                signature=source.signature,
-                made=_made(name, PlanSource(source.data, placement.neuron, placement.seconds), placement.tell),
-                bindings=source.bindings,
-                aliases=source.aliases,
-            )
-            for name, source in sources.engines.items()
-        }
-        tokens = getattr(found.schedule, "tokens", "")
-        callers = {spec.name for source in sources.engines.values() for spec in source.signature.inputs}
-        taken = ", ".join(
-            f"{spec.name} {'x'.join(map(str, shapes[spec.name]))}"
-            for spec in found.signature.inputs
-            if spec.name in shapes and spec.name in callers and spec.name != tokens
-        )
-        warnings = [notice for name, each in found_before.items() for notice in warnings_of(name, each)]
-        warnings += [
-            f"with other weights {check.comparison.mismatched} of {check.comparison.size} {check.output} are not those "
-            "of the program in torch: fewer bits turn near ties"
-            for check in checks
-            if not check.comparison.passed
-        ]
-        sizes = f"takes {taken} and no other shapes; choose them with --opt-shapes"
-        return ModelEngines(engines, sources.functions, (sizes, *warnings))
+        proven = proven_sources(program, model, preflight, placement.tell)
+        if placement.tracing.tracer is not None:
+            return traced_engines(program, model, proven, placement, placement.tracing.tracer)
+
+        def made(name: str, source: HloSource) -> Made:
+            return _made(name, PlanSource(source.data, placement.neuron, placement.seconds), placement.tell)
+
+        return proven.engines(made)
 
 
 def _made(name: str, source: PlanSource[NeuronOptions], tell: Tell) -> Made:

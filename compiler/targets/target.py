@@ -19,6 +19,7 @@ from artifacts.plan_build import BuilderOptions
 from artifacts.schedule import State
 from artifacts.spec import Signature
 from artifacts.weights import WeightRef
+from compiler.neuron.tracing import Tracing
 from compiler.options import Precision, ScheduleName
 from compiler.shapes import ShapeRanges
 from passes.codes import CodesName
@@ -60,7 +61,8 @@ class Placement:
     `lowered` is where a target keeps what it made of a function, for a further build of the same functions. `shapes`
     are the sizes of inputs that the user gave, a profile each, `capabilities` the GPUs to build for; () leaves that to
     the target. `builder` says how a builder of plans works, `neuron` how AWS Neuron's compiler does, and `seconds` how
-    long an engine may take it; None leaves that to the target. `tell` is called with what they are at.
+    long an engine may take it; None leaves that to the target. `tracing` is who traces for Neuron devices. `tell` is
+    called with what they are at.
     """
 
     root: Path
@@ -73,6 +75,7 @@ class Placement:
     builder: BuilderOptions = field(default_factory=BuilderOptions)
     neuron: NeuronOptions = field(default_factory=NeuronOptions)
     seconds: float | None = None
+    tracing: Tracing = field(default_factory=Tracing)
     tell: Tell = silent
 
 
@@ -113,7 +116,8 @@ class Made:
 class BuiltEngine:
     """One engine of a target: the source file's bytes, what it takes and gives, what became of it, how to run it.
 
-    `bindings`, `session` and `aliases` are those of `EngineEntry`.
+    `bindings`, `session` and `aliases` are those of `EngineEntry`. `files` are further ones that it comes with, by
+    their paths in the bundle. `kind` is another than the target's, for an engine that another runtime runs.
     """
 
     source: bytes
@@ -123,6 +127,8 @@ class BuiltEngine:
     bindings: Mapping[str, WeightRef] = field(default_factory=dict)
     session: Mapping[str, Scalar] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    kind: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
 """TorchScript: one model of a decode, its parts traced apart and its loop on the host, as torch-neuron users deploy.
 
-Here the parts are traced for the CPU, so the model runs and is verified. With the Neuron SDK the same parts are traced
-for its devices; that is the SDK's to do.
+The parts are traced for the CPU, so that the model runs and is verified. Where the Neuron SDK is, and asked for, the
+same parts are traced for its devices, with the same loop around them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from artifacts.errors import TargetError
 from artifacts.manifest import WeightAccess
+from compiler.neuron.tracing import TracerName
 from compiler.options import Precision, ScheduleName
 from compiler.targets.target import Availability, BuiltEngine, Made, ModelEngines, Pair, Placement
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from passes.program import Program
 
 _HELD = "all weights: they are inside the model, and each process has a copy"
+
+
+_TRACED_KINDS: Mapping[TracerName, str] = MappingProxyType({"torch-neuronx": "neuronx", "torch-neuron": "neuron"})
+"""What a model is whose parts a package of the SDK has traced."""
 
 
 class TorchScriptTarget:
@@ -41,6 +47,8 @@ class TorchScriptTarget:
     neuron_cores: ClassVar[bool] = False
     fusions: ClassVar[tuple[str, ...]] = ("fold-scales",)
     late_fusions: ClassVar[tuple[str, ...]] = ()
+    tracers: ClassVar[tuple[TracerName, ...]] = ("torch-neuronx", "torch-neuron")
+    inf1: ClassVar[bool] = False
 
     def availability(self) -> Availability:
         """Usable where torch is."""
@@ -57,29 +65,32 @@ class TorchScriptTarget:
         """None: the model has them inside."""
         return []
 
-    def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:  # noqa: ARG002
+    def build(self, program: Program, model: str, placement: Placement) -> ModelEngines:
         """Trace encoder and step at the shapes of the model's first sample, and write the loop around them.
 
-        Raises TargetError for what torch.jit cannot trace.
+        Where the SDK traces them, the model whose parts are traced for the CPU is the source, which proves the loop.
+        Raises TargetError for what torch.jit cannot trace, and for what the SDK makes of it if that is asked for.
         """
         from compiler.torchscript.engine import torchscript_engine
 
         try:
-            data, signature, shapes = torchscript_engine(program, model)
+            engine = torchscript_engine(program, model)
+            data = engine.data()
         except RuntimeError as error:
             reason = str(error).strip().split("\n")[0]
             raise TargetError.of("emit", model, f"torch.jit: {reason}") from error
         name = f"{model}.decode" if program.models[model].schedule.kind == "decode" else model
-        engine = BuiltEngine(
-            source=data,
-            suffix=".pt",
-            signature=signature,
-            made=Made("emitted", WeightAccess(default="embedded", ways={"embedded": _HELD}), runs_on=("cpu",)),
-        )
+        made = Made("emitted", WeightAccess(default="embedded", ways={"embedded": _HELD}), runs_on=("cpu",))
+        kind, tracer = self.kind, placement.tracing.tracer
+        if tracer is not None:
+            from compiler.neuron.trace import traced_model
+
+            kind = _TRACED_KINDS[tracer]
+            made = traced_model(name, engine.job(tracer, placement.tracing, placement.neuron), placement)
+        built = BuiltEngine(source=data, suffix=".pt", signature=engine.signature, made=made, kind=kind)
         functions = dict.fromkeys(program.models[model].schedule.functions, (name,))
-        return ModelEngines(
-            {name: engine}, functions, (f"takes {shapes} and no other shapes; choose them with --opt-shapes",)
-        )
+        sizes = f"takes {engine.shapes} and no other shapes; choose them with --opt-shapes"
+        return ModelEngines({name: built}, functions, (sizes,))
 
 
 TARGET = TorchScriptTarget()

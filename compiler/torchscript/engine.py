@@ -1,25 +1,55 @@
-"""The one engine of a model in TorchScript: its file's bytes and what it takes and gives."""
+"""The one engine of a model in TorchScript: its parts, and what it takes and gives."""
 
 from __future__ import annotations
 
-import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.dtype import DType
 from artifacts.names import free_name
+from artifacts.neuron_options import NeuronOptions
 from artifacts.samples import Arrays
 from artifacts.schedule import Single
 from artifacts.spec import Signature, TensorSpec
-from compiler.torchscript.loop import whole
-from compiler.torchscript.parts import Part, quiet, traced
+from compiler.neuron.trace_job import Role, TraceJob, TracePart, keywords_of
+from compiler.neuron.tracing import TracerName, Tracing
+from compiler.torchscript.loop import loop_source, whole
+from compiler.torchscript.parts import Part, saved, traced
 from passes.program import Function, Program
 from passes.torch_dtypes import from_numpy
 
 
-def torchscript_engine(program: Program, model: str) -> tuple[bytes, Signature, str]:
-    """The model's file, its signature, and the shapes that it takes, as text."""
+@dataclass(frozen=True, eq=False)
+class ScriptEngine:
+    """A model in parts: each by its role, traced for the CPU, with what it takes; a loop around them, or none.
+
+    `shapes` tells the shapes that it takes.
+    """
+
+    parts: Mapping[Role, torch.jit.ScriptModule]
+    inputs: Mapping[Role, Sequence[TensorSpec]]
+    loop: str | None
+    signature: Signature
+    shapes: str
+
+    def data(self) -> bytes:
+        """The model's file."""
+        return saved(self.parts["whole"] if self.loop is None else whole(self.loop, self.parts))
+
+    def job(self, tracer: TracerName, tracing: Tracing, neuron: NeuronOptions) -> TraceJob:
+        """What the SDK is to trace in place of the CPU, with the same loop around it."""
+        parts = [
+            TracePart(role, f"engines/{role}.part.pt", saved(module), self.inputs[role], {})
+            for role, module in self.parts.items()
+        ]
+        return TraceJob(tracer, keywords_of(tracer, tracing, neuron), parts, self.loop)
+
+
+def torchscript_engine(program: Program, model: str) -> ScriptEngine:
+    """The model's parts at the shapes of its first sample."""
     found = program.models[model]
     given = found.samples[0].inputs
     if isinstance(found.schedule, Single):
@@ -27,29 +57,36 @@ def torchscript_engine(program: Program, model: str) -> tuple[bytes, Signature, 
         module = traced(Part(function, program.weights), _tensors(function.signature.inputs, given))
         specs = _at(function.signature.inputs, given)
         signature = Signature(inputs=specs, outputs=found.signature.outputs)
-        return _saved(module), signature, _told(specs)
+        return ScriptEngine({"whole": module}, {"whole": specs}, None, signature, _told(specs))
     schedule = found.schedule
     signatures = {name: program.functions[name].signature for name in schedule.functions}
     inputs = DecodeInputs(schedule, signatures, found.signature)
     specs = _at(inputs.callers, given)
     tensors = dict(zip((spec.name for spec in specs), _tensors(specs, given), strict=True))
-    encoder = None
+    parts, takes = dict[Role, torch.jit.ScriptModule](), dict[Role, Sequence[TensorSpec]]()
+
+    def add(role: Role, name: str) -> Part:
+        part, wanted = Part(program.functions[name], program.weights), signatures[name].inputs
+        parts[role] = traced(part, [tensors[spec.name] for spec in wanted], role)
+        takes[role] = [spec.model_copy(update={"shape": tuple(tensors[spec.name].shape)}) for spec in wanted]
+        return part
+
     if schedule.encoder is not None:
-        part, wanted = Part(program.functions[schedule.encoder], program.weights), signatures[schedule.encoder]
-        encoder = traced(part, [tensors[spec.name] for spec in wanted.inputs])
+        encoder, signature = add("encoder", schedule.encoder), signatures[schedule.encoder]
         with torch.no_grad():
-            made = part(*(tensors[spec.name] for spec in wanted.inputs))
-        tensors |= {spec.name: tensor for spec, tensor in zip(wanted.outputs, made, strict=True)}
+            made = encoder(*(tensors[spec.name] for spec in signature.inputs))
+        tensors |= {spec.name: tensor for spec, tensor in zip(signature.outputs, made, strict=True)}
     step = program.functions[schedule.step]
     length, rows = _length(step, schedule.tokens, schedule.generation.max_new_tokens), _rows(inputs, given)
     tensors[schedule.tokens] = torch.zeros((rows, length), dtype=torch.int64)
     tensors[schedule.position or ""] = torch.zeros((), dtype=torch.int64)
-    stepped = traced(Part(step, program.weights), [tensors[spec.name] for spec in step.signature.inputs])
-    module = whole(inputs, encoder, stepped, length)
+    add("step", schedule.step)
     taken = {spec.name for spec in specs}
     shapes: dict[str, tuple[int | str, ...]] = {"tokens": (rows, "generated"), "lengths": (rows,)}
     outputs = tuple(TensorSpec(name=free_name(n, taken), dtype=DType.INT64, shape=shape) for n, shape in shapes.items())
-    return _saved(module), Signature(inputs=specs, outputs=outputs), _told(specs)
+    return ScriptEngine(
+        parts, takes, loop_source(inputs, length), Signature(inputs=specs, outputs=outputs), _told(specs)
+    )
 
 
 def _at(specs: tuple[TensorSpec, ...], given: Arrays) -> tuple[TensorSpec, ...]:
@@ -72,11 +109,3 @@ def _length(step: Function, tokens: str, limit: int) -> int:
 def _rows(inputs: DecodeInputs, given: Arrays) -> int:
     rows = inputs.rows
     return rows if isinstance(rows, int) else int(given[rows.name].shape[rows.axis])
-
-
-def _saved(module: torch.jit.ScriptModule) -> bytes:
-    """The file's bytes, the same for the same module: without what says where and when it was written."""
-    buffer = io.BytesIO()
-    with quiet():
-        torch.jit.save(module, buffer)
-    return buffer.getvalue()

@@ -5,35 +5,36 @@ The text is made of the schedule's numbers and of names that are made here: none
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from artifacts.decode_inputs import DecodeInputs
 from artifacts.schedule import Decode
+from compiler.neuron.trace_job import Role
 from compiler.torchscript.parts import quiet
 
 
 class _Whole(torch.jit.ScriptModule):
-    def __init__(self, encoder: torch.jit.ScriptModule | None, step: torch.jit.ScriptModule) -> None:
+    def __init__(self, parts: Mapping[Role, torch.jit.ScriptModule]) -> None:
         super().__init__()
-        if encoder is not None:
-            self.encoder = encoder
-        self.step = step
+        for role, part in parts.items():
+            setattr(self, role, part)
 
 
-def whole(
-    inputs: DecodeInputs, encoder: torch.jit.ScriptModule | None, step: torch.jit.ScriptModule, length: int
-) -> torch.jit.ScriptModule:
-    """A module that takes the caller's inputs, and gives `tokens` int64 [batch, n] and `lengths` int64 [batch].
-
-    `length` is that of the tokens that the step takes. The loop ends when every row has.
-    """
+def whole(loop: str, parts: Mapping[Role, torch.jit.ScriptModule]) -> torch.jit.ScriptModule:
+    """The loop as a module, around its `step` and, if it has one, its `encoder`."""
     with quiet():
-        module = _Whole(encoder, step)
-        module.define(_source(inputs, length))
+        module = _Whole(parts)
+        module.define(loop)
     return module
 
 
-def _source(inputs: DecodeInputs, length: int) -> str:
+def loop_source(inputs: DecodeInputs, length: int) -> str:
+    """The loop: it takes the caller's inputs, and gives `tokens` int64 [batch, n] and `lengths` int64 [batch].
+
+    `length` is that of the tokens that the step takes. The loop ends when every row has.
+    """
     schedule = inputs.schedule
     rules = schedule.generation
     callers = {spec.name: f"i{number}" for number, spec in enumerate(inputs.callers)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 from torch._library.custom_ops import OPDEFS
 
-from artifacts.weights import WeightStore
+from artifacts.weights import WeightRef, WeightStore
+from compiler.torchscript.archive import canonical
 from passes.program import Function
 from passes.torch_dtypes import from_numpy
 
@@ -21,11 +23,15 @@ class Part(torch.nn.Module):
     def __init__(self, function: Function, weights: WeightStore) -> None:
         super().__init__()
         self._function = function
-        self._names: dict[str, str] = {}
-        for number, (name, ref) in enumerate(function.weights.items()):
-            self._names[name] = f"w{number}"
+        self._names = {name: f"w{number}" for number, name in enumerate(function.weights)}
+        for name, ref in function.weights.items():
             # A copy: the model is written to a file of its own.
-            self.register_buffer(f"w{number}", from_numpy(weights.array(ref).copy(), ref.dtype))
+            self.register_buffer(self._names[name], from_numpy(weights.array(ref).copy(), ref.dtype))
+
+    @property
+    def refs(self) -> dict[str, WeightRef]:
+        """Which weight each buffer is, by the buffer's name."""
+        return {self._names[name]: ref for name, ref in self._function.weights.items()}
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Call the function."""
@@ -46,11 +52,24 @@ class _Written(torch.fx.Interpreter):
         return own._init_fn(*args, **kwargs) if own is not None else super().call_function(target, args, dict(kwargs))
 
 
-def traced(part: Part, examples: Sequence[torch.Tensor]) -> torch.jit.ScriptModule:
-    """The part as torch.jit traces it at the shapes of the examples, and no others."""
+def traced(part: Part, examples: Sequence[torch.Tensor], role: str = "whole") -> torch.jit.ScriptModule:
+    """The part as torch.jit traces it at the shapes of the examples, and no others.
+
+    `role` is what it is in its file, where no other part may be the same.
+    """
+    # TorchScript's names of classes come from those of Python.
+    part.__class__ = type("Part", (Part,), {"__module__": f"unspool.{role}"})
     with quiet(), torch.no_grad():
         module: torch.jit.ScriptModule = torch.jit.trace(part.eval(), tuple(examples), check_trace=False)  # type: ignore[no-untyped-call]
         return module
+
+
+def saved(module: torch.jit.ScriptModule) -> bytes:
+    """The file's bytes, the same for the same module."""
+    buffer = io.BytesIO()
+    with quiet():
+        torch.jit.save(module, buffer)
+    return canonical(buffer.getvalue())
 
 
 @contextmanager

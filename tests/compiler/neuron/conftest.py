@@ -10,8 +10,11 @@ import pytest
 from artifacts.neuron_options import NeuronOptions
 from compiler.compile import compile_bundle
 from compiler.neuron.probe import Compiler, probe
+from compiler.neuron.tracers import PYTHON
 from compiler.options import CompileOptions, ModelFile
-from tests.support.models import BundleCache
+from tests.support import neuron_tracers
+from tests.support.models import PROJECT, BundleCache
+from tests.support.neuron_tracers import InstallTracer
 from tests.support.neuronx_cc import TRACE, WAY, Double, Install, Way, install
 
 RECORDED = NeuronOptions(target="trn2", auto_cast="all", auto_cast_type="fp16", logical_nc_config=2)
@@ -52,3 +55,24 @@ def compiler(double: Install) -> Compiler:
     found = probe().compiler
     assert isinstance(found, Compiler)
     return found
+
+
+@pytest.fixture
+def tracer_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InstallTracer]:
+    """Puts a double of a package that traces on PYTHONPATH. Afterwards nothing of it may be in the temporary folder."""
+    traces, temporary, packages = (tmp_path / name for name in ("tracer-traces", "tracer-temporary", "sdk"))
+    traces.mkdir()
+    temporary.mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(packages), str(PROJECT))))
+    monkeypatch.setenv(neuron_tracers.TRACE, str(traces))
+    monkeypatch.delenv(PYTHON, raising=False)
+    monkeypatch.delenv("NEURON_CC_FLAGS", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+    def put(name: str, way: neuron_tracers.Way = "success", version: str = "") -> Path:
+        neuron_tracers.install(packages, name, version or neuron_tracers.VERSIONS[name])
+        monkeypatch.setenv(neuron_tracers.WAY, way)
+        return traces
+
+    yield put
+    assert not list(temporary.glob("unspool-*"))

@@ -42,7 +42,7 @@ TARGET = Paper()
 """
 
 
-BUILT_ONLY = {"neuronx"}
+BUILT_ONLY = {"neuron", "neuronx"}
 """Kinds of engines that no runner opens yet: their sources are proven, and they are never verified."""
 
 

@@ -1,0 +1,147 @@
+"""Parts that a double of the SDK traces: however that ends, it is one error, and a fixture is no model."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import compiler.neuron.trace
+from artifacts.dtype import DType
+from artifacts.errors import TargetError
+from artifacts.neuron_options import NeuronOptions
+from artifacts.spec import TensorSpec
+from artifacts.weights import WeightRef
+from compiler.neuron.trace import Traced, trace
+from compiler.neuron.trace_job import Place, TraceJob, TracePart, keywords_of
+from compiler.neuron.tracers import Tracer
+from compiler.neuron.tracing import Tracing
+from compiler.torchscript.parts import quiet, saved
+from tests.support.neuron_tracers import VERSIONS, InstallTracer, Way
+
+WEIGHT = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+LOOP = """
+def forward(self, i0: Tensor) -> Tensor:
+    return self.step(self.encoder(i0)[:, :2])
+"""
+
+
+class Product(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("w0", WEIGHT.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.get_buffer("w0")
+
+
+def part(role: str, folder: Path) -> TracePart:
+    """A product with a weight of 2x3, which lies from byte 8 on in a file of the folder."""
+    (folder / "weights").mkdir(exist_ok=True)
+    (folder / "weights" / "a.safetensors").write_bytes(bytes(8) + WEIGHT.numpy().tobytes())
+    Product.__module__ = f"unspool.{role}"
+    with quiet():
+        module = torch.jit.trace(Product(), (torch.ones(4, 2),), check_trace=False)  # type: ignore[no-untyped-call]
+    module.w0 = torch.empty(0)
+    ref = WeightRef(digest="0" * 64, dtype=DType.FLOAT32, shape=(2, 3))
+    return TracePart(
+        role="encoder" if role == "encoder" else "step" if role == "step" else "whole",
+        path=f"engines/{role}.part.pt",
+        data=saved(module),
+        inputs=(TensorSpec(name="x", dtype=DType.FLOAT32, shape=(4, 2)),),
+        weights={"w0": Place("weights/a.safetensors", 8, ref)},
+    )
+
+
+def job(folder: Path) -> TraceJob:
+    return TraceJob("torch-neuronx", keywords_of("torch-neuronx", Tracing(), NeuronOptions()), (part("whole", folder),))
+
+
+def traced(folder: Path, given: TraceJob, timeout: float = 60.0) -> Traced:
+    tracer = Tracer(name=given.tracer, version=VERSIONS[given.tracer], python=sys.executable)
+    return trace(tracer, "m", given, folder, timeout=timeout)
+
+
+@pytest.fixture
+def believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a fixture were a model, to look at what would be done with it. None of it goes into a bundle."""
+    monkeypatch.setattr(compiler.neuron.trace, "_FIXTURE", "not in any fixture")
+
+
+def test_a_doubles_output_is_no_model(tracer_double: InstallTracer, tmp_path: Path) -> None:
+    tracer_double("torch-neuronx")
+    with pytest.raises(TargetError, match="what it wrote is a fixture, and no model"):
+        traced(tmp_path, job(tmp_path))
+
+
+@pytest.mark.usefixtures("believed")
+def test_the_sdk_is_told_what_is_documented(tracer_double: InstallTracer, tmp_path: Path) -> None:
+    traces = tracer_double("torch-neuronx")
+    alone = part("whole", tmp_path)
+    carrying = TracePart(alone.role, alone.path, alone.data, alone.inputs, alone.weights, aliases=((0, 0),))
+    found = traced(tmp_path, TraceJob("torch-neuronx", job(tmp_path).keywords, (carrying,)))
+    keywords = json.loads((traces / "0.json").read_text())["keywords"]
+    assert keywords.pop("compiler_workdir").endswith("/work/whole")
+    assert keywords == {
+        "compiler_args": ["--target", "inf2", "--model-type", "generic", "--auto-cast", "none", "--optlevel", "2"],
+        "input_output_aliases": [[0, 0]],
+        "inline_weights_to_neff": False,
+        "cpu_backend": not any(Path("/dev").glob("neuron*")),
+    }
+    assert [each.neff.header.name for each in found.neffs] == ["FIXTURE"]
+    with quiet():
+        answer = torch.jit.load(io.BytesIO(found.data))(torch.ones(4, 2))  # type: ignore[no-untyped-call]
+    assert torch.equal(answer, torch.ones(4, 2) @ WEIGHT), "the weight came from the bundle's file"
+
+
+@pytest.mark.usefixtures("believed")
+def test_parts_are_put_together_by_the_loop(tracer_double: InstallTracer, tmp_path: Path) -> None:
+    tracer_double("torch-neuron")
+    parts = part("encoder", tmp_path), part("step", tmp_path)
+    found = traced(tmp_path, TraceJob("torch-neuron", {"compiler_args": []}, parts, LOOP))
+    assert len(found.neffs) == 2
+    x = torch.ones(4, 2)
+    with quiet():
+        answer = torch.jit.load(io.BytesIO(found.data))(x)  # type: ignore[no-untyped-call]
+    assert torch.equal(answer, (x @ WEIGHT)[:, :2] @ WEIGHT)
+
+
+@pytest.mark.slow  # five seconds each: a process of its own imports torch, or is waited for
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("raises", "torch-neuronx's trace ended with status 1: "),
+        ("code", "[NCC_EVRF007] Instructions generated by compiler exceed"),
+        ("hang", "did not end within 15 seconds; its last words: Still at it"),
+        ("killed", "was killed (SIGKILL), most likely because memory ran out"),
+        ("nothing", "ended with status 0 and left no file; its last words: All is well"),
+        ("text", "what torch-neuronx's trace wrote is no zip archive that is whole"),
+        ("cut", "what torch-neuronx's trace wrote is no zip archive that is whole"),
+        ("no-neff", "what torch-neuronx's trace wrote holds no NEFF"),
+    ],
+)
+def test_a_trace_that_fails_is_one_error(tracer_double: InstallTracer, way: Way, said: str, tmp_path: Path) -> None:
+    tracer_double("torch-neuronx", way)
+    with pytest.raises(TargetError) as caught:
+        traced(tmp_path, job(tmp_path), 15.0 if way == "hang" else 60.0)
+    (problem,) = caught.value.problems
+    assert (problem.stage, problem.subject) == ("compile", "engine m")
+    assert said in problem.message
+    assert ("an operator is not supported" in problem.message) == (way == "raises")
+
+
+def test_the_script_holds_no_text_that_is_not_escaped(tmp_path: Path) -> None:
+    hostile = TraceJob("torch-neuron", {"x": '"""\n\\\'); print("run")  # \u2028'}, (part("whole", tmp_path),))
+    spaces: dict[str, object] = {"__name__": "read"}
+    exec(compile(hostile.script(), "script", "exec"), spaces)  # noqa: S102 - that it only assigns is what is shown
+    assert spaces["JOB"] == {
+        "tracer": "torch-neuron",
+        "keywords": hostile.keywords,
+        "parts": [hostile.parts[0].document()],
+        "loop": None,
+    }
+    assert hostile.script().isascii()

@@ -18,6 +18,8 @@ from artifacts.plan_build import BuilderOptions
 from compiler import key
 from compiler.generation import TokenFlags
 from compiler.key import compilation_key
+from compiler.neuron.inf1_settings import Inf1Options
+from compiler.neuron.tracing import Tracing
 from compiler.options import (
     CacheMode,
     CalibrationMethod,
@@ -60,6 +62,7 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "neuron": st.sampled_from(
         [NeuronOptions(optlevel=3), NeuronOptions(target="trn2"), NeuronOptions(fast_loading=True)]
     ),
+    "tracing": st.sampled_from([Tracing(tracer="torch-neuron"), Tracing(inf1=Inf1Options(fallback=False))]),
     "compute_capabilities": st.sampled_from([("sm86",), ("sm89",), ("sm86", "sm89")]),
     "opt_shapes": SHAPES,
     "max_shapes": SHAPES,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
 from compiler.options import ScheduleName
 from compiler.tuning.costs import Costs, StepCost
+from compiler.tuning.cuts import cheapest_cuts
 from compiler.tuning.lengths import Lengths
 
 TAIL = 0.95
@@ -141,24 +141,5 @@ def _boundaries_after(
 def _cheapest(step: StepCost, lengths: Lengths, begin: int, limit: int, most: int) -> tuple[int, ...]:
     """The boundaries after `begin`, which is before `limit`."""
     steps, reach = step.every(limit), lengths.exceeding(limit)
-    # spent[a, b]: what the partition from a to b costs, by those that reach it; it must not be empty.
-    spent = reach[:, None] * (step.call + steps[None, :] - steps[:, None])
-    spent[np.tril_indices(limit + 1)] = np.inf
-    least = np.full(limit + 1, np.inf)
-    least[begin] = 0
-    best, came = np.inf, list[npt.NDArray[np.intp]]()
-    found: tuple[int, ...] = (limit,)
-    for _ in range(min(most, limit - begin)):
-        through = least[:, None] + spent
-        came.append(through.argmin(0))
-        least = through.min(0)
-        if least[limit] < best - 1e-12 * abs(best if np.isfinite(best) else 0):
-            best, found = float(least[limit]), _path(came, limit)
-    return found
-
-
-def _path(came: list[npt.NDArray[np.intp]], limit: int) -> tuple[int, ...]:
-    ends = [limit]
-    for origins in reversed(came[1:]):
-        ends.append(int(origins[ends[-1]]))
-    return tuple(reversed(ends))
+    # What the partition from a to b costs, by those that reach it.
+    return cheapest_cuts(reach[:, None] * (step.call + steps[None, :] - steps[:, None]), begin, most)

@@ -8,18 +8,20 @@ noticed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
+from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
 from artifacts.canonical import canonical_json, sha256_bytes
+from artifacts.dimensions import signature_at
 from artifacts.dtype import DType
 from artifacts.errors import BundleError, Problem
-from artifacts.names import Name, RelativePath, Sha256
+from artifacts.names import EngineName, Name, RelativePath, Sha256
 from artifacts.neuron_options import NeuronOptions
 from artifacts.neuron_serving import NeuronServing
 from artifacts.noun import Noun, fault_problems
+from artifacts.padding import Padding
 from artifacts.plan_build import PlanBuild
 from artifacts.schedule import Decode, Partitioned, Schedule
 from artifacts.shards import Shard
@@ -54,6 +56,10 @@ separate    from the shards, beside a plan that takes them as inputs
 """
 
 
+def _is_nothing(found: object) -> bool:
+    return not found
+
+
 class FileEntry(Noun):
     """Digest and size of one file of the bundle."""
 
@@ -85,18 +91,88 @@ class SampleFiles(Noun):
         return tuple(path for path in (self.inputs, self.outputs, self.decoded) if path is not None)
 
 
+Functions = dict[EngineName, Annotated[tuple[EngineName, ...], Field(min_length=1)]]
+"""The engines that hold each function: several where they call it for one partition each, in calling order."""
+
+
+class Bucket(Noun):
+    """Engines for one set of sizes.
+
+    `sizes` are by symbol of the model's signature: all symbols of what a caller gives.
+    """
+
+    sizes: Annotated[dict[Text, Size], Field(min_length=1)]
+    functions: Annotated[Functions, Field(min_length=1)]
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether a request of these sizes can be padded to the bucket's."""
+        return all(size <= self.sizes[symbol] for symbol, size in sizes.items() if symbol in self.sizes)
+
+
+class Buckets(Noun):
+    """Sets of engines for several sizes, the cheapest first: a request goes to the first that holds it, padded."""
+
+    each: Annotated[tuple[Bucket, ...], Field(min_length=1)]
+    padding: Padding
+
+    @model_validator(mode="after")
+    def _each_is_of_use(self) -> Buckets:
+        symbols = self.each[0].sizes.keys()
+        if any(bucket.sizes.keys() != symbols for bucket in self.each):
+            raise ValueError("buckets have sizes of unlike symbols")
+        for number, bucket in enumerate(self.each):
+            if any(earlier.holds(bucket.sizes) for earlier in self.each[:number]):
+                raise ValueError(f"bucket {number} is never chosen: one before it holds all that it does")
+        if self.padding.rows is not None and self.padding.rows not in symbols:
+            raise ValueError(f"rows are counted by {self.padding.rows!r}, of which buckets have no size")
+        return self
+
+    def place_of(self, sizes: Mapping[str, int]) -> int | None:
+        """Which bucket a request of these sizes goes to; None if none holds it."""
+        return next((number for number, bucket in enumerate(self.each) if bucket.holds(sizes)), None)
+
+
 class ModelEntry(Noun):
     """One model: where it came from, how it is called, and which engines hold each of its functions.
 
-    `source` is the digest of the source graph and its weights, `signature` the source model's own. A function is in
-    several engines where they call it for one partition each; they are in calling order.
+    `source` is the digest of the source graph and its weights, `signature` the source model's own. The engines are in
+    `functions`, or in `buckets` if there are some for each of several sizes.
     """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["functions"]}, {"required": ["buckets"]}]})
 
     source: Sha256
     signature: Signature
     schedule: Schedule
-    functions: Annotated[dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]], Field(min_length=1)]
+    functions: Functions = Field(default_factory=dict, exclude_if=_is_nothing)
+    buckets: Buckets | None = Field(default=None, exclude_if=_is_nothing)
     samples: tuple[SampleFiles, ...] = ()
+
+    @model_validator(mode="after")
+    def _engines_are_in_one_place(self) -> ModelEntry:
+        if bool(self.functions) == (self.buckets is not None):
+            raise ValueError("a model has either functions or buckets")
+        return self
+
+    @property
+    def held(self) -> tuple[Functions, ...]:
+        """The engines of each function: once, or for each bucket."""
+        return (self.functions,) if self.buckets is None else tuple(bucket.functions for bucket in self.buckets.each)
+
+    @property
+    def engines(self) -> frozenset[str]:
+        """The names of all its engines."""
+        return frozenset(name for functions in self.held for names in functions.values() for name in names)
+
+    def at(self, bucket: Bucket) -> ModelEntry:
+        """The model as one that takes the sizes of a bucket and no others."""
+        return ModelEntry(
+            source=self.source,
+            signature=signature_at(self.signature, bucket.sizes),
+            schedule=self.schedule,
+            functions=bucket.functions,
+            samples=self.samples,
+        )
 
 
 class WeightAccess(Noun):
@@ -210,7 +286,7 @@ class Manifest(Noun):
     schema_version: Literal[4] = SCHEMA_VERSION
     unspool: Text
     models: Annotated[dict[Name, ModelEntry], Field(min_length=1)]
-    engines: Annotated[dict[Name, EngineEntry], Field(min_length=1)]
+    engines: Annotated[dict[EngineName, EngineEntry], Field(min_length=1)]
     weights: Weights
     passes: tuple[PassEntry, ...] = ()
     tools: dict[Text, Text] = Field(default_factory=dict)
@@ -303,17 +379,10 @@ def _file_faults(manifest: Manifest) -> Iterator[str]:
 
 def _model_faults(manifest: Manifest) -> Iterator[str]:
     for name, model in manifest.models.items():
-        for function, engines in model.functions.items():
-            for engine in engines:
-                if engine not in manifest.engines:
-                    yield f"model {name!r}: function {function!r} is in the unknown engine {engine!r}"
-        for function in model.schedule.functions:
-            if function not in model.functions:
-                yield f"model {name!r}: the schedule calls {function!r}, which no engine holds"
-        wanted = _partitions(model.schedule)
-        found = len(model.functions.get(model.schedule.main, ()))
-        if found not in (0, wanted):
-            yield f"model {name!r}: the schedule has {wanted} partitions, {found} engines hold its step"
+        for functions in model.held:
+            yield from _function_faults(manifest, name, model, functions)
+        if model.buckets is not None:
+            yield from _bucket_faults(manifest, name, model, model.buckets)
     for name in manifest.numerics.verdicts:
         if name not in manifest.models:
             yield f"there is a verdict on the unknown model {name!r}"
@@ -328,6 +397,36 @@ def _setting_faults(manifest: Manifest) -> Iterator[str]:
             yield f"settings has {name} = {value!r}, and serving says {declared[name]!r}"
     for name in declared.keys() - manifest.settings.keys():
         yield f"settings lacks {name}, which serving declares"
+
+
+def _function_faults(manifest: Manifest, name: str, model: ModelEntry, functions: Functions) -> Iterator[str]:
+    for function, engines in functions.items():
+        for engine in engines:
+            if engine not in manifest.engines:
+                yield f"model {name!r}: function {function!r} is in the unknown engine {engine!r}"
+    for function in model.schedule.functions:
+        if function not in functions:
+            yield f"model {name!r}: the schedule calls {function!r}, which no engine holds"
+    wanted = _partitions(model.schedule)
+    found = len(functions.get(model.schedule.main, ()))
+    if found not in (0, wanted):
+        yield f"model {name!r}: the schedule has {wanted} partitions, {found} engines hold its step"
+
+
+def _bucket_faults(manifest: Manifest, name: str, model: ModelEntry, buckets: Buckets) -> Iterator[str]:
+    inputs = {spec.name for spec in model.signature.inputs}
+    for symbol in sorted(buckets.each[0].sizes.keys() - set(model.signature.symbols)):
+        yield f"model {name!r}: buckets have a size of {symbol!r}, which no input has"
+    for filled in sorted(buckets.padding.fill.keys() - inputs):
+        yield f"model {name!r}: {filled!r} is filled and no input"
+    for bucket in buckets.each:
+        wanted = {spec.name: spec for spec in model.at(bucket).signature.inputs}
+        engines = {engine for names in bucket.functions.values() for engine in names}
+        for engine in sorted(engines & manifest.engines.keys()):
+            for spec in manifest.engines[engine].signature.inputs:
+                shape = wanted[spec.name].shape if spec.name in wanted else spec.shape
+                if spec.shape != shape and all(isinstance(dim, int) for dim in shape):
+                    yield f"model {name!r}: engine {engine!r} takes {spec}, its bucket says {list(shape)}"
 
 
 def _partitions(schedule: Schedule) -> int:

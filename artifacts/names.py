@@ -11,11 +11,16 @@ from typing import Annotated
 from pydantic import Field
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"
-PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$"
+ENGINE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(@[A-Za-z0-9_.+-]+)?$"
+PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.+@-]*(/[A-Za-z0-9_][A-Za-z0-9_.+@-]*)*$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=200)]
-"""Name of a model, function or engine; it may become a file name."""
+"""Name of a model or function; it may become a file name."""
+
+EngineName = Annotated[str, Field(pattern=ENGINE_PATTERN, max_length=200)]
+"""Name of an engine: what a name may be, or a model's with the sizes that it is for, and what it is of the model:
+`bert@1x64`, `toy@4x64.encoder`. No model's name has an @, so that no two engines have the same."""
 
 RelativePath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=1000)]
 """POSIX path of a file, relative to the bundle's folder."""

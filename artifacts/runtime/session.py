@@ -17,6 +17,7 @@ from artifacts.errors import BundleError, Problem, RunError
 from artifacts.manifest import Access, ModelEntry
 from artifacts.runtime.answer import Answer
 from artifacts.runtime.batches import Rows, answer_rows
+from artifacts.runtime.buckets import BucketPlan, Plan
 from artifacts.runtime.decode import HostDecoder
 from artifacts.runtime.engine_decode import EngineDecoder
 from artifacts.runtime.inputs import checked_inputs
@@ -47,19 +48,13 @@ class Session:
         if workers < 1:
             raise RunError.of("session", "workers", f"is {workers}", "give 1 or more")
         self._runners = dict(runners)
-        self._plan: HostDecoder | EngineDecoder | PartitionDecoder | SingleCall
-        self._schedule = schedule = model.schedule if beams is None else _with_beams(model.schedule, beams)
-        first = {function: runners[names[0]] for function, names in model.functions.items()}
-        if isinstance(schedule, Single):
-            self._plan = SingleCall(schedule, first, model.signature)
-        elif isinstance(schedule.control, Engine | Unrolled):
-            self._plan = EngineDecoder(schedule, first[schedule.step])
-        elif isinstance(schedule.control, Partitioned):
-            encoder = None if schedule.encoder is None else first[schedule.encoder]
-            partitions = [runners[name] for name in model.functions[schedule.step]]
-            self._plan = PartitionDecoder(schedule, encoder, partitions, model.signature)
+        self._schedule = model.schedule if beams is None else _with_beams(model.schedule, beams)
+        self._plan: Plan
+        if model.buckets is None:
+            self._plan = _plan(self._schedule, model, runners)
         else:
-            self._plan = HostDecoder(schedule, first, model.signature)
+            plans = [_plan(self._schedule, model.at(bucket), runners) for bucket in model.buckets.each]
+            self._plan = BucketPlan(model, model.buckets, plans)
         self._workers = Workers(workers)
 
     @classmethod
@@ -106,7 +101,9 @@ class Session:
         threads = equal_share(workers) if threads is None else threads
         opened: dict[str, EngineRunner] = {}
         try:
-            for name in dict.fromkeys(name for f in entry.schedule.functions for name in entry.functions[f]):
+            # Of all buckets: what cannot be opened, or has no room, is told now, and no request waits for an engine.
+            called = (functions[f] for functions in entry.held for f in entry.schedule.functions)
+            for name in dict.fromkeys(name for names in called for name in names):
                 opened[name] = open_engine(bundle.root, bundle.manifest.engines[name], threads, weights)
             return cls(entry, opened, beams=beams, workers=workers)
         except BaseException:
@@ -116,7 +113,7 @@ class Session:
 
     @property
     def signature(self) -> Signature:
-        """What `run` takes and gives, by the source model's names.
+        """What `run` takes and gives, by the source model's names; with buckets, any sizes that one of them holds.
 
         For a decoding schedule: the caller's inputs, and `tokens` and `lengths`; with beams `scores` as well.
         """
@@ -175,9 +172,13 @@ class Session:
         """The answer to each request, from all of their batches side by side."""
         if batch < 1:
             raise RunError.of("session", "batch", f"is {batch}", "give 1 or more rows")
-        cut = [list(rows.cut(arrays, batch)) for arrays in requests]
+        cut = [list(rows.cut(arrays, min(batch, self._most_rows(arrays) or batch))) for arrays in requests]
         answers = iter(self._workers.map(self._plan.run, (part for parts in cut for part in parts)))
         return [rows.joined([next(answers) for _ in parts]) for parts in cut]
+
+    def _most_rows(self, arrays: Mapping[str, Array]) -> int | None:
+        """How many rows of a request go at once at most, if there is such a number."""
+        return self._plan.most_rows(arrays) if isinstance(self._plan, BucketPlan) else None
 
     def _decoded_rows(self) -> Rows:
         """What tells the rows of a request. Raises RunError if nothing does."""
@@ -206,6 +207,20 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _plan(schedule: Schedule, model: ModelEntry, runners: Mapping[str, EngineRunner]) -> Plan:
+    """What answers requests by the model's functions."""
+    first = {function: runners[names[0]] for function, names in model.functions.items()}
+    if isinstance(schedule, Single):
+        return SingleCall(schedule, first, model.signature)
+    if isinstance(schedule.control, Engine | Unrolled):
+        return EngineDecoder(schedule, first[schedule.step])
+    if isinstance(schedule.control, Partitioned):
+        encoder = None if schedule.encoder is None else first[schedule.encoder]
+        partitions = [runners[name] for name in model.functions[schedule.step]]
+        return PartitionDecoder(schedule, encoder, partitions, model.signature)
+    return HostDecoder(schedule, first, model.signature)
 
 
 class SingleCall:

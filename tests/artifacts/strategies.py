@@ -10,6 +10,8 @@ from artifacts.dtype import DType
 from artifacts.manifest import (
     STATUSES,
     Access,
+    Bucket,
+    Buckets,
     EngineEntry,
     FileEntry,
     Manifest,
@@ -24,6 +26,7 @@ from artifacts.manifest import (
 )
 from artifacts.neuron_options import NeuronOptions
 from artifacts.neuron_serving import NeuronServing
+from artifacts.padding import Padding
 from artifacts.plan_build import PlanBuild, Sizes
 from artifacts.schedule import (
     CacheSlot,
@@ -113,6 +116,30 @@ def accesses(draw: st.DrawFn) -> WeightAccess:
 
 
 @st.composite
+def buckets(
+    draw: st.DrawFn,
+    signature: Signature,
+    functions: st.SearchStrategy[Any],
+    engines: dict[str, EngineEntry],
+) -> Buckets:
+    """Buckets of one symbol, ascending, whose engines take nothing that the model does."""
+    (symbol, *_), names = signature.symbols, [spec.name for spec in signature.inputs]
+    for name, engine in engines.items():
+        kept = tuple(spec for spec in engine.signature.inputs if spec.name not in names)
+        outputs = engine.signature.outputs
+        engines[name] = engine.model_copy(update={"signature": Signature(inputs=kept, outputs=outputs)})
+    sizes = draw(st.lists(COUNTS, min_size=1, max_size=3, unique=True).map(sorted))
+    return Buckets(
+        each=tuple(Bucket(sizes={symbol: size}, functions=draw(functions)) for size in sizes),
+        padding=Padding(
+            rows=draw(st.sampled_from([None, symbol])),
+            fill=draw(st.dictionaries(st.sampled_from(names), COUNTS, max_size=1)),
+            exact=draw(st.booleans()),
+        ),
+    )
+
+
+@st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     files = {
         f"files/{name}": FileEntry(sha256=draw(DIGESTS), bytes=draw(st.integers(0, 99)))
@@ -149,13 +176,16 @@ def manifests(draw: st.DrawFn) -> Manifest:
         schedule = draw(schedules())
         held = st.sampled_from(sorted(engines))
         count = len(getattr(getattr(schedule, "control", None), "boundaries", (0,)))
+        found = st.fixed_dictionaries(
+            {function: st.lists(held, min_size=count, max_size=count).map(tuple) for function in schedule.functions}
+        )
+        signature = draw(SIGNATURES)
+        bucketed = bool(signature.symbols) and draw(st.booleans())
         models[name] = ModelEntry(
             source=draw(DIGESTS),
-            signature=draw(SIGNATURES),
+            signature=signature,
             schedule=schedule,
-            functions={
-                function: tuple(draw(st.lists(held, min_size=count, max_size=count))) for function in schedule.functions
-            },
+            **({"buckets": draw(buckets(signature, found, engines))} if bucketed else {"functions": draw(found)}),
             samples=draw(st.lists(st.builds(SampleFiles, inputs=paths, outputs=paths), max_size=1).map(tuple)),
         )
     serving = draw(st.none() | SERVINGS)

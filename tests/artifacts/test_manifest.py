@@ -173,3 +173,28 @@ def test_parts_that_do_not_agree_are_refused(document: bytes, name: str) -> None
 
 def test_statuses_ascend() -> None:
     assert STATUSES == ("emitted", "hlo-verified", "built", "verified")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fill", "message"),
+    [
+        ({"batch": 2}, {}, r"engine 'growing-encoder' takes x: float32\[batch, 4\], its bucket says \[2, 4\]"),
+        ({"batch": 2, "w": 3}, {}, "buckets have a size of 'w', which no input has"),
+        ({"batch": 2}, {"y": 0}, "'y' is filled and no input"),
+    ],
+)
+def test_a_bucket_that_is_not_its_models_is_refused(
+    document: bytes, sizes: dict[str, int], fill: dict[str, int], message: str
+) -> None:
+    wrong = json.loads(document)
+    model = wrong["models"]["growing"]
+    bucket = {"sizes": sizes, "functions": model.pop("functions")}
+    model["buckets"] = {"each": [bucket], "padding": {"rows": "batch", "fill": fill, "exact": True}}
+    with pytest.raises(BundleError, match=message):
+        Manifest.from_bytes(json.dumps(wrong).encode())
+
+
+def test_a_model_without_buckets_says_nothing_of_them(document: bytes) -> None:
+    (model, *_) = json.loads(document)["models"].values()
+    assert "functions" in model
+    assert "buckets" not in model

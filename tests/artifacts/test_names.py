@@ -7,13 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from artifacts.names import PATH_PATTERN, Name, RelativePath, Sha256
+from artifacts.names import PATH_PATTERN, EngineName, Name, RelativePath, Sha256
 
 PATHS: TypeAdapter[str] = TypeAdapter(RelativePath)
 NAMES: TypeAdapter[str] = TypeAdapter(Name)
+ENGINES: TypeAdapter[str] = TypeAdapter(EngineName)
 
 
-@pytest.mark.parametrize("path", ["a", "weights/0f.safetensors", "engines/m-main.onnx", "a/b/c_1+x"])
+@pytest.mark.parametrize(
+    "path", ["a", "weights/0f.safetensors", "engines/m-main.onnx", "a/b/c_1+x", "engines/m@1x16.step.onnx"]
+)
 def test_ordinary_paths_are_accepted(path: str) -> None:
     assert PATHS.validate_python(path) == path
 
@@ -22,7 +25,8 @@ def test_ordinary_paths_are_accepted(path: str) -> None:
     "path",
     [
         "", ".", "..", "../a", "a/..", "a/../b", "a/./b", "/a", "//a", "a//b", "a/", ".hidden", "a/.hidden",
-        "a\\b", "..\\a", "C:a", "C:/a", "a:b", "~", "~/a", "a\nb", "a\n", "a\0b", "a b", "é", "-a", "a/-b",
+        "a\\b", "..\\a", "C:a", "C:/a", "a:b", "~", "~/a", "a\nb", "a\n", "a\0b", "a b", "é", "-a",
+        "a/-b", "@a", "a/@b",
     ],
 )  # fmt: skip
 def test_paths_that_could_leave_the_folder_or_confuse_a_tool_are_refused(path: str) -> None:
@@ -42,8 +46,18 @@ def test_an_accepted_path_stays_inside_on_every_system(path: str) -> None:
 
 @pytest.mark.parametrize("name", ["a/b", "", ".", "..", "a b", "a" * 201])
 def test_names_are_single_segments(name: str) -> None:
+    for names in (NAMES, ENGINES):
+        with pytest.raises(ValidationError):
+            names.validate_python(name)
+
+
+def test_only_engines_say_for_which_sizes_they_are() -> None:
+    assert ENGINES.validate_python("bert@1x16.encoder") == "bert@1x16.encoder"
+    for wrong in ("bert@", "@1x16", "bert@1@2"):
+        with pytest.raises(ValidationError):
+            ENGINES.validate_python(wrong)
     with pytest.raises(ValidationError):
-        NAMES.validate_python(name)
+        NAMES.validate_python("bert@1x16")
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "G" * 64, "A" * 64, "0" * 64 + "\n"])

@@ -185,6 +185,30 @@ class WeightCost(Noun):
         return f"{memory} and takes {self.milliseconds:.2f} ms {self.way}"
 
 
+class BucketChoice(Noun):
+    """The sizes of `symbols` that buckets of a model were chosen to have, by how often each size is asked for.
+
+    `shares` are of the requests, by bucket. `padding` is the expected share of what is computed that stands for nothing
+    a request has, `cost` that of a request, in sizes or in the unit of the costs given; both also with one bucket.
+    """
+
+    model: str
+    symbols: tuple[str, ...]
+    sizes: tuple[Size, ...]
+    shares: tuple[Annotated[float, Field(ge=0)], ...]
+    padding: float
+    padding_of_one: float
+    cost: float
+    cost_of_one: float
+
+    def __str__(self) -> str:
+        sizes = ", ".join(map(str, self.sizes))
+        return (
+            f"buckets of {', '.join(self.symbols)}: {sizes}. Of what is computed {self.padding:.1%} is expected to be "
+            f"padding, and would be {self.padding_of_one:.1%} with one bucket"
+        )
+
+
 class BuildReport(Noun):
     """The content of build.json. `started` is UTC in ISO 8601; `notices` are what the user should know.
 
@@ -205,6 +229,7 @@ class BuildReport(Noun):
     decode_costs: tuple[DecodeCost, ...] = ()
     weight_costs: tuple[WeightCost, ...] = ()
     movements: tuple[Movement, ...] = ()
+    buckets: tuple[BucketChoice, ...] = ()
     log: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 

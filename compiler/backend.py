@@ -30,6 +30,8 @@ from artifacts.shards import ShardIndex, mapped
 from artifacts.tolerances import TOLERANCES
 from artifacts.verification import check_bundle
 from artifacts.weights import WeightRef
+from compiler.buckets.checks import is_padded_check, padding_notices, with_known_padding
+from compiler.buckets.engines import BuiltModel, build_model, served
 from compiler.build_log import BuildLog
 from compiler.locate import locate_in_engine
 from compiler.neuron.tracing import Tracing
@@ -104,10 +106,10 @@ def write_program(
     written: dict[bytes, str] = {}
     for name in program.models:
         with log.stage("emit", f"{name} for {target.name}") as tell:
-            built = target.build(program, name, replace(placement, tell=tell))
+            built = build_model(target, program, name, replace(placement, tell=tell))
         engines |= {engine: _write_engine(engine, found, target, writer) for engine, found in built.engines.items()}
-        log.notices += [f"{name}: {notice}" for notice in built.notices]
-        models[name] = _model(program, name, built.functions, writer, written)
+        log.notices += [f"{name}: {notice}" for notice in dict.fromkeys(built.notices)]
+        models[name] = _model(program, name, built, writer, written)
     engines = with_access(engines, making.weights)
     return Manifest(
         unspool=version(),
@@ -140,24 +142,31 @@ def verified_engines(
     answers differently from the source.
     """
     tolerances, checks = making.tolerances, list[OutputCheck]()
+    samples = {name: served(model) for name, model in models.items()}
     bundle = Bundle(writer.root, manifest)
     with runnable(bundle) as proof:
         with log.stage("verify", "engines against the source"):
-            for name, model in models.items():
+            for name in models:
                 give_back()
-                checks += check_bundle(proof, {name: model.samples}, tolerances)
+                checks += check_bundle(proof, {name: samples[name]}, tolerances)
         log.record(checks, "engine")
-        log.notices += [f"{check.model}: {_what_moved(check)}" for check in checks if not check.comparison.passed]
+        padded = [check for check in checks if is_padded_check(bundle.manifest, samples, check)]
+        log.record([replace(check, required=True) for check in padded if not check.required], "padding")
+        log.notices += [
+            f"{check.model}: {_what_moved(check)}"
+            for check in checks
+            if not check.comparison.passed and check not in padded
+        ]
+        log.notices += padding_notices(bundle.manifest, samples, padded)
         where = _where_moved(proof.manifest, models, checks, tolerances, writer.root, files)
     require_equal(checks, "verify", "emission", where)
-    return _verified(
-        with_measured_access(bundle, {name: model.samples for name, model in models.items()}, making.weights, log)
-    )
+    bundle = Bundle(writer.root, with_known_padding(bundle.manifest, padded))
+    return _verified(with_measured_access(bundle, samples, making.weights, log))
 
 
 def _compared(manifest: Manifest, model: str) -> str:
     """What was compared last: the engines of a model, or the ONNX that they were made from."""
-    held = {engine for engines in manifest.models[model].functions.values() for engine in engines}
+    held = manifest.models[model].engines
     return "engines" if all(can_run(manifest.engines[name]) for name in held) else "engine sources"
 
 
@@ -180,8 +189,8 @@ def _where_moved(
     if moved is None:
         return ""
     model = models[moved.model]
-    engine = manifest.engines[manifest.models[moved.model].functions[model.schedule.main][0]]
-    sample = model.samples[moved.sample]
+    engine = manifest.engines[manifest.models[moved.model].held[0][model.schedule.main][0]]
+    sample = served(model)[moved.sample]
     if any(spec.name not in sample.inputs for spec in engine.signature.inputs):
         return ""
     with opened_source(next(file for file in files if file.name == moved.model)) as source:
@@ -220,7 +229,7 @@ def _write_engine(name: str, built: BuiltEngine, target: Target, writer: BundleW
 def _model(
     program: Program,
     name: str,
-    functions: Mapping[str, tuple[str, ...]],
+    built: BuiltModel,
     writer: BundleWriter,
     written: MutableMapping[bytes, str],
 ) -> ModelEntry:
@@ -230,10 +239,11 @@ def _model(
         source=model.digest,
         signature=model.signature,
         schedule=model.schedule,
-        functions=dict(functions),
+        functions=dict(built.functions),
+        buckets=built.buckets,
         samples=tuple(
             _write_sample(writer, f"samples/{name}-{number}", sample, written)
-            for number, sample in enumerate(_small(model.samples))
+            for number, sample in enumerate(_small(served(model)))
         ),
     )
 

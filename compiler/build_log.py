@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from artifacts.checks import OutputCheck, Tolerances
 from artifacts.report import (
+    BucketChoice,
     BuildReport,
     DecodeCost,
     EngineSize,
@@ -50,6 +51,7 @@ class BuildLog:
     decode_costs: list[DecodeCost] = field(default_factory=list)
     weight_costs: list[WeightCost] = field(default_factory=list)
     movements: list[Movement] = field(default_factory=list)
+    buckets: list[BucketChoice] = field(default_factory=list)
     sensitivity: list[LayerSensitivity] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     interrupts: Interrupts = field(default_factory=Interrupts)
@@ -111,6 +113,7 @@ class BuildLog:
             decode_costs=tuple(self.decode_costs),
             weight_costs=tuple(self.weight_costs),
             movements=tuple(self.movements),
+            buckets=tuple(self.buckets),
             log=tuple(f"{run.step.name}: {note}" for run in self.passes for note in run.notes),
             notices=tuple(self.notices),
         )

@@ -18,6 +18,7 @@ from artifacts.neuron_serving import NeuronServing
 from artifacts.report import BuildReport
 from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import OwnShards, ShardWriter, adopt, share_shards
+from compiler.buckets.asked import bucket_problems
 from compiler.build_log import BuildLog
 from compiler.converters import find_converter
 from compiler.generation import generation_files
@@ -176,6 +177,7 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, seconds: f
     problems += unknown_to(options.neuron.model_fields_set, seconds, target)
     problems += serving_problems(options, target)
     problems += tracing_problems(options.tracing, target)
+    problems += bucket_problems(options, target)
     UsageError.raise_if(problems)
     available = target.availability()
     if not available.usable:

@@ -21,7 +21,8 @@ def write_depfile(path: Path, bundle: Path, models: Sequence[Path], options: Com
 
     Raises UsageError if the file cannot be written, or if make has no way to write a name.
     """
-    read = [*models, *(file for file in (options.samples, options.tune) if file is not None)]
+    named = (options.samples, options.tune, options.buckets, options.bucket_costs)
+    read = [*models, *(file for file in named if file is not None)]
     read += [file for code in find_custom_ops(options.custom_ops) for file in code.files]
     if options.calibration is not None:
         folders = [options.calibration, *(path for path in options.calibration.iterdir() if path.is_dir())]

@@ -216,7 +216,7 @@ def _verified(bundle: Bundle, log: BuildLog) -> Manifest:
     log.record(checks, "engine")
     require_equal(checks, "verify", "the plan")
     for name, model in manifest.models.items():
-        way = manifest.engines[model.functions[model.schedule.main][0]].weights.default
+        way = manifest.engines[model.held[0][model.schedule.main][0]].weights.default
         with log.stage("time", name):
             (cost,) = weight_costs(bundle, name, (way,), [sample.inputs for sample in samples[name]])
         log.weight_costs.append(cost)

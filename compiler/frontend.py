@@ -11,9 +11,13 @@ import numpy as np
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import RunError, SourceError, UnsupportedError
 from artifacts.freed_memory import give_back
+from artifacts.padding import sizes_of
+from artifacts.report import BucketChoice
 from artifacts.samples import Arrays, Sample
 from artifacts.schedule import Decode, Engine, Generation, Host, Single
 from artifacts.spec import Signature
+from compiler.buckets.asked import Asked, asked_buckets
+from compiler.buckets.draw import Drawn, drawn_buckets, filled, with_buckets
 from compiler.build_log import BuildLog
 from compiler.calibration import read_calibration
 from compiler.causality import is_causal
@@ -21,7 +25,7 @@ from compiler.converters import ModelConverter
 from compiler.decode_limit import within_limit
 from compiler.decode_plan import DecodePlan, choose_schedule
 from compiler.decoders import DecoderPorts
-from compiler.generation import read_generation, unapplied_settings
+from compiler.generation import read_generation, read_pad, unapplied_settings
 from compiler.locate import locate_in_function
 from compiler.measured_sizes import measured_signature
 from compiler.nan_outputs import nan_notices
@@ -29,7 +33,7 @@ from compiler.options import CompileOptions, ModelFile
 from compiler.parts.with_past import check_with_past
 from compiler.precision import precision_pass
 from compiler.provenance import source_tensors
-from compiler.samples import answered_samples, draw_samples, read_samples
+from compiler.samples import answered_samples, draw_at, draw_samples, read_samples
 from compiler.source_decode import PROBE_TOKENS, decoded_sample, request_sample
 from compiler.source_runner import SourceRunner
 from compiler.targets import Target
@@ -117,9 +121,14 @@ def make_program(
 
 
 def at_fixed_sizes(program: Program) -> Program:
-    """The program with models that take inputs of the sizes of their first sample, and no others."""
+    """The program with models that take inputs of the sizes of their first sample, and no others.
+
+    One that has buckets stays as it is.
+    """
 
     def fixed(model: Model) -> Model:
+        if model.buckets is not None:
+            return model
         sizes: dict[str, int] = {}
         for spec in model.signature.inputs:
             for dim, size in zip(spec.shape, model.samples[0].inputs.get(spec.name, np.empty(0)).shape, strict=False):
@@ -165,6 +174,9 @@ def _convert_one(
     with log.stage("convert", f"{file.name} to PyTorch"):
         masks = () if sampled.plan is None else sampled.plan.ports.masks
         program, notices = to_program(loaded, model, converter, masks)
+        if sampled.buckets is not None:
+            program = _bucketed(program, file.name, sampled.buckets)
+            log.buckets += [] if sampled.chosen is None else [sampled.chosen]
         log.sources.append(source_tensors(loaded.source.model, program.weights))
         asked = options.tokens.max_new_tokens is not None or bool(options.partitions)
         program, limited = within_limit(program, file.name, asked)
@@ -183,6 +195,12 @@ def _convert_one(
             program = _held_to_calibration(program, loaded, masks)
     give_back()
     return program, sampled.plan
+
+
+def _bucketed(program: Program, name: str, drawn: Drawn) -> Program:
+    """The program of one model, converted, with its buckets."""
+    model = program.models[name]
+    return replace(program, models={name: with_buckets(model, drawn.fill.keys(), drawn)})
 
 
 HELD_REQUESTS = 2
@@ -240,11 +258,16 @@ def load(model: ModelFile, source: Source, options: CompileOptions, converter: M
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """A model with the source's answers, its schedule still that of the source's graph, and what is planned for it."""
+    """A model with the source's answers, its schedule still that of the source's graph, and what is planned for it.
+
+    `buckets` are requests of the sizes that its engines are to have, which were `chosen` if a histogram was given.
+    """
 
     model: Model
     plan: DecodePlan | None = None
     notices: tuple[str, ...] = ()
+    buckets: Drawn | None = None
+    chosen: BucketChoice | None = None
 
 
 def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
@@ -270,21 +293,49 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
     plan = choice.plan
     schedule = Single(function=loaded.name) if plan is None else plan.whole(loaded.name)
     answered = None if options.samples is None else answered_samples(options.samples, loaded.signature)
-    if answered is not None and not isinstance(schedule, Decode):
+    asked = asked_buckets(options, target, loaded.name, loaded.signature)
+    if answered is not None and not isinstance(schedule, Decode) and asked is None:
         return Sampled(Model(loaded.signature, schedule, loaded.source.digest, answered), None, choice.notices)
     runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
+    drawn = None if asked is None else _drawn(loaded, asked, plan, options, runner)
     if answered is not None:
         samples = answered
+    elif drawn is not None and options.samples is None:
+        # One size at least 2 in all: another becomes a constant when it is traced.
+        traced = {
+            symbol: max(2, size) for symbol, size in sizes_of(loaded.signature.inputs, drawn.each[0].inputs).items()
+        }
+        samples = (draw_at(loaded.signature, loaded.hints, runner, traced), drawn.each[0])
     elif options.samples is not None:
         samples = read_samples(options.samples, loaded.signature, runner)
     else:
         samples = draw_samples(loaded.signature, loaded.hints, runner, ranges)
-    if target.static_shapes:
+    if target.static_shapes and drawn is None:
         samples = tuple(found for found in samples if _sizes(found) == _sizes(samples[0]))
     if isinstance(schedule, Decode):
         probe, masks = schedule.shortened(PROBE_TOKENS), () if plan is None else plan.ports.masks
         samples = tuple(decoded_sample(found, runner, probe, masks) for found in samples)
-    return Sampled(Model(loaded.signature, schedule, loaded.source.digest, samples), plan, choice.notices)
+        drawn = None if drawn is None else drawn.answered(lambda found: decoded_sample(found, runner, probe, masks))
+    notices, chosen = choice.notices, None if asked is None else asked.choice
+    if drawn is not None:
+        notices = (*notices, *(() if chosen is None else (str(chosen),)), *drawn.notices)
+    model = Model(loaded.signature, schedule, loaded.source.digest, samples)
+    return Sampled(model, plan, notices, drawn, chosen)
+
+
+def _drawn(
+    loaded: Loaded, asked: Asked, plan: DecodePlan | None, options: CompileOptions, runner: SourceRunner
+) -> Drawn:
+    """Requests for the buckets of a model. A decode makes its tokens, and what masks them, by itself."""
+    own = () if plan is None else (plan.ports.tokens, *plan.ports.masks)
+    callers = [spec for spec in loaded.signature.inputs if spec.name not in own]
+
+    def answered(sizes: Mapping[str, int]) -> Sample:
+        return draw_at(loaded.signature, loaded.hints, runner, sizes)
+
+    drawn = drawn_buckets(callers, asked.each, answered)
+    pad = read_pad(loaded.source.path, options.tokens)
+    return filled(drawn, callers, loaded.hints, pad, options.padding)
 
 
 def to_program(

@@ -54,9 +54,7 @@ def read_generation(model: Path, flags: TokenFlags) -> Generation | None:
 
     A flag goes before a file. Raises UsageError if a file is there and cannot be understood.
     """
-    config: dict[str, JsonValue] = {}
-    for name in reversed(CONFIG_FILES):
-        config |= {key: value for key, value in _read(model.parent / name).items() if value is not None}
+    config = _config(model)
     start = flags.start if flags.start is not None else _token(config, "decoder_start_token_id", "bos_token_id")
     eos = flags.eos if flags.eos is not None else _tokens(config.get("eos_token_id"))
     if start is None or not eos:
@@ -79,11 +77,14 @@ def read_generation(model: Path, flags: TokenFlags) -> Generation | None:
     )
 
 
+def read_pad(model: Path, flags: TokenFlags) -> int | None:
+    """The token that stands for none, if a flag or a file says it. Raises UsageError as `read_generation`."""
+    return flags.pad if flags.pad is not None else _token(_config(model), "pad_token_id")
+
+
 def unapplied_settings(model: Path) -> tuple[str, ...]:
     """What the files beside a model say of generation and Unspool does not do, as `key value`."""
-    config: dict[str, JsonValue] = {}
-    for name in reversed(CONFIG_FILES):
-        config |= {key: value for key, value in _read(model.parent / name).items() if value is not None}
+    config = _config(model)
     return tuple(
         f"{key} {config[key]}" for key, idle in UNAPPLIED.items() if config.get(key, idle) not in (idle, 0, [])
     )
@@ -112,6 +113,14 @@ def _single_bad_words(config: Mapping[str, JsonValue], eos: tuple[int, ...]) -> 
 def generation_files(model: Path) -> tuple[Path, ...]:
     """The configuration files that exist beside a model."""
     return tuple(path for name in CONFIG_FILES if (path := model.parent / name).is_file())
+
+
+def _config(model: Path) -> dict[str, JsonValue]:
+    """What the files beside a model say, the first of them before the others."""
+    config: dict[str, JsonValue] = {}
+    for name in reversed(CONFIG_FILES):
+        config |= {key: value for key, value in _read(model.parent / name).items() if value is not None}
+    return config
 
 
 def _read(path: Path) -> Mapping[str, JsonValue]:

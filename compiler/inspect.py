@@ -13,7 +13,7 @@ from artifacts.devices import plan_header
 from artifacts.errors import UsageError
 from artifacts.manifest import MANIFEST_FILE, EngineEntry
 from artifacts.plan_build import PlanBuild
-from artifacts.report import DecodeCost, DerivedWeights, EngineSize, Movement, WeightCost, WeightsReport
+from artifacts.report import BucketChoice, DecodeCost, DerivedWeights, EngineSize, Movement, WeightCost, WeightsReport
 from artifacts.shards import read_shard
 from artifacts.spec import Signature
 from artifacts.tensorrt_plan import PlanHeader
@@ -100,6 +100,7 @@ def _bundle(path: Path) -> Inspection:
         sections += [_decode_costs(report.decode_costs)] if report.decode_costs else []
         sections += [_weight_costs(report.weight_costs)] if report.weight_costs else []
         sections += [_movements(report.movements)] if report.movements else []
+        sections += [_bucket_choice(found) for found in report.buckets]
     document = {
         "kind": "bundle",
         "manifest": manifest.model_dump(mode="json"),
@@ -231,6 +232,15 @@ def _movements(movements: Sequence[Movement]) -> Section:
     """What one call of each function moves, as it was converted and after passes."""
     rows = [[found.function, found.after, str(found.operators), str(found.bytes)] for found in movements]
     return Section("Moved in one call", ["function", "after", "operators", "bytes"], rows)
+
+
+def _bucket_choice(found: BucketChoice) -> Section:
+    """What buckets were chosen by a histogram of sizes, and what is expected of them."""
+    rows = [[str(size), f"{share:.1%}"] for size, share in zip(found.sizes, found.shares, strict=True)]
+    rows.append(["padding, of what is computed", f"{found.padding:.1%}"])
+    rows.append(["the same with one bucket", f"{found.padding_of_one:.1%}"])
+    title = f"Buckets of {', '.join(found.symbols)} in {found.model}, as chosen"
+    return Section(title, ["size", "share of the requests"], rows)
 
 
 _FORMS = {"padded": "padded", "recompute": "exact length", "cached": "cached"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from artifacts.manifest import ModelEntry
+from artifacts.manifest import Functions, ModelEntry
+from artifacts.runtime.buckets import told
 from artifacts.schedule import Control, Decode, Generation, Partitioned
 
 
@@ -21,7 +22,20 @@ def schedule_rows(model: ModelEntry) -> Iterator[list[str]]:
             yield ["choice", "in two stages, or by the full product where no bound proves it", ""]
         for slot in schedule.slots:
             yield ["slot", f"{slot.output} -> {slot.input}", f"{slot.init}, axis {slot.axis}"]
-    for function, engines in model.functions.items():
+    if model.buckets is None:
+        yield from _calls(model.functions)
+        return
+    for bucket in model.buckets.each:
+        yield ["bucket", told(bucket.sizes), ""]
+        yield from _calls(bucket.functions)
+    padding = model.buckets.padding
+    filled = ", ".join(f"{name} with {value}" for name, value in padding.fill.items() if value) or "with 0"
+    rows = "" if padding.rows is None else f"; of {padding.rows}, copies of the last"
+    yield ["padding", filled + rows, "exact, where it was tried" if padding.exact else "changes answers"]
+
+
+def _calls(functions: Functions) -> Iterator[list[str]]:
+    for function, engines in functions.items():
         held = (name if count == 1 else f"{name} ({count} times)" for name, count in Counter(engines).items())
         yield ["calls", function, f"in {', '.join(held)}"]
 

@@ -17,7 +17,7 @@ from artifacts.errors import UsageError
 from compiler.calibration import calibration_digest
 from compiler.options import CompileOptions, ModelFile
 
-_BY_CONTENT = {"samples", "tune", "calibration", "custom_ops"}
+_BY_CONTENT = {"samples", "tune", "buckets", "bucket_costs", "calibration", "custom_ops"}
 """Options that name files: what counts is what those hold."""
 
 _NOT_MADE = {"serving"}
@@ -38,7 +38,7 @@ def compilation_key(
     `digests` are those of the source models by name, `generation` of the configuration files beside them, `tools`
     the versions of what the target and the converter use, the digests of custom operators' code among them; `shared`
     says that weights are cut into shards for a store, whichever that is. Paths do not count: a moved model is the same
-    model. Raises UsageError if the samples, the lengths or the calibration cannot be read.
+    model. Raises UsageError if the samples, the lengths, the sizes or the calibration cannot be read.
     """
     settings = TypeAdapter(CompileOptions).dump_python(options, mode="json", exclude=_BY_CONTENT | _NOT_MADE)
     names = [model.name for model in models]
@@ -50,6 +50,8 @@ def compilation_key(
                 "options": settings,
                 "samples": _digest_of("--samples", options.samples),
                 "tune": _digest_of("--tune", options.tune),
+                "buckets": _digest_of("--buckets", options.buckets),
+                "bucket_costs": _digest_of("--bucket-costs", options.bucket_costs),
                 "calibration": calibration,
                 "generation": dict(generation),
                 "tools": dict(tools),

@@ -77,7 +77,12 @@ def locate_in_function(
 def locate_in_engine(
     source: Source, root: Path, engine: EngineEntry, sample: Sample, tolerances: Tolerances
 ) -> Moved | None:
-    """The first node of an ONNX engine whose value is not its source node's; None if none can be told."""
+    """The first node of an ONNX engine whose value is not its source node's; None if none can be told.
+
+    Nothing is told of an engine whose source is not ONNX.
+    """
+    if not engine.source.endswith(".onnx"):
+        return None
     model = onnx.load_model(root / engine.source, load_external_data=False)
     nodes: dict[str, list[str]] = defaultdict(list)
     for node in model.graph.node:

@@ -56,6 +56,14 @@ class WeightsName(StrEnum):
     MAPPED = "mapped"
 
 
+class PaddingName(StrEnum):
+    """What is asked of answers to padded requests: auto asks of a model that has a mask that they are exact."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    MEASURED = "measured"
+
+
 class CalibrationMethod(StrEnum):
     """How the range that 8 bits stand for is found from the values that were seen."""
 
@@ -105,9 +113,11 @@ class CompileOptions:
     equal after an exact cast is stored. `tune` is a file of lengths, by which the schedule and its partitions are
     chosen; `calibration` a folder of requests, by which the scales of 8-bit values are. `tolerance` is the share of an
     output's largest element that computing in fewer bits may change its elements by. `further_ranges` are the sizes of
-    further optimization profiles: the first one's are `min_shapes`, `opt_shapes` and `max_shapes`. `neuron` is what AWS
-    Neuron's compiler is told; the fields that were set in it are those that the user gave. `serving` decides nothing of
-    what is made, only what the manifest says to a server.
+    further optimization profiles, or buckets: the first one's are `min_shapes`, `opt_shapes` and `max_shapes`.
+    `buckets` is a file of sizes by which at most `most_buckets` are chosen, of what `bucketed` names, symbols or
+    INPUT:AXIS, or the file's heading; `bucket_costs` is a file of what sizes cost. `neuron` is what AWS Neuron's
+    compiler is told; the fields that were set in it are those that the user gave. `serving` decides nothing of what is
+    made, only what the manifest says to a server.
     """
 
     target: str = "onnxruntime"
@@ -126,6 +136,11 @@ class CompileOptions:
     opt_shapes: Shapes = ()
     max_shapes: Shapes = ()
     further_ranges: tuple[ShapeRanges, ...] = ()
+    buckets: Path | None = None
+    bucketed: tuple[str, ...] = ()
+    most_buckets: int = 4
+    bucket_costs: Path | None = None
+    padding: PaddingName = PaddingName.AUTO
     compute_capabilities: tuple[str, ...] = ()
     builder: BuilderOptions = field(default_factory=BuilderOptions)
     neuron: NeuronOptions = field(default_factory=NeuronOptions)

@@ -17,8 +17,8 @@ def plan_problems(options: CompileOptions, target: Target) -> list[Problem]:
         problems.append(Problem("options", FLAG, message, hint))
     elif options.compute_capabilities:
         problems += unknown_problems(options.compute_capabilities, target.capabilities)
-    if options.further_ranges and not target.builder_options:
-        message = f"target {target.name} has no optimization profiles, and several ranges of sizes are given"
+    if options.further_ranges and not target.builder_options and not target.static_shapes:
+        message = f"target {target.name} has neither profiles nor buckets, and several ranges of sizes are given"
         problems.append(Problem("options", "--min-shapes, --opt-shapes, --max-shapes", message, "give each once"))
     if options.weights is not None and target.builder_options:
         message = f"target {target.name} makes plans, which take their weights otherwise"

@@ -39,17 +39,28 @@ def draw_samples(
     torch.export is traced with the first one; the others show that nothing in the graph is tied to its sizes.
     Raises RunError if the source model runs on none of the sizes tried.
     """
-    usual = _first_that_runs(signature, hints, runner, ranges.opt, number=0, batch=2)
+    usual = _first_that_runs(signature, hints, runner, _fixed(signature, ranges.opt), number=0, batch=2)
     found = [usual]
     if signature.symbols or any(hint.counts for hint in hints.values()):
         for number, batch, given in ((1, 3, ranges.max), (2, 1, ranges.min)):
             try:
-                found.append(_first_that_runs(signature, hints, runner, given or ranges.opt, number, batch))
+                fixed = _fixed(signature, given or ranges.opt)
+                found.append(_first_that_runs(signature, hints, runner, fixed, number, batch))
             except RunError:
                 # The source itself does not take these sizes; the first sample stands alone for them.
                 if given:
                     raise
     return tuple(found)
+
+
+def draw_at(
+    signature: Signature, hints: Mapping[str, InputHint], runner: SourceRunner, sizes: Mapping[str, int]
+) -> Sample:
+    """A sample with these sizes of symbols, and others as `draw_samples` begins with.
+
+    Raises RunError if the source model does not run on it.
+    """
+    return _first_that_runs(signature, hints, runner, sizes, number=0, batch=2)
 
 
 def read_samples(path: Path, signature: Signature, runner: SourceRunner) -> tuple[Sample, ...]:
@@ -103,15 +114,15 @@ def _first_that_runs(
     signature: Signature,
     hints: Mapping[str, InputHint],
     runner: SourceRunner,
-    given: Shapes,
+    fixed: Mapping[str, int],
     number: int,
     batch: int,
 ) -> Sample:
     """The first sizes that the source can run on. Those that it fails on take no longer together than an answer may."""
     failure: RunError | None = None
     began = time.monotonic()
-    for sizes in _size_choices(signature, given, number, batch):
-        shapes = {spec.name: _shape(spec, sizes, given) for spec in signature.inputs}
+    for sizes in _size_choices(signature, fixed, number, batch):
+        shapes = {spec.name: _shape(spec, sizes) for spec in signature.inputs}
         try:
             _check_size(signature, shapes)
             inputs = {
@@ -129,7 +140,17 @@ def _first_that_runs(
     raise RunError.of(problem.stage, problem.subject, problem.message, hint) from failure
 
 
-def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) -> Iterator[dict[str, int]]:
+def _fixed(signature: Signature, given: Shapes) -> dict[str, int]:
+    """The sizes of the symbols that shapes of inputs give."""
+    return {
+        symbol: size
+        for spec in signature.inputs
+        for symbol, size in zip(spec.shape, dict(given).get(spec.name, ()), strict=False)
+        if isinstance(symbol, str)
+    }
+
+
+def _size_choices(signature: Signature, fixed: Mapping[str, int], number: int, batch: int) -> Iterator[dict[str, int]]:
     """Assignments of sizes to symbols, the likeliest first.
 
     First the symbols get different sizes, because equal ones hide a swapped axis and can tie two symbols in the
@@ -137,22 +158,16 @@ def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) 
     sizes; then those of one kind get the same, for graphs that give one size two names. Size 1 broadcasts with
     anything and cannot be exported as a symbol, so it comes last, except in the smallest sample.
     """
-    fixed = {
-        symbol: size
-        for spec in signature.inputs
-        for symbol, size in zip(spec.shape, dict(given).get(spec.name, ()), strict=False)
-        if isinstance(symbol, str)
-    }
     kinds: dict[str, tuple[int, ...]] = {}
     for spec in signature.inputs:
         for axis, symbol in enumerate(spec.shape):
             if isinstance(symbol, str):
                 kinds.setdefault(symbol, _kind(spec, axis))
-    ones = {symbol: 1 if kind else batch for symbol, kind in kinds.items()} | fixed
+    ones = {symbol: 1 if kind else batch for symbol, kind in kinds.items()} | dict(fixed)
     if number == 2:
         # An image of one pixel or a signal of one value is no request that anybody makes.
         real = {symbol: kind[1] for symbol, kind in kinds.items() if kind in (_SPATIAL, _SIGNAL)}
-        yield ones | real | fixed
+        yield ones | real | dict(fixed)
     stateful = kinds | {str(spec.shape[1]): () for spec in signature.inputs if _is_state(spec)}
     for apart, chosen in ((True, kinds), (True, stateful), (False, kinds)):
         for attempt in range(max(map(len, (_SEQUENCE, _SPATIAL, _SIGNAL)))):
@@ -160,7 +175,7 @@ def _size_choices(signature: Signature, given: Shapes, number: int, batch: int) 
             for symbol, kind in chosen.items():
                 before = sum(kinds[other] is kind for other in sizes) if apart else 0
                 sizes[symbol] = _size(kind, attempt, before) * (2 if number == 1 else 1) if kind else batch
-            yield sizes | fixed
+            yield sizes | dict(fixed)
     yield ones
 
 
@@ -190,10 +205,7 @@ def _size(kind: tuple[int, ...], attempt: int, before: int) -> int:
     return kind[(attempt + before) % len(kind)]
 
 
-def _shape(spec: TensorSpec, sizes: Mapping[str, int], given: Shapes) -> tuple[int, ...]:
-    chosen = dict(given).get(spec.name)
-    if chosen is not None:
-        return chosen
+def _shape(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape)
 
 

@@ -89,7 +89,7 @@ def _where_moved(bundle: Bundle, name: str, source: Source, sample: Sample, tole
     from passes.verification import check_program
 
     entry = bundle.manifest.models[name]
-    engine = bundle.manifest.engines[entry.functions[entry.schedule.main][0]]
+    engine = bundle.manifest.engines[entry.held[0][entry.schedule.main][0]]
     callable_alone = all(spec.name in sample.inputs for spec in engine.signature.inputs)
     if not made_by_own_converters(bundle.manifest.tools):
         found = locate_in_engine(source, bundle.root, engine, sample, tolerances) if callable_alone else None
@@ -131,7 +131,9 @@ def _source_samples(source: Source, inputs: Path | None, entry: ModelEntry) -> t
     elif inputs is not None:
         samples = read_samples(inputs, signature, runner)
     else:
-        samples = draw_samples(entry.signature, hints, runner, ShapeRanges())
+        buckets = () if entry.buckets is None else entry.buckets.each
+        taken = [entry.at(bucket).signature for bucket in buckets] or [entry.signature]
+        samples = tuple(found for each in taken for found in draw_samples(each, hints, runner, ShapeRanges()))
     if not isinstance(entry.schedule, Decode):
         return samples
     masks = token_masks(signature, hints, entry.schedule.tokens)

@@ -47,7 +47,7 @@ def with_measured_access(
     engines = dict(bundle.manifest.engines)
     if wanted == WeightsName.AUTO:
         for name, entry in bundle.manifest.models.items():
-            own = {engine for held in entry.functions.values() for engine in held}
+            own = entry.engines
             if not all({"mapped", "prepacked"} <= engines[engine].weights.ways.keys() for engine in own):
                 log.notices.append(f"{name}: weights prepacked: not all of its engines can map them")
                 continue

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 import passes.dialect  # noqa: F401  # registers the operators that bodies may call
+from artifacts.padding import Padding
 from artifacts.samples import Arrays, Sample
 from artifacts.schedule import Schedule
 from artifacts.spec import Signature
@@ -70,12 +71,33 @@ class Function:
 
 
 @dataclass(frozen=True, eq=False)
+class SizeBucket:
+    """Sizes that engines are made for, by symbol of the model's signature, and a request of exactly these sizes."""
+
+    sizes: Mapping[str, int]
+    sample: Sample
+
+
+@dataclass(frozen=True, eq=False)
+class SizeBuckets:
+    """The sizes that a model's engines are made for, the cheapest first, and how smaller requests are padded to them.
+
+    `requests` are of sizes in between, with the source's answers to them as they are. `padding.exact` says that those
+    have to agree, until it is known whether they do.
+    """
+
+    each: tuple[SizeBucket, ...]
+    padding: Padding
+    requests: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A source model inside a program: its own signature, how it is now called, and samples to hold it to.
 
     `digest` is the SHA-256 of the source's graph and weights. `calibration` holds requests like those that will be
     made, the caller's inputs of each: passes that fix a range of values find it there, and in the samples' inputs if
-    there are none.
+    there are none. `buckets` are for targets whose engines take one size only.
     """
 
     signature: Signature
@@ -83,6 +105,7 @@ class Model:
     digest: str
     samples: tuple[Sample, ...] = ()
     calibration: tuple[Arrays, ...] = ()
+    buckets: SizeBuckets | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,6 +41,7 @@ WeightsFlag = Literal["auto", "prepacked", "mapped", "embedded", "refit", "strip
 TracerFlag = Literal["torch-neuronx", "torch-neuron"]
 CompatibilityFlag = Literal["none", "ampere-plus", "same-compute-capability"]
 LoadingFlag = Literal["lazy", "async"]
+PaddingFlag = Literal["auto", "exact", "measured"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 
 _NAME = re.compile(r"^(?P<name>[A-Za-z0-9_][A-Za-z0-9_.+-]*)=(?P<path>.+)$")
@@ -147,8 +148,41 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         list[str] | None,
         _shaping(metavar="ids:1x16,mask:1x16", help="Smallest input sizes; again for a further optimization profile."),
     ] = None,
-    opt_shapes: Annotated[list[str] | None, _shaping(metavar="ids:8x64,...", help="Usual input sizes.")] = None,
+    opt_shapes: Annotated[
+        list[str] | None,
+        _shaping(metavar="ids:8x64,...", help="Usual input sizes; again for a further profile, or a further bucket."),
+    ] = None,
     max_shapes: Annotated[list[str] | None, _shaping(metavar="ids:32x512,...", help="Largest input sizes.")] = None,
+    buckets: Annotated[
+        Path | None,
+        _shaping(
+            exists=True,
+            dir_okay=False,
+            metavar="SIZES.csv",
+            help="Of a target whose engines take one size: choose the sizes by how often each is asked for. Read as the"
+            " lengths of unspool tune; a heading says of which symbol.",
+        ),
+    ] = None,
+    bucketed: Annotated[
+        list[str] | None, _shaping(metavar="SYMBOL|INPUT:AXIS", help="What the sizes of --buckets are of.")
+    ] = None,
+    most_buckets: Annotated[int, _shaping(min=1, help="Most buckets to choose.")] = 4,
+    bucket_costs: Annotated[
+        Path | None,
+        _shaping(
+            exists=True,
+            dir_okay=False,
+            metavar="COSTS.csv",
+            help="What sizes cost, as measured: size,cost lines. Left out, a request costs its bucket's size.",
+        ),
+    ] = None,
+    padding: Annotated[
+        PaddingFlag,
+        _shaping(
+            help="Of buckets: whether answers to padded requests have to be the source's (exact), or are measured and"
+            " told; auto asks for exact ones where the model has a mask."
+        ),
+    ] = "auto",
     compute_capabilities: Annotated[
         str, _planning(metavar="8.6,8.9", help="NVIDIA GPUs that plans are built for: their compute capabilities.")
     ] = "",
@@ -263,6 +297,9 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     unspool compile bert.onnx --target neuronx --opt-shapes ids:2x16 --neuron-target trn1 --model-type transformer
     -o build/bert-neuron
 
+    unspool compile bert.onnx --target neuronx --opt-shapes ids:1x16,mask:1x16 --opt-shapes ids:1x64,mask:1x64
+    -o build/bert-neuron
+
     Compiling again onto the same bundle does nothing if nothing changed.
 
     In make, name BUNDLE/manifest.json as the target.
@@ -280,6 +317,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         CalibrationMethod,
         CompileOptions,
         ConverterName,
+        PaddingName,
         Precision,
         ScheduleName,
         WeightsName,
@@ -318,6 +356,11 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         opt_shapes=first.opt,
         max_shapes=first.max,
         further_ranges=tuple(further),
+        buckets=buckets,
+        bucketed=tuple(bucketed or ()),
+        most_buckets=most_buckets,
+        bucket_costs=bucket_costs,
+        padding=PaddingName(padding),
         compute_capabilities=parse_capabilities(compute_capabilities),
         builder=BuilderOptions.model_validate(
             {

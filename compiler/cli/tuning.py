@@ -1,4 +1,4 @@
-"""`unspool tune`: choose how a model decodes by its lengths, or how a compiler is called for a bundle's sources."""
+"""`unspool tune` and `buckets`: how a model decodes, how a compiler is called, and which sizes engines are made for."""
 
 from __future__ import annotations
 
@@ -221,6 +221,42 @@ def _given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def buckets_command(
+    sizes: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, metavar="SIZES.csv", help="Sizes of requests, as lengths of tune."),
+    ],
+    most_buckets: Annotated[int, typer.Option(min=1, help="Most buckets to choose.")] = 4,
+    costs: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, metavar="COSTS.csv", help="What sizes cost: size,cost lines."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Show which sizes engines would be made for, and what that leaves of padding. Nothing is compiled.
+
+    unspool buckets sizes.csv --most-buckets 6
+
+    `unspool compile --buckets` makes engines for them, where a target's take one size each.
+    """
+    from dataclasses import asdict
+
+    from compiler.tuning.lengths import read_lengths
+    from compiler.tuning.sizes import best_sizes, read_size_costs
+
+    lengths, weighed = read_lengths(sizes), None if costs is None else read_size_costs(costs)
+    found = [best_sizes(lengths, most, weighed) for most in range(1, most_buckets + 1)]
+    found = list({choice.sizes: choice for choice in found}.values())  # more buckets that bring nothing are not shown
+    if json:
+        print_json({"choices": [asdict(choice) for choice in found]})
+        return
+    rows = [
+        [str(len(each.sizes)), ", ".join(map(str, each.sizes)), f"{each.padding:.1%}", f"{each.cost:.2f}"]
+        for each in found
+    ]
+    print_table("buckets, and what a request costs", ["buckets", "sizes", "padding", "expected cost"], rows)
+
+
 def _compiled(file: ModelFile, options: CompileOptions, tuned: Tuned, output: Path, force: bool) -> str:
     from dataclasses import replace
 
@@ -292,4 +328,4 @@ def _print_curve(curve: Sequence[Choice]) -> None:
     sys.stdout.flush()
 
 
-COMMANDS = (tune_command,)
+COMMANDS = (tune_command, buckets_command)

@@ -17,10 +17,11 @@ from passes.program import Program
 
 @dataclass(frozen=True, eq=False)
 class Proven:
-    """The engines of one model as HLO modules, and what the user should know of them."""
+    """The engines of one model as HLO modules, what the user should know of them, and what shapes they take."""
 
     sources: HloSources
     notices: tuple[str, ...]
+    takes: str
 
     def engines(
         self,
@@ -41,7 +42,7 @@ class Proven:
             )
             for name, source in self.sources.engines.items()
         }
-        return ModelEngines(engines, self.sources.functions, (*self.notices, *notices))
+        return ModelEngines(engines, self.sources.functions, (*self.notices, *notices), self.takes)
 
 
 def proven_sources(program: Program, model: str, preflight: Preflight, tell: Tell) -> Proven:
@@ -66,7 +67,7 @@ def proven_sources(program: Program, model: str, preflight: Preflight, tell: Tel
         for check in checks
         if not check.comparison.passed
     ]
-    return Proven(sources, (f"takes {taken} and no other shapes; choose them with --opt-shapes", *warnings))
+    return Proven(sources, tuple(warnings), taken)
 
 
 def _taken(signature: Signature, tokens: str, shapes: Mapping[str, tuple[int, ...]], sources: HloSources) -> str:

@@ -135,12 +135,14 @@ class BuiltEngine:
 class ModelEngines:
     """The engines of one model by name, and which of them hold each function of its schedule, in calling order.
 
-    `notices` are what the user should know of how they were made.
+    `notices` are what the user should know of how they were made; `takes` are the shapes of what a caller gives, of
+    engines that take no others.
     """
 
     engines: Mapping[str, BuiltEngine]
     functions: Mapping[str, tuple[str, ...]]
     notices: tuple[str, ...] = ()
+    takes: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ class Target(Protocol):
     """The fields of `NeuronOptions` that mean something to it; () for a target that calls no compiler of AWS
     Neuron's."""
     static_shapes: ClassVar[bool]
-    """Whether its engines take inputs of one shape only: those of the first sample, which --opt-shapes chooses."""
+    """Whether its engines take inputs of one shape only: those of the first sample, which --opt-shapes chooses. With
+    several --opt-shapes, or --buckets, there are engines for each."""
     neuron_cores: ClassVar[bool]
     """Whether its engines run on NeuronCores: `NeuronServing` says then how they are served."""
     fusions: ClassVar[tuple[str, ...]]

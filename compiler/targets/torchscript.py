@@ -89,8 +89,7 @@ class TorchScriptTarget:
             made = traced_model(name, engine.job(tracer, placement.tracing, placement.neuron), placement)
         built = BuiltEngine(source=data, suffix=".pt", signature=engine.signature, made=made, kind=kind)
         functions = dict.fromkeys(program.models[model].schedule.functions, (name,))
-        sizes = f"takes {engine.shapes} and no other shapes; choose them with --opt-shapes"
-        return ModelEngines({name: built}, functions, (sizes,))
+        return ModelEngines({name: built}, functions, takes=engine.shapes)
 
 
 TARGET = TorchScriptTarget()

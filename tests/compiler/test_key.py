@@ -26,6 +26,7 @@ from compiler.options import (
     CompileOptions,
     ConverterName,
     ModelFile,
+    PaddingName,
     Precision,
     ScheduleName,
     WeightsName,
@@ -72,6 +73,9 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "require": st.sampled_from(("emitted", "verified")),
     "weights": st.sampled_from(list(WeightsName)),
     "merge_casts": st.just(True),
+    "bucketed": st.lists(st.sampled_from("abc"), min_size=1).map(tuple),
+    "most_buckets": FEW.filter(lambda most: most != DEFAULTS.most_buckets),
+    "padding": st.sampled_from([name for name in PaddingName if name != DEFAULTS.padding]),
     "converter": st.sampled_from([name for name in ConverterName if name != DEFAULTS.converter]),
 }
 TOKENS: Mapping[str, st.SearchStrategy[Any]] = {
@@ -85,7 +89,7 @@ TOKENS: Mapping[str, st.SearchStrategy[Any]] = {
 }
 
 
-FILES = ("samples", "tune")
+FILES = ("samples", "tune", "buckets", "bucket_costs")
 
 
 def test_every_option_is_drawn_here() -> None:

@@ -158,3 +158,18 @@ class TestCompileTune:
         found = unspool(capsys, *call, "-o", tmp_path / "bundle")
         assert found.status == 2
         assert found.stderr.count("--tune") == 3
+
+
+def test_what_each_number_of_buckets_would_bring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sizes.csv"
+    path.write_text("seq,count\n4,6\n8,2\n32,2\n")
+    found = unspool(capsys, "buckets", path, "--json")
+    assert found.status == 0
+    choices = found.document["choices"]
+    assert [choice["sizes"] for choice in choices] == [[32], [8, 32], [4, 8, 32]], "a fourth brings nothing"
+    assert [round(choice["cost"], 9) for choice in choices] == [32, 12.8, 10.4]
+    assert choices[-1]["padding"] == pytest.approx(0)
+    (tmp_path / "costs.csv").write_text("size,cost\n1,5\n8,5\n32,6\n")
+    found = unspool(capsys, "buckets", path, "--costs", tmp_path / "costs.csv")
+    assert "8, 32" in found.stdout
+    assert "4, 8, 32" not in found.stdout

@@ -178,6 +178,7 @@ def test_padding_that_has_to_be_exact_and_is_not_makes_no_bundle(tmp_path: Path)
         ("neuronx", ScheduleName.UNROLLED, CacheMode.ON, ["toy@{}.decode"]),
         ("neuronx", ScheduleName.PARTITIONED, CacheMode.ON, ["toy@{}.encoder", "toy@{}.until-2", "toy@{}.until-4"]),
         ("neuronx", ScheduleName.LOOP, CacheMode.PADDED, ["toy@{}.encoder", "toy@{}.step"]),
+        ("neuronx", ScheduleName.LOOP, CacheMode.ON, ["toy@{}.encoder", "toy@{}.step"]),
     ],
 )
 def test_rows_of_a_decode_go_to_the_bucket_that_holds_them(

@@ -166,7 +166,7 @@ def test_padding_that_changes_answers_is_measured_and_told(tmp_path: Path) -> No
 def test_padding_that_has_to_be_exact_and_is_not_makes_no_bundle(tmp_path: Path) -> None:
     file = saved(averaging_model(), tmp_path / "a.onnx")
     options = bucketed("torchscript", images(8), images(24), padding=PaddingName.EXACT)
-    with pytest.raises(NumericsError, match="'mean'.* differs from the source model after padding to its bucket"):
+    with pytest.raises(NumericsError, match=r"'mean'.* differs from the source model after padding to its bucket"):
         compile_bundle([ModelFile("a", file)], tmp_path / "b", options)
     assert not (tmp_path / "b").exists()
 

@@ -35,7 +35,10 @@ class TorchScriptTarget:
     name: ClassVar[str] = "torchscript"
     kind: ClassVar[str] = "torchscript"
     summary: ClassVar[str] = "One TorchScript model with its loop, loaded with torch alone"
-    decodes: ClassVar[tuple[Pair, ...]] = (("padded", ScheduleName.ENGINE_LOOP),)
+    decodes: ClassVar[tuple[Pair, ...]] = (
+        ("cached", ScheduleName.ENGINE_LOOP),
+        ("padded", ScheduleName.ENGINE_LOOP),
+    )
     precisions: ClassVar[tuple[Precision, ...]] = (Precision.FP32,)
     codes: ClassVar[CodesName] = "uint8"
     row_scales: ClassVar[bool] = False

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 import torch
 
-from artifacts.decode_inputs import DecodeInputs
+from artifacts.decode_inputs import DecodeInputs, SizeSource
 from artifacts.dtype import DType
 from artifacts.names import free_name
 from artifacts.neuron_options import NeuronOptions
 from artifacts.samples import Arrays
-from artifacts.schedule import Single
+from artifacts.schedule import CacheSlot, Single
 from artifacts.spec import Signature, TensorSpec
+from compiler.first_slots import first_shape
 from compiler.neuron.trace_job import Role, TraceJob, TracePart, keywords_of
 from compiler.neuron.tracing import TracerName, Tracing
 from compiler.torchscript.loop import loop_source, whole
 from compiler.torchscript.parts import Part, saved, traced
-from passes.program import Function, Program
-from passes.torch_dtypes import from_numpy
+from passes.program import Program
+from passes.torch_dtypes import from_numpy, torch_dtype_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,16 +77,16 @@ def torchscript_engine(program: Program, model: str) -> ScriptEngine:
         with torch.no_grad():
             made = encoder(*(tensors[spec.name] for spec in signature.inputs))
         tensors |= {spec.name: tensor for spec, tensor in zip(signature.outputs, made, strict=True)}
-    step = program.functions[schedule.step]
-    length, rows = _length(step, schedule.tokens, schedule.generation.max_new_tokens), _rows(inputs, given)
-    tensors[schedule.tokens] = torch.zeros((rows, length), dtype=torch.int64)
+    rows = _size(inputs.rows, tensors)
+    tensors[schedule.tokens] = torch.zeros((rows, len(inputs.first_tokens)), dtype=torch.int64)
     tensors[schedule.position or ""] = torch.zeros((), dtype=torch.int64)
+    tensors |= {slot.input: _first(inputs, slot, tensors) for slot in schedule.slots}
     add("step", schedule.step)
     taken = {spec.name for spec in specs}
     shapes: dict[str, tuple[int | str, ...]] = {"tokens": (rows, "generated"), "lengths": (rows,)}
     outputs = tuple(TensorSpec(name=free_name(n, taken), dtype=DType.INT64, shape=shape) for n, shape in shapes.items())
     return ScriptEngine(
-        parts, takes, loop_source(inputs, length), Signature(inputs=specs, outputs=outputs), _told(specs)
+        parts, takes, loop_source(inputs, tensors), Signature(inputs=specs, outputs=outputs), _told(specs)
     )
 
 
@@ -101,11 +102,13 @@ def _told(specs: tuple[TensorSpec, ...]) -> str:
     return ", ".join(f"{spec.name} {'x'.join(map(str, spec.shape))}" for spec in specs)
 
 
-def _length(step: Function, tokens: str, limit: int) -> int:
-    size = step.signature.input(tokens).shape[1]
-    return size if isinstance(size, int) else limit
+def _first(inputs: DecodeInputs, slot: CacheSlot, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What the first step finds in a slot."""
+    if slot.init.startswith("encoder:"):
+        return tensors[slot.init.removeprefix("encoder:")]
+    shape = [_size(size, tensors) for size in first_shape(inputs, slot)]
+    return torch.zeros(shape, dtype=torch_dtype_of(inputs.signatures[inputs.steps[0]].input(slot.input).dtype))
 
 
-def _rows(inputs: DecodeInputs, given: Arrays) -> int:
-    rows = inputs.rows
-    return rows if isinstance(rows, int) else int(given[rows.name].shape[rows.axis])
+def _size(size: int | SizeSource, tensors: Mapping[str, torch.Tensor]) -> int:
+    return int(tensors[size.name].shape[size.axis]) if isinstance(size, SizeSource) else size

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from artifacts.decode_inputs import DecodeInputs
-from artifacts.schedule import Decode
+from artifacts.schedule import CacheSlot, Decode
 from compiler.neuron.trace_job import Role
 from compiler.torchscript.parts import quiet
 
@@ -30,15 +30,18 @@ def whole(loop: str, parts: Mapping[Role, torch.jit.ScriptModule]) -> torch.jit.
     return module
 
 
-def loop_source(inputs: DecodeInputs, length: int) -> str:
+def loop_source(inputs: DecodeInputs, tensors: Mapping[str, torch.Tensor]) -> str:
     """The loop: it takes the caller's inputs, and gives `tokens` int64 [batch, n] and `lengths` int64 [batch].
 
-    `length` is that of the tokens that the step takes. The loop ends when every row has.
+    `tensors` are such as the first step is given, by name: tokens at one length or one alone, and slots, which keep
+    their shapes. The loop ends when every row has.
     """
     schedule = inputs.schedule
     rules = schedule.generation
+    cached, length = schedule.state == "cached", tensors[schedule.tokens].shape[1]
     callers = {spec.name: f"i{number}" for number, spec in enumerate(inputs.callers)}
     made = {spec.name: f"m{number}" for number, spec in enumerate(inputs.encoded)}
+    slots = {slot.input: f"s{number}" for number, slot in enumerate(schedule.slots)}
     lines = [
         f"def forward(self, {', '.join(f'{name}: Tensor' for name in callers.values())}) -> Tuple[Tensor, Tensor]:"
     ]
@@ -46,7 +49,7 @@ def loop_source(inputs: DecodeInputs, length: int) -> str:
         taken = ", ".join(callers[spec.name] for spec in inputs.signatures[schedule.encoder].inputs)
         lines.append(f"    {', '.join(made.values())}{',' if len(made) == 1 else ''} = self.encoder({taken})")
     rows = next(iter(callers.values()))
-    values = {**callers, **made, schedule.tokens: "tokens", schedule.position or "": "at"}
+    values = {**callers, **made, **slots, schedule.tokens: "tokens", schedule.position or "": "at"}
     arguments = ", ".join(values[spec.name] for spec in inputs.signatures[schedule.step].inputs)
     results = [spec.name for spec in inputs.signatures[schedule.step].outputs]
     given = ", ".join(f"r{number}" for number in range(len(results)))
@@ -54,6 +57,7 @@ def loop_source(inputs: DecodeInputs, length: int) -> str:
         f"    rows = {rows}.size({_row_axis(inputs)})",
         f"    tokens = torch.full([rows, {length}], {rules.pad}, dtype=torch.int64)",
         f"    tokens[:, 0] = {rules.start}",
+        *(f"    {slots[slot.input]} = {_first(slot, made, tensors[slot.input])}" for slot in schedule.slots),
         f"    generated = torch.full([rows, {rules.max_new_tokens}], {rules.pad}, dtype=torch.int64)",
         "    ended = torch.zeros([rows], dtype=torch.bool)",
         "    lengths = torch.zeros([rows], dtype=torch.int64)",
@@ -61,7 +65,8 @@ def loop_source(inputs: DecodeInputs, length: int) -> str:
         f"    while position < {rules.max_new_tokens} and not bool(ended.all().item()):",
         "        at = torch.tensor(position)",
         f"        {given}{',' if len(results) == 1 else ''} = self.step({arguments})",
-        f"        scores = r{results.index(schedule.logits)}[:, position].to(torch.float32)",
+        *(f"        {slots[slot.input]} = r{results.index(slot.output)}" for slot in schedule.slots),
+        f"        scores = r{results.index(schedule.logits)}[:, {'0' if cached else 'position'}].to(torch.float32)",
         *(f"        scores[:, {token}] = float('-inf')" for token in rules.suppressed),
         "        chosen = scores.argmax(1)",
         *_forced(schedule),
@@ -70,11 +75,21 @@ def loop_source(inputs: DecodeInputs, length: int) -> str:
         "        lengths = lengths + torch.logical_not(ended).to(torch.int64)",
         *(f"        ended = torch.logical_or(ended, chosen == {end})" for end in rules.eos),
         "        position = position + 1",
-        f"        if position < {length}:",
-        "            tokens[:, position] = chosen",
+        *(["        tokens = chosen.unsqueeze(1)"] if cached else _appended(length)),
         "    return generated[:, :position], lengths",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _appended(length: int) -> list[str]:
+    return [f"        if position < {length}:", "            tokens[:, position] = chosen"]
+
+
+def _first(slot: CacheSlot, made: Mapping[str, str], like: torch.Tensor) -> str:
+    """What the first step finds in a slot."""
+    if slot.init.startswith("encoder:"):
+        return made[slot.init.removeprefix("encoder:")]
+    return f"torch.zeros({list(like.shape)}, dtype={like.dtype})"
 
 
 def _forced(schedule: Decode) -> list[str]:

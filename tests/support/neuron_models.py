@@ -33,16 +33,21 @@ _READER = ("--max-length", "75", "--opt-shapes", "image:2x1x16x320")
 _WORDS = ("--bos", "2", "--eos", "3", "--pad", "0", "--max-length", "20", "--opt-shapes", "graphemes:2x9")
 
 MODELS: Mapping[str, NeuronModel] = {
+    "ocr_lines, loop": NeuronModel(OCR / "model.onnx", _READER),
     "ocr_lines, unrolled": NeuronModel(OCR / "model.onnx", ("--schedule", "unrolled", *_READER)),
     "ocr_lines, partitioned": NeuronModel(
         OCR / "model.onnx", ("--schedule", "partitioned", "--partitions", "25,50,75", *_READER)
     ),
     "bert_tiny": NeuronModel(DATA / "bert_tiny" / "model_dynamo.onnx", ("--opt-shapes", "input_ids:2x16")),
     "light_resnet50": NeuronModel(light_network("resnet50")),
+    "t5_tiny, loop": NeuronModel(
+        DATA / "t5_tiny" / "model_dynamo.onnx", ("--max-length", "24", "--opt-shapes", "input_ids:2x16")
+    ),
     "t5_tiny, unrolled": NeuronModel(
         DATA / "t5_tiny" / "model_dynamo.onnx",
         ("--schedule", "unrolled", "--max-length", "8", "--opt-shapes", "input_ids:2x16"),
     ),
+    "g2p_en, loop": NeuronModel(DATA / "g2p_en" / "g2p.onnx", _WORDS),
     "g2p_en, unrolled": NeuronModel(DATA / "g2p_en" / "g2p.onnx", ("--schedule", "unrolled", *_WORDS)),
     "g2p_en, partitioned": NeuronModel(
         DATA / "g2p_en" / "g2p.onnx", ("--schedule", "partitioned", "--partitions", "5,10,20", *_WORDS)

@@ -19,7 +19,9 @@ from compiler.options import CacheMode, CompileOptions, ModelFile, ScheduleName
 from tests.support.cli import child_environment
 from tests.support.models import OCR, BundleCache, normal, saved, source_outputs, toy_decoder, toy_decoding
 
-DECODE = {"schedule": ScheduleName.ENGINE_LOOP, "cache": CacheMode.PADDED}
+DECODE = {"schedule": ScheduleName.ENGINE_LOOP}
+
+each_state = pytest.mark.parametrize("state", [CacheMode.ON, CacheMode.PADDED])
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +49,10 @@ def test_a_model_that_is_called_once_answers_as_the_source(perceptron: Path, per
         TokenFlags(start=0, eos=(2, 9), pad=1, max_new_tokens=3),
     ],
 )
-def test_a_decode_ends_where_its_rows_do(tokens: TokenFlags, tmp_path: Path) -> None:
+@each_state
+def test_a_decode_ends_where_its_rows_do(tokens: TokenFlags, state: CacheMode, tmp_path: Path) -> None:
     model = ModelFile("toy", saved(toy_decoder(), tmp_path / "toy.onnx"))
-    options = CompileOptions(target="torchscript", tokens=tokens, opt_shapes=(("x", (5, 4)),), **DECODE)  # type: ignore[arg-type]
+    options = CompileOptions(target="torchscript", tokens=tokens, cache=state, opt_shapes=(("x", (5, 4)),), **DECODE)  # type: ignore[arg-type]
     compile_bundle([model], tmp_path / "b", options)
     assert tokens.eos is not None
     assert tokens.max_new_tokens is not None
@@ -90,10 +93,12 @@ print(json.dumps([right, len(images), min(steps), max(steps)]))
 """
 
 
-@pytest.mark.slow  # a minute: the reader of lines is converted, and reads 256 of them a token at a time
-def test_it_reads_every_line_with_torch_alone(tmp_path: Path) -> None:
+@pytest.mark.slow  # a minute each: the reader of lines is converted, and reads 256 of them a token at a time
+@each_state
+def test_it_reads_every_line_with_torch_alone(state: CacheMode, tmp_path: Path) -> None:
     options = CompileOptions(
         target="torchscript",
+        cache=state,
         tokens=TokenFlags(max_new_tokens=75),
         opt_shapes=(("image", (8, 1, 16, 320)),),
         **DECODE,  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 _CALLED = re.compile(r"(?:to_apply|calls|body|condition)=%?([\w.-]+)")
+_COMMENT = re.compile(r"/\*.*?\*/")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 _STRUCTURE = frozenset({"parameter", "constant", "tuple", "get-tuple-element"})
 
@@ -68,7 +69,8 @@ def count_instructions(data: bytes) -> int:
 
 def _opcode(text: str) -> str:
     """The word before the operands: `%x = f32[2]{0} add(...)`."""
-    found = re.search(r"=\s+(?:\([^=]*?\)|\S+)\s+([a-z][a-z0-9-]*)\(", text)
+    # Of a wide tuple every fifth type is numbered in a comment: /*index=5*/.
+    found = re.search(r"=\s+(?:\(.*?\)|\S+)\s+([a-z][a-z0-9-]*)\(", _COMMENT.sub("", text))
     return found[1] if found else ""
 
 

@@ -79,6 +79,8 @@ def _findings(found: Instruction, roots: dict[str, Instruction]) -> Iterator[Fin
         yield finding(
             "error", "NCC_EVRF015", f"calls {target[1] if target else 'something'!r}, which is not documented"
         )
+    if _adds_whole_numbers(found, roots):
+        yield finding("warning", "NCC_EVRF060", f"a scatter that combines whole numbers {_IN_FLOAT32} scatter")
     if by := odd_reducer(found, roots):
         yield finding("warning", "", f"reduces by {by}; documented are minimum, maximum, add and multiply")
 
@@ -92,6 +94,15 @@ def odd_reducer(found: Instruction, roots: Mapping[str, Instruction]) -> str:
     if root is None or root.opcode == "tuple":
         return "several operations"
     return "" if root.opcode in _REDUCERS else root.opcode
+
+
+def _adds_whole_numbers(found: Instruction, roots: Mapping[str, Instruction]) -> bool:
+    """Whether a scatter combines whole numbers with those that are there; one that overwrites computes nothing."""
+    by = re.search(r"to_apply=%?([\w.-]+)", found.text)
+    if found.opcode != "scatter" or by is None or not re.search(r"= [su](8|16|32)\[", found.text):
+        return False
+    root = roots.get(by[1])
+    return root is None or root.opcode != "parameter"
 
 
 def _beyond_32_bits(found: Instruction) -> str | None:
@@ -140,6 +151,10 @@ def _is_integer_product(found: Instruction) -> bool:
     return found.opcode == "dot" and bool(re.search(r"= [su](8|16|32)\[", found.text))
 
 
+_IN_FLOAT32 = (
+    "is computed in float32, exact below 2**24; newer compilers refuse it unless --implicit-integer-downcast names"
+)
+
 _Rule = tuple[Literal["error", "warning"], str, str, Callable[[Instruction], bool]]
 
 _RULES: tuple[_Rule, ...] = (
@@ -179,12 +194,11 @@ _RULES: tuple[_Rule, ...] = (
             re.search(r"= \(?[su](8|16|32|64)\[.*custom_call_target=\"(TopK|AwsNeuronTopK)\"", found.text)
         ),
     ),
-    ("warning", "NCC_EVRF035", "a product of whole numbers is computed in float32", _is_integer_product),
     (
         "warning",
-        "NCC_EVRF060",
-        "a scatter of whole numbers is computed in float32, exact below 2**24",
-        lambda found: found.opcode == "scatter" and bool(re.search(r"= [su](8|16|32)\[", found.text)),
+        "NCC_EVRF035",
+        f"a product of whole numbers {_IN_FLOAT32} dot, on Trn2",
+        _is_integer_product,
     ),
     (
         "warning",

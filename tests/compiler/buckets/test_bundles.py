@@ -59,7 +59,7 @@ def test_each_bucket_has_its_engine_and_the_weights_are_there_once(
     manifest = Bundle.open(masked).manifest
     assert sorted(manifest.engines) == ["m@1x32", "m@1x4", "m@4x8"]
     assert {engine.status for engine in manifest.engines.values()} == {"hlo-verified"}
-    assert manifest.engines["m@4x8"].needs[0].command.startswith("neuronx-cc compile BUNDLE/engines/m@4x8.hlo.pb")
+    assert "`neuronx-cc compile BUNDLE/engines/m@4x8.hlo.pb" in manifest.engines["m@4x8"].needs[0].what
     entry = manifest.models["m"]
     assert entry.buckets is not None
     assert [bucket.sizes for bucket in entry.buckets.each] == [

@@ -74,6 +74,10 @@ def test_a_documented_rule_finds_what_it_is_of(call: Callable[..., Any], shape: 
     assert code in [found for _, found in codes(module(call, shape))]
 
 
+def test_a_scatter_that_overwrites_computes_nothing() -> None:
+    assert not codes(module(lambda x: jnp.zeros((9, 8), jnp.int32).at[x[:, 0]].set(x), I32))
+
+
 def test_dilations_of_convolutions_are_found() -> None:
     image, kernel = jax.ShapeDtypeStruct((1, 2, 8, 8), jnp.float32), jax.ShapeDtypeStruct((3, 2, 3, 3), jnp.float32)
 

@@ -103,7 +103,10 @@ class _Bounded:
     def function(self) -> Function:
         """What came of it."""
         for node in self.step.computations:
-            if values_of(node) or not isinstance(node.meta.get("val"), torch.SymInt):
+            if _is_size(node):
+                if any(map(values_of, node.all_input_nodes)) and node.target is not _aten.sym_size.int:
+                    self.builder.tells(self.builder.copy(node, self.new))  # a value as a size, as of the position
+            else:
                 self.builder.source = self.step.sources.get(node.name)
                 try:
                     self.new[node] = self._made(node)
@@ -282,7 +285,7 @@ class _Bounded:
     # Sizes
 
     def _sizes(self, node: Node) -> frozenset[Node]:
-        return frozenset(n for n in node.all_input_nodes if isinstance(n.meta.get("val"), torch.SymInt))
+        return frozenset(filter(_is_size, node.all_input_nodes))
 
     def _size(self, node: Node, size: Node) -> int | Node:
         """A size among an operator's arguments: a shape's with room for all rows, a number as the position has it."""
@@ -330,6 +333,10 @@ class _Bounded:
     def _said(self, node: Node, reason: str) -> str:
         source = self.step.sources.get(node.name)
         return f"node {node.name!r}" + (f" (source node {source!r})" if source else "") + f" {reason}"
+
+
+def _is_size(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.SymInt)
 
 
 def _expression(argument: Any) -> sympy.Expr:

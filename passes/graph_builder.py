@@ -111,6 +111,10 @@ class GraphBuilder:
             self._sizes[expression] = self._compute(expression)
         return self._sizes[expression]
 
+    def tells(self, node: Node) -> None:
+        """Take a node that makes a size of a value for where that size comes from."""
+        self._sizes[node.meta["val"].node.expr] = node
+
     def _compute(self, expression: sympy.Expr) -> Node:
         for node, axis, size in self._axes():
             if size == expression or (expression.is_Symbol and size.is_Symbol and self._same(size, expression)):

@@ -56,6 +56,7 @@ SLOTS = {
     "rotary": 4,
     "packed": 4,
     "sdpa": 4,
+    "own softmax": 4,
     "range mask": 4,
     "padding mask": 6,  # and the mask itself, and what positions are counted from
     "relative": 4,

@@ -191,23 +191,13 @@ def started(
     shell: Sequence[str], script: str, folder: Path, count: int
 ) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """The script while its instances wait, and their process ids."""
-    # A shell cannot hear what was ignored when it started, as in a suite that runs in the background.
-    heard = [sys.executable, "-c", _HEARING, *shell, "-c", script]
-    with subprocess.Popen(heard, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*shell, "-c", script], stderr=subprocess.PIPE, text=True) as process:
         try:
             _until(lambda: sum(file.stat().st_size > 0 for file in folder.iterdir()) == count)
             pids = [int(file.read_text().split()[0]) for file in sorted(folder.iterdir())]
             yield process, pids
         finally:
             process.kill()
-
-
-_HEARING = """
-import os, signal, sys
-for number in (signal.SIGINT, signal.SIGQUIT):
-    signal.signal(number, signal.SIG_DFL)
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
 
 
 def _until(holds: Callable[[], bool]) -> None:

@@ -26,7 +26,13 @@ from tests.support.decoder_modules import LONGEST, MODULES, converted_decoder
 aten = torch.ops.aten
 
 each_decoder = pytest.mark.parametrize("name", MODULES)
-some_decoders = pytest.mark.parametrize("name", ["relative", "padding mask", "rotary", "gru that looks back"])
+SOME = ("relative", "padding mask", "rotary", "gru that looks back")
+some_decoders = pytest.mark.parametrize("name", SOME)
+each_decoder_in_time = pytest.mark.parametrize(
+    # Every position of each takes seconds; the others are left to the long suite.
+    "name",
+    [name if name in {*SOME, "attention", "sdpa"} else pytest.param(name, marks=pytest.mark.slow) for name in MODULES],
+)
 
 
 @cache
@@ -54,7 +60,7 @@ def step_of(program: Program) -> Function:
     return program.functions[schedule_of(program).step]
 
 
-@each_decoder
+@each_decoder_in_time
 def test_every_position_gets_the_scores_that_it_had(name: str) -> None:
     checks = check_program(bounded(name).program, Tolerances())
     assert [check for check in checks if not check.comparison.passed] == []

@@ -171,13 +171,24 @@ def test_padding_that_has_to_be_exact_and_is_not_makes_no_bundle(tmp_path: Path)
     assert not (tmp_path / "b").exists()
 
 
+MANY_SECONDS = pytest.mark.slow  # a decode is lowered for each bucket, and XLA compiles each twice
+
+
 @pytest.mark.parametrize(
     ("target", "schedule", "mode", "engines"),
     [
         ("torchscript", ScheduleName.ENGINE_LOOP, CacheMode.PADDED, ["toy@{}.decode"]),
-        ("neuronx", ScheduleName.UNROLLED, CacheMode.ON, ["toy@{}.decode"]),
-        ("neuronx", ScheduleName.PARTITIONED, CacheMode.ON, ["toy@{}.encoder", "toy@{}.until-2", "toy@{}.until-4"]),
-        ("neuronx", ScheduleName.LOOP, CacheMode.PADDED, ["toy@{}.encoder", "toy@{}.step"]),
+        pytest.param("neuronx", ScheduleName.UNROLLED, CacheMode.ON, ["toy@{}.decode"], marks=MANY_SECONDS),
+        pytest.param(
+            "neuronx",
+            ScheduleName.PARTITIONED,
+            CacheMode.ON,
+            ["toy@{}.encoder", "toy@{}.until-2", "toy@{}.until-4"],
+            marks=MANY_SECONDS,
+        ),
+        pytest.param(
+            "neuronx", ScheduleName.LOOP, CacheMode.PADDED, ["toy@{}.encoder", "toy@{}.step"], marks=MANY_SECONDS
+        ),
         ("neuronx", ScheduleName.LOOP, CacheMode.ON, ["toy@{}.encoder", "toy@{}.step"]),
     ],
 )

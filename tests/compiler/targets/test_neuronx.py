@@ -36,6 +36,9 @@ from tests.support.neuron_models import MODELS, engines_of
 OPTIONS = CompileOptions(target="neuronx", opt_shapes=(("x", (4, 16)),))
 
 
+TEN_SECONDS = pytest.mark.slow  # a decode is lowered, and XLA compiles it twice; the gate has a loop and partitions
+
+
 @pytest.fixture(scope="module")
 def perceptron(cache: BundleCache, perceptron_file: Path) -> Path:
     model = ModelFile("perceptron", perceptron_file)
@@ -117,11 +120,16 @@ def test_a_verification_asks_the_module(perceptron: Path, capsys: pytest.Capture
     ("schedule", "cache_mode", "engines"),
     [
         (ScheduleName.LOOP, CacheMode.ON, {"toy.encoder", "toy.step"}),
-        (ScheduleName.UNROLLED, CacheMode.ON, {"toy.decode"}),
+        pytest.param(ScheduleName.UNROLLED, CacheMode.ON, {"toy.decode"}, marks=TEN_SECONDS),
         (ScheduleName.PARTITIONED, CacheMode.ON, {"toy.encoder", "toy.until-2", "toy.until-5", "toy.until-6"}),
-        (ScheduleName.LOOP, CacheMode.PADDED, {"toy.encoder", "toy.step"}),
-        (ScheduleName.PARTITIONED, CacheMode.PADDED, {"toy.encoder", "toy.until-2", "toy.until-5", "toy.until-6"}),
-        (ScheduleName.UNROLLED, CacheMode.PADDED, {"toy.decode"}),
+        pytest.param(ScheduleName.LOOP, CacheMode.PADDED, {"toy.encoder", "toy.step"}, marks=TEN_SECONDS),
+        pytest.param(
+            ScheduleName.PARTITIONED,
+            CacheMode.PADDED,
+            {"toy.encoder", "toy.until-2", "toy.until-5", "toy.until-6"},
+            marks=TEN_SECONDS,
+        ),
+        pytest.param(ScheduleName.UNROLLED, CacheMode.PADDED, {"toy.decode"}, marks=TEN_SECONDS),
     ],
 )
 def test_every_decode_gives_the_tokens_of_the_source(

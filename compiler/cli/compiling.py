@@ -10,20 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from artifacts.errors import UsageError
+from compiler.cli import neuron
 from compiler.cli.converting import ConverterFlag, CustomOpsFlag
 from compiler.cli.engines import engines_document, print_engines
-from compiler.cli.neuron import (
-    AutoCastFlag,
-    AutoCastTypeFlag,
-    CompilerTimeoutFlag,
-    FastLoadingFlag,
-    FurtherFlag,
-    LogicalFlag,
-    ModelTypeFlag,
-    NeuronTargetFlag,
-    OptlevelFlag,
-    said,
-)
 from compiler.cli.output import JsonFlag, print_json
 
 if TYPE_CHECKING:
@@ -38,9 +27,7 @@ MethodFlag = Literal["min-max", "entropy", "percentile"]
 CacheFlag = Literal["auto", "on", "off", "padded"]
 EarlyFlag = Literal["true", "false", "never"]
 WeightsFlag = Literal["auto", "prepacked", "mapped", "embedded", "refit", "stripped"]
-TracerFlag = Literal["torch-neuronx", "torch-neuron"]
 CompatibilityFlag = Literal["none", "ampere-plus", "same-compute-capability"]
-LoadingFlag = Literal["lazy", "async"]
 PaddingFlag = Literal["auto", "exact", "measured"]
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 
@@ -57,14 +44,6 @@ def _shaping(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer'
 
 def _planning(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
     return typer.Option(*flags, help=help, rich_help_panel="Plans for NVIDIA GPUs", **more)
-
-
-def _serving(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
-    return typer.Option(*flags, help=help, rich_help_panel="Serving on AWS Neuron", **more)
-
-
-def _tracing(*flags: str, help: str, **more: Any) -> Any:  # noqa: A002 - typer's own word
-    return typer.Option(*flags, help=help, rich_help_panel="AWS Neuron", **more)
 
 
 AtolFlag = Annotated[float | None, typer.Option(min=0, help="Absolute tolerance against the source.")]
@@ -198,55 +177,28 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     hardware_compatibility: Annotated[
         CompatibilityFlag, _planning(help="GPUs that load the plans beside ones as they were built on.")
     ] = "none",
-    neuron_target: NeuronTargetFlag = None,
-    model_type: ModelTypeFlag = None,
-    auto_cast: AutoCastFlag = None,
-    auto_cast_type: AutoCastTypeFlag = None,
-    optlevel: OptlevelFlag = None,
-    logical_nc_config: LogicalFlag = None,
-    fast_loading: FastLoadingFlag = None,
-    neuronx_cc_arg: FurtherFlag = None,
-    compiler_timeout: CompilerTimeoutFlag = None,
-    instances: Annotated[int | None, _serving(min=1, help="Processes that serve the bundle; 1 if left out.")] = None,
-    num_cores: Annotated[
-        int | None, _serving(min=1, help="NeuronCores of all instances together; the runtime chooses which.")
-    ] = None,
-    visible_cores: Annotated[
-        str | None, _serving(metavar="0-3", help="NeuronCores by number, instead of their count; also 0,2.")
-    ] = None,
-    exec_timeout: Annotated[int | None, _serving(min=0, help="Seconds that one execution may take.")] = None,
-    shared_weights: Annotated[
-        bool | None,
-        _serving(
-            "--shared-weights/--no-shared-weights",
-            help="Whether the cores of a process share one copy of the weights; they do if it has several.",
-        ),
-    ] = None,
-    loading: Annotated[
-        LoadingFlag | None, _serving(help="When a traced model goes to its cores; at once if left out.")
-    ] = None,
-    neuron_tracer: Annotated[
-        TracerFlag | None,
-        _tracing(help="Have this package of the SDK trace the engines here; UNSPOOL_NEURON_PYTHON names its Python."),
-    ] = None,
-    inf1_pipeline_cores: Annotated[
-        int | None, _tracing(min=1, help="Of torch-neuron: over how many cores a graph is spread.")
-    ] = None,
-    inf1_dynamic_batch: Annotated[
-        bool, _tracing("--inf1-dynamic-batch", help="Of torch-neuron: take any size of the first dimension.")
-    ] = False,
-    inf1_no_fallback: Annotated[
-        bool, _tracing("--inf1-no-fallback", help="Of torch-neuron: fail where an operator would run on the host.")
-    ] = False,
-    inf1_minimum_segment: Annotated[
-        int, _tracing(min=1, help="Of torch-neuron: fewest operators that are compiled together.")
-    ] = 2,
-    inf1_fusion_ratio: Annotated[
-        float, _tracing(min=0, max=1, help="Of torch-neuron: share of operators from which one piece is enough.")
-    ] = 0.6,
-    inf1_separate_weights: Annotated[
-        bool, _tracing("--inf1-separate-weights", help="Of torch-neuron: for more than 1.9 GB of weights.")
-    ] = False,
+    neuron_target: neuron.NeuronTargetFlag = None,
+    model_type: neuron.ModelTypeFlag = None,
+    auto_cast: neuron.AutoCastFlag = None,
+    auto_cast_type: neuron.AutoCastTypeFlag = None,
+    optlevel: neuron.OptlevelFlag = None,
+    logical_nc_config: neuron.LogicalFlag = None,
+    fast_loading: neuron.FastLoadingFlag = None,
+    neuronx_cc_arg: neuron.FurtherFlag = None,
+    compiler_timeout: neuron.CompilerTimeoutFlag = None,
+    instances: neuron.InstancesFlag = None,
+    num_cores: neuron.NumCoresFlag = None,
+    visible_cores: neuron.VisibleCoresFlag = None,
+    exec_timeout: neuron.ExecTimeoutFlag = None,
+    shared_weights: neuron.SharedWeightsFlag = None,
+    loading: neuron.LoadingFlag = None,
+    neuron_tracer: neuron.TracerFlag = None,
+    inf1_pipeline_cores: neuron.PipelineCoresFlag = None,
+    inf1_dynamic_batch: neuron.DynamicBatchFlag = False,
+    inf1_no_fallback: neuron.NoFallbackFlag = False,
+    inf1_minimum_segment: neuron.MinimumSegmentFlag = 2,
+    inf1_fusion_ratio: neuron.FusionRatioFlag = 0.6,
+    inf1_separate_weights: neuron.SeparateWeightsFlag = False,
     samples: Annotated[
         Path | None,
         _shaping(
@@ -371,18 +323,7 @@ def compile_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
                 "hardware_compatibility": hardware_compatibility,
             }
         ),
-        neuron=neuron_options(
-            said(
-                neuron_target,
-                model_type,
-                auto_cast,
-                auto_cast_type,
-                optlevel,
-                logical_nc_config,
-                fast_loading,
-                neuronx_cc_arg,
-            )
-        ),
+        neuron=neuron_options(neuron.said(locals())),
         tracing=Tracing(
             tracer=neuron_tracer,
             inf1=Inf1Options(

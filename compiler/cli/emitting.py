@@ -8,19 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from compiler.cli import neuron
 from compiler.cli.engines import engines_document, print_engines
-from compiler.cli.neuron import (
-    AutoCastFlag,
-    AutoCastTypeFlag,
-    CompilerTimeoutFlag,
-    FastLoadingFlag,
-    FurtherFlag,
-    LogicalFlag,
-    ModelTypeFlag,
-    NeuronTargetFlag,
-    OptlevelFlag,
-    said,
-)
 from compiler.cli.output import JsonFlag, print_json
 
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
@@ -33,15 +22,15 @@ def emit_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     compute_capabilities: Annotated[
         str, typer.Option(metavar="8.6,8.9", help="NVIDIA GPUs to build for, in place of those that the bundle is for.")
     ] = "",
-    neuron_target: NeuronTargetFlag = None,
-    model_type: ModelTypeFlag = None,
-    auto_cast: AutoCastFlag = None,
-    auto_cast_type: AutoCastTypeFlag = None,
-    optlevel: OptlevelFlag = None,
-    logical_nc_config: LogicalFlag = None,
-    fast_loading: FastLoadingFlag = None,
-    neuronx_cc_arg: FurtherFlag = None,
-    compiler_timeout: CompilerTimeoutFlag = None,
+    neuron_target: neuron.NeuronTargetFlag = None,
+    model_type: neuron.ModelTypeFlag = None,
+    auto_cast: neuron.AutoCastFlag = None,
+    auto_cast_type: neuron.AutoCastTypeFlag = None,
+    optlevel: neuron.OptlevelFlag = None,
+    logical_nc_config: neuron.LogicalFlag = None,
+    fast_loading: neuron.FastLoadingFlag = None,
+    neuronx_cc_arg: neuron.FurtherFlag = None,
+    compiler_timeout: neuron.CompilerTimeoutFlag = None,
     require: Annotated[StatusFlag | None, typer.Option(help="Fail if an engine reaches less than this.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
     store: Annotated[
@@ -63,17 +52,7 @@ def emit_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.tensorrt.capabilities import parse_capabilities
 
     log = BuildLog()
-    neuron = said(
-        neuron_target,
-        model_type,
-        auto_cast,
-        auto_cast_type,
-        optlevel,
-        logical_nc_config,
-        fast_loading,
-        neuronx_cc_arg,
-    )
-    anew = Anew(parse_capabilities(compute_capabilities), neuron, compiler_timeout)
+    anew = Anew(parse_capabilities(compute_capabilities), neuron.said(locals()), compiler_timeout)
     with log.interrupts.listening():
         emitted = emit_bundle(source, target, output, anew=anew, require=require, force=force, store=store, log=log)
     manifest = emitted.bundle.manifest

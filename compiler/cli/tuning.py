@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from artifacts.errors import Problem, UsageError
+from compiler.cli import neuron
 from compiler.cli.compiling import model_file
-from compiler.cli.neuron import (
-    CompilerTimeoutFlag,
-    FastLoadingFlag,
-    FurtherFlag,
-    LogicalFlag,
-    NeuronTargetFlag,
-    said,
-)
 from compiler.cli.output import JsonFlag, print_json, print_table, write_file
 
 if TYPE_CHECKING:
@@ -117,11 +110,11 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     auto_cast: Annotated[str | None, _exploring(metavar="none,all,...", help="Casts to try; else all.")] = None,
     auto_cast_type: Annotated[str | None, _exploring(metavar="bf16,...", help="Types to cast to; else all.")] = None,
     optlevel: Annotated[str | None, _exploring(metavar="1,2,3", help="Optimization levels to try; else all.")] = None,
-    neuron_target: NeuronTargetFlag = None,
-    logical_nc_config: LogicalFlag = None,
-    fast_loading: FastLoadingFlag = None,
-    neuronx_cc_arg: FurtherFlag = None,
-    compiler_timeout: CompilerTimeoutFlag = None,
+    neuron_target: neuron.NeuronTargetFlag = None,
+    logical_nc_config: neuron.LogicalFlag = None,
+    fast_loading: neuron.FastLoadingFlag = None,
+    neuronx_cc_arg: neuron.FurtherFlag = None,
+    compiler_timeout: neuron.CompilerTimeoutFlag = None,
     jobs: Annotated[int, _exploring(min=1, help="Compilers that run at a time.")] = 1,
     retry_failed: Annotated[
         bool, _exploring("--retry-failed", help="Try again what failed, for want of memory say.")
@@ -156,7 +149,7 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
             "auto_cast_type": auto_cast_type,
             "optlevel": optlevel,
         }
-        fixed = said(neuron_target, None, None, None, None, logical_nc_config, fast_loading, neuronx_cc_arg)
+        fixed = neuron.said(locals(), "target", "logical_nc_config", "fast_loading", "extra")
         of_flags = Asked(target, work, sets, axes, fixed, jobs, compiler_timeout, retry_failed)
         tune_bundle(Path(model), of_flags, json=json)
         return

@@ -11,17 +11,14 @@ import torch
 
 from artifacts.checks import Tolerances
 from artifacts.errors import PassError
-from artifacts.schedule import Decode
 from passes.bound_cache import BoundCache
 from passes.contract import PassResult
 from passes.decode import greedy
-from passes.derive_kv_cache import DeriveKvCache
 from passes.graph_builder import expression_of, values_of
-from passes.program import Function, Program
-from passes.split_encoder_decoder import SplitEncoderDecoder
+from passes.program import Program
 from passes.tabulate_positions import TabulatePositions
 from passes.verification import check_program
-from tests.support.decoder_modules import LONGEST, MODULES, converted_decoder
+from tests.support.decoder_modules import LONGEST, MODULES, converted_decoder, derived, schedule_of, step_of
 
 aten = torch.ops.aten
 
@@ -36,11 +33,6 @@ each_decoder_in_time = pytest.mark.parametrize(
 
 
 @cache
-def derived(name: str) -> Program:
-    return DeriveKvCache()(SplitEncoderDecoder()(converted_decoder(name)).program).program
-
-
-@cache
 def tabulated(name: str) -> Program:
     return TabulatePositions()(derived(name)).program
 
@@ -48,16 +40,6 @@ def tabulated(name: str) -> Program:
 @cache
 def bounded(name: str) -> PassResult:
     return BoundCache()(tabulated(name))
-
-
-def schedule_of(program: Program) -> Decode:
-    schedule = program.models["decoder"].schedule
-    assert isinstance(schedule, Decode)
-    return schedule
-
-
-def step_of(program: Program) -> Function:
-    return program.functions[schedule_of(program).step]
 
 
 @each_decoder_in_time

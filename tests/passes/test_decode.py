@@ -10,16 +10,11 @@ from artifacts.schedule import CacheSlot, Control, Decode, Engine, Generation, H
 from artifacts.spec import Signature
 from passes.decode import Stepper, greedy, positions_to_check, teacher_forced
 from passes.program import Function, Program
+from tests.support.decoder_modules import schedule_of
 from tests.support.decoder_programs import FORMS, GENERATION, LENGTH, Form, decoder_program, decoder_sample
 from tests.support.programs import Array, converted, normal, parsed
 
 EVERY = range(LENGTH)
-
-
-def schedule_of(program: Program) -> Decode:
-    schedule = program.models["decoder"].schedule
-    assert isinstance(schedule, Decode)
-    return schedule
 
 
 def assert_close(actual: Array, expected: Array) -> None:

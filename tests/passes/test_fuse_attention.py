@@ -14,8 +14,8 @@ from passes.fuse_attention import FuseAttention
 from passes.program import Function, Program
 from passes.tabulate_positions import TabulatePositions
 from passes.verification import check_program
-from tests.passes.test_tabulate_positions import derived, step_of, tabulated
-from tests.support.decoder_modules import MODULES
+from tests.passes.test_tabulate_positions import tabulated
+from tests.support.decoder_modules import MODULES, derived, step_of
 
 aten = torch.ops.aten
 

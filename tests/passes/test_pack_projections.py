@@ -8,7 +8,8 @@ from passes.fuse_attention import FuseAttention
 from passes.pack_projections import PackProjections
 from passes.program import Program
 from passes.verification import check_program
-from tests.passes.test_tabulate_positions import step_of, tabulated
+from tests.passes.test_tabulate_positions import tabulated
+from tests.support.decoder_modules import step_of
 from tests.support.programs import bare, normal, parsed
 
 

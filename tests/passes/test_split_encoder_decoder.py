@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from artifacts.checks import Tolerances
-from artifacts.schedule import Decode
 from passes.contract import PassResult
 from passes.interpreter import call
 from passes.program import Model, Program
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.verification import check_program
+from tests.support.decoder_modules import schedule_of
 from tests.support.decoder_programs import EMBED, ENCODE, HEAD, decoder_program, decoder_sample
 from tests.support.programs import answered, converted, normal, parsed
 
@@ -20,12 +20,6 @@ from tests.support.programs import answered, converted, normal, parsed
 @cache
 def split() -> PassResult:
     return SplitEncoderDecoder()(decoder_program("whole"))
-
-
-def schedule_of(program: Program) -> Decode:
-    schedule = program.models["decoder"].schedule
-    assert isinstance(schedule, Decode)
-    return schedule
 
 
 def test_the_encoder_holds_what_tokens_do_not_change() -> None:

@@ -7,16 +7,12 @@ import pytest
 import torch
 
 from artifacts.checks import Tolerances
-from artifacts.schedule import Decode
 from passes.contract import PassResult
 from passes.decode import greedy
-from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_dead_code import EliminateDeadCode
-from passes.program import Function, Program
-from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.tabulate_positions import TabulatePositions
 from passes.verification import check_program
-from tests.support.decoder_modules import LONGEST, MODULES, converted_decoder
+from tests.support.decoder_modules import LONGEST, MODULES, converted_decoder, derived, schedule_of, step_of
 
 aten = torch.ops.aten
 
@@ -34,23 +30,8 @@ POSITIONS = {
 
 
 @cache
-def derived(name: str) -> Program:
-    return DeriveKvCache()(SplitEncoderDecoder()(converted_decoder(name)).program).program
-
-
-@cache
 def tabulated(name: str) -> PassResult:
     return TabulatePositions()(derived(name))
-
-
-def schedule_of(program: Program) -> Decode:
-    schedule = program.models["decoder"].schedule
-    assert isinstance(schedule, Decode)
-    return schedule
-
-
-def step_of(program: Program) -> Function:
-    return program.functions[schedule_of(program).step]
 
 
 def operators(name: str) -> Counter[object]:

@@ -14,7 +14,8 @@ from passes.fuse_attention import FuseAttention
 from passes.program import Program
 from passes.turn_memory import TurnMemory
 from passes.verification import check_program
-from tests.passes.test_tabulate_positions import step_of, tabulated
+from tests.passes.test_tabulate_positions import tabulated
+from tests.support.decoder_modules import step_of
 
 
 @cache

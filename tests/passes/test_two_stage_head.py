@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from artifacts.checks import Tolerances
-from artifacts.schedule import Control, Decode, Engine, Host, Partitioned, Unrolled
+from artifacts.schedule import Control, Engine, Host, Partitioned, Unrolled
 from passes.bodies import copied_graph, edited
 from passes.contract import PassResult
 from passes.decode import greedy
@@ -21,16 +21,10 @@ from passes.two_stage_head import TwoStageHead
 from passes.verification import check_program
 from tests.passes.test_tabulate_positions import tabulated
 from tests.support.composed import composed_of
-from tests.support.decoder_modules import LONGEST, VOCABULARY, WIDTH, converted_decoder
+from tests.support.decoder_modules import LONGEST, VOCABULARY, WIDTH, converted_decoder, schedule_of
 from tests.support.decoder_programs import controlled, decoder_program
 
 aten = torch.ops.aten
-
-
-def schedule_of(program: Program) -> Decode:
-    schedule = program.models["decoder"].schedule
-    assert isinstance(schedule, Decode)
-    return schedule
 
 
 def looped(**rules: object) -> Program:

@@ -19,8 +19,10 @@ from artifacts.dtype import DType
 from artifacts.samples import Sample
 from artifacts.schedule import Decode, Generation, Host
 from artifacts.spec import Signature, TensorSpec
+from passes.derive_kv_cache import DeriveKvCache
 from passes.onnx_to_torch.convert import export_module, to_function
-from passes.program import Model, Program
+from passes.program import Function, Model, Program
+from passes.split_encoder_decoder import SplitEncoderDecoder
 
 VOCABULARY, WIDTH, HEADS, LONGEST = 13, 8, 2, 12
 
@@ -303,6 +305,24 @@ def converted_decoder(name: str) -> Program:
     )
     model = Model(function.signature, schedule, "0" * 64, samples)
     return Program({"decoder": replace(function, time=time)}, {"decoder": model}, converted.weights)
+
+
+@cache
+def derived(name: str) -> Program:
+    """The same with a cache, and the encoder apart."""
+    return DeriveKvCache()(SplitEncoderDecoder()(converted_decoder(name)).program).program
+
+
+def schedule_of(program: Program) -> Decode:
+    """How the one model of a program decodes."""
+    schedule = program.models["decoder"].schedule
+    assert isinstance(schedule, Decode)
+    return schedule
+
+
+def step_of(program: Program) -> Function:
+    """What it calls for every token."""
+    return program.functions[schedule_of(program).step]
 
 
 class _Flat(nn.Module):

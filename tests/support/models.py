@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,6 +162,14 @@ def toy_decoder() -> ModelProto:
     }
     inputs = [floats("x", "batch", 4), ints("tokens", "batch", "t")]
     return graph_model(nodes, inputs, [floats("logits", "batch", "t", VOCABULARY)], weights)
+
+
+def forced_toy(folder: Path, length: int) -> Path:
+    """The toy decoder, with settings beside it: so many tokens, 7 the first of them, and never 3, 4 or 5."""
+    ends = {"decoder_start_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "max_new_tokens": length}
+    choice = {"forced_bos_token_id": 7, "suppress_tokens": [3, 4, 5]}
+    (folder / "generation_config.json").write_text(json.dumps({**ends, **choice}))
+    return saved(toy_decoder(), folder / "toy.onnx")
 
 
 def toy_decoding(x: Array, start: int, eos: Sequence[int], limit: int) -> list[list[int]]:

@@ -1,10 +1,16 @@
-"""Whether processes are there, by their ids."""
+"""Processes by their ids, whether they are there, and interrupts of this one."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 
 def gone(pid: int, seconds: float = 10.0) -> bool:
@@ -25,6 +31,21 @@ def running(pid: int) -> bool:
         return not Path("/proc/self").exists() or facts.read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+@contextmanager
+def interrupted_at(path: Path) -> Iterator[None]:
+    """Interrupts this process as soon as the file is there; within the block KeyboardInterrupt is to come of it."""
+
+    def interrupt() -> None:
+        await_file(path)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        yield
+    thread.join()
 
 
 def await_file(path: Path, seconds: float = 30.0) -> str:

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from compiler.neuron.settings import command_line
 from tests.support.models import PROJECT
 from tests.support.neff import FILE_NAME, FIXTURE
 from tests.support.neuronx_cc import VERSION, Install, Way
-from tests.support.processes import await_file, gone, running
+from tests.support.processes import await_file, gone, interrupted_at, running
 
 SOURCE = b"\x0a\x03an HLO, as far as the double can tell\xff\x00"
 OPTIONS = NeuronOptions(target="trn2", model_type="transformer", logical_nc_config=1, extra=("--verbose=info",))
@@ -174,16 +173,8 @@ def test_a_success_ends_what_it_left_behind(compiler: Compiler, double: Install)
 
 def test_an_interrupt_ends_it(compiler: Compiler, double: Install) -> None:
     seen = double("hang")
-
-    def interrupt() -> None:
-        await_file(seen.traces / "child")
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(seen.traces / "child"):
         compile_hlo(compiler, "step", SOURCE, OPTIONS, timeout=60.0)
-    thread.join()
     assert gone(int(seen.saw("pid")))
     assert gone(int(seen.saw("child")))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.support.cli import unspool, unspool_process
 from tests.support.models import (
     BundleCache,
     floats,
+    forced_toy,
     graph_model,
     normal,
     saved,
@@ -152,15 +152,7 @@ def test_every_decode_gives_the_tokens_of_the_source(
 @pytest.mark.parametrize("length", [1, 3])
 def test_a_first_token_is_forced_and_others_are_never_chosen(length: int, tmp_path: Path) -> None:
     """The compilation compares tokens with the source's, which are chosen by the same settings."""
-    rules: dict[str, object] = {
-        "decoder_start_token_id": 0,
-        "eos_token_id": 2,
-        "pad_token_id": 1,
-        "max_new_tokens": length,
-    }
-    rules |= {"forced_bos_token_id": 7, "suppress_tokens": [3, 4, 5]}
-    (tmp_path / "generation_config.json").write_text(json.dumps(rules))
-    model = ModelFile("toy", saved(toy_decoder(), tmp_path / "toy.onnx"))
+    model = ModelFile("toy", forced_toy(tmp_path, length))
     options = CompileOptions(target="neuronx", schedule=ScheduleName.UNROLLED, opt_shapes=(("x", (5, 4)),))
     bundle = compile_bundle([model], tmp_path / "b", options).bundle
     (decoded,) = {sample.decoded for sample in bundle.manifest.models["toy"].samples[:1]}

@@ -17,7 +17,7 @@ from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
 from compiler.options import CacheMode, CompileOptions, ModelFile, ScheduleName
 from tests.support.cli import child_environment
-from tests.support.models import OCR, BundleCache, normal, saved, source_outputs, toy_decoder, toy_decoding
+from tests.support.models import OCR, BundleCache, forced_toy, normal, saved, source_outputs, toy_decoder, toy_decoding
 
 DECODE = {"schedule": ScheduleName.ENGINE_LOOP}
 
@@ -114,15 +114,7 @@ def test_it_reads_every_line_with_torch_alone(state: CacheMode, tmp_path: Path) 
 
 @pytest.mark.parametrize("length", [1, 3])
 def test_a_first_token_is_forced_and_others_are_never_chosen(length: int, tmp_path: Path) -> None:
-    model = ModelFile("toy", saved(toy_decoder(), tmp_path / "toy.onnx"))
-    rules: dict[str, object] = {
-        "decoder_start_token_id": 0,
-        "eos_token_id": 2,
-        "pad_token_id": 1,
-        "max_new_tokens": length,
-    }
-    rules |= {"forced_bos_token_id": 7, "suppress_tokens": [3, 4, 5]}
-    (tmp_path / "generation_config.json").write_text(json.dumps(rules))
+    model = ModelFile("toy", forced_toy(tmp_path, length))
     compile_bundle(
         [model],
         tmp_path / "b",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +22,7 @@ from compiler.neuron.tuning.work import OUTCOMES_FOLDER, Outcome, Work
 from compiler.targets.target import silent
 from tests.support.cli import child_environment
 from tests.support.neuronx_cc import Install, Way
-from tests.support.processes import await_file, gone
+from tests.support.processes import gone, interrupted_at
 
 SETS = tuple(NeuronOptions(optlevel=level) for level in (1, 2, 3))
 Tune = Callable[..., tuple[Tuned, list[str]]]
@@ -143,16 +140,8 @@ def test_several_run_at_a_time(tune: Tune, double: Install) -> None:
 
 def test_an_interrupt_leaves_nothing_running(tune: Tune, double: Install, work: Work) -> None:
     seen = double("hang")
-
-    def interrupt() -> None:
-        await_file(seen.traces / "child")
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(seen.traces / "child"):
         tune(jobs=2)
-    thread.join()
     assert gone(int(seen.saw("pid")))
     assert gone(int(seen.saw("child")))
     assert not (work.root / OUTCOMES_FOLDER).exists()

@@ -16,7 +16,7 @@ from artifacts.canonical import canonical_json, sha256_bytes
 from artifacts.draft_file import draft_file
 from artifacts.errors import BundleError, Problem
 from artifacts.manifest import Manifest
-from artifacts.names import Name, Sha256
+from artifacts.names import EngineName, Sha256
 from artifacts.neuron_options import NeuronOptions
 from artifacts.noun import Noun, fault_problems
 
@@ -35,7 +35,7 @@ Seconds = Annotated[float, Field(ge=0)]
 class Schedule(Noun):
     """What is to be tried: every set of flags, on every source of a bundle's engines, by the digest of that."""
 
-    engines: Annotated[dict[Name, Sha256], Field(min_length=1)]
+    engines: Annotated[dict[EngineName, Sha256], Field(min_length=1)]
     sets: Annotated[tuple[NeuronOptions, ...], Field(min_length=1)]
 
 
@@ -65,7 +65,7 @@ class Outcome(Noun):
     """
 
     attempt: Attempt
-    engine: Name
+    engine: EngineName
     end: End
     seconds: Seconds
     limit: Seconds

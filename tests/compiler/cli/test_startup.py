@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from tests.support.cli import child_environment, unspool_process
 from tests.support.models import normal
 from tests.support.neff import FILE_NAME, TRACED_NAME, NeffFixture, traced_bytes
 
-HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "pydantic", "numpy", "safetensors", "sympy"}
+HEAVY = {"torch", "jax", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "pydantic", "numpy", "safetensors", "sympy"}
 
 
 @pytest.mark.parametrize(
@@ -38,19 +37,6 @@ print("\\nloaded", *{name.partition(".")[0] for name in sys.modules})
     loaded = set(done.stdout.splitlines()[-1].split()[1:])
     assert "typer" in loaded
     assert not loaded & heavy
-
-
-def test_help_costs_little_processor_time() -> None:
-    """In processor time, of which a process that waits for nothing has as much as there is: other tests run too."""
-    command = [sys.executable, "-c", "from compiler.cli.main import run; run(['--help'])"]
-    times = []
-    for _ in range(5):
-        before = os.times()
-        subprocess.run(command, env=child_environment(), stdout=subprocess.DEVNULL, check=True)
-        after = os.times()
-        used = after.children_user + after.children_system - before.children_user - before.children_system
-        times.append(used)
-    assert min(times) < 0.5  # 0.26 s when quiet; torch alone would be 1.5 s
 
 
 @pytest.mark.parametrize("arguments", [["targets"], ["targets", "--json"], ["schema"], ["schema", "--json"]])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artifacts.errors import UsageError
-from compiler.cli.converting import ConverterFlag, CustomOpsFlag
 from compiler.cli.output import JsonFlag, print_json, print_table
+from compiler.flags.converting import ConverterFlag, CustomOpsFlag
 
 if TYPE_CHECKING:
     pass

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from compiler.cli import neuron
 from compiler.cli.engines import engines_document, print_engines
 from compiler.cli.output import JsonFlag, print_json
+from compiler.flags import neuron
 
 StatusFlag = Literal["emitted", "hlo-verified", "built", "verified"]
 

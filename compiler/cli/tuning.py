@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from artifacts.errors import Problem, UsageError
-from compiler.cli import neuron
 from compiler.cli.compiling import model_file
 from compiler.cli.output import JsonFlag, print_json, print_table, write_file
+from compiler.flags import neuron
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,33 +20,36 @@ from artifacts.shard_store.store import ShardStore
 from artifacts.shard_store.writer import OwnShards, ShardWriter, adopt, share_shards
 from compiler.buckets.asked import bucket_problems
 from compiler.build_log import BuildLog
-from compiler.converters import find_converter
+from compiler.converters import ModelConverter, find_converter
 from compiler.generation import generation_files
-from compiler.key import compilation_key
+from compiler.key import Ingredients, compilation_key, ingredients
 from compiler.neuron.tracers import tracer_tools
 from compiler.neuron.tracing import tracing_problems
 from compiler.neuron_flags import unknown_to
-from compiler.options import CompileOptions, ModelFile, ScheduleName
+from compiler.options import CompileOptions, Existing, ModelFile, ScheduleName
 from compiler.plan_files import engine_sizes, require_status
 from compiler.plan_options import plan_problems
 from compiler.precision_flags import precision_problems
-from compiler.present import Present, find_present, find_unchanged
+from compiler.present import Unchanged, find_present, find_unchanged
 from compiler.serving import served_anew, serving_problems
-from compiler.targets import Target, find_target
+from compiler.targets import find_target
 from compiler.tensorrt.contents import plan_notices
+from passes.memo import FORGETFUL, Memo
 
 
 @dataclass(frozen=True)
 class Compiled:
     """What a compilation left: the bundle, whether it was there already, how its build went, and the files it read.
 
-    `served_anew` says of one that was there that the settings of its runtime are others now.
+    `served_anew` says of one that was there that the settings of its runtime are others now. `ingredients` are all that
+    decides what is made.
     """
 
     bundle: Bundle
     up_to_date: bool
     report: BuildReport
     files: tuple[Path, ...]
+    ingredients: Ingredients
     served_anew: bool = False
 
 
@@ -55,44 +58,48 @@ def compile_bundle(
     destination: Path,
     options: CompileOptions,
     *,
-    force: bool = False,
+    existing: Existing = Existing.KEEP,
     store: str | None = None,
     seconds: float | None = None,
     log: BuildLog | None = None,
+    memo: Memo = FORGETFUL,
 ) -> Compiled:
     """Compile models into one bundle at `destination`; their weights are shared.
 
     A bundle that is there and was made from the same inputs is left as it is, but for settings of its runtime, which
-    become those of the options; another one is replaced only with `force`. With a `store`, which is made if it is not
-    there, the bundle shares its shards; one that is up to date comes to share them, whichever store it shared before.
-    `seconds` is how long a compiler that can be stopped may take for an engine; None leaves it to the target. Raises
-    UnspoolError; then nothing is at the destination that was not there before.
+    become those of the options, unless `existing` wants it made anew; another one is replaced only if `existing` says
+    so. With a `store`, which is made if it is not there, the bundle shares its shards; one that is up to date comes to
+    share them, whichever store it shared before. `seconds` is how long a compiler that can be stopped may take for an
+    engine; None leaves it to the target. What a `memo` has of an earlier compilation of the same models is not done
+    again. Raises UnspoolError; then nothing is at the destination that was not there before.
     """
     log = log or BuildLog(quiet=True)
+    UsageError.raise_if(call_problems(models, options, seconds))
     target = find_target(options.target)
-    _check_call(models, options, seconds, target)
-    converter = find_converter(options)
-    tools = {**target.tools(), **converter.tools(), **tracer_tools(options.tracing)}
-    beside = _generation_files(models)
-    generation = {name: sha256_file(path) for name, path in beside.items()}
+    available = target.availability()
+    if not available.usable:
+        raise TargetError.of("target", target.name, "is not usable on this machine", available.hint)
+    about = Circumstances.of(models, options)
     serving = options.serving if target.neuron_cores else None
+    replaces = existing is not Existing.KEEP
 
-    def key_of(digests: Mapping[str, str]) -> str:
-        return compilation_key(models, digests, options, generation, tools, shared=store is not None)
+    def ingredients_of(digests: Mapping[str, str]) -> Ingredients:
+        return about.ingredients(digests, shared=store is not None)
 
     with log.stage("read", ", ".join(path.name for model in models for path in model.paths)):
-        unchanged = None if force else find_unchanged(destination, models, key_of)
+        unchanged = None if existing is Existing.REMAKE else find_unchanged(destination, models, ingredients_of)
         if unchanged is not None:
-            return _kept(unchanged, [*unchanged.files, *beside.values()], serving, store, log)
+            return _kept(unchanged, [*unchanged.files, *about.beside.values()], serving, store, log)
         from compiler.parts.reading import read_model
 
         read = {model.name: read_model(model) for model in models}
-        key = key_of({name: model.digest for name, model in read.items()})
-    files = [*(file for model in read.values() for file in model.files.values()), *beside.values()]
+        found = ingredients_of({name: model.digest for name, model in read.items()})
+    key = compilation_key(found)
+    files = [*(file for model in read.values() for file in model.files.values()), *about.beside.values()]
     external = {name: model.external for name, model in read.items()}
-    present = None if force else find_present(destination, key)
+    present = None if existing is Existing.REMAKE else find_present(destination, key, or_none=replaces)
     if present is not None:
-        return _kept(present, files, serving, store, log)
+        return _kept(Unchanged(present.bundle, present.report, tuple(files), found), files, serving, store, log)
     from compiler.parts.opening import loaded_sources
 
     keep_no_large_memory()
@@ -101,18 +108,18 @@ def compile_bundle(
     with (
         loaded_sources(read) as sources,
         _shard_writer(store, destination) as shard_writer,
-        write_bundle(destination, force=force) as writer,
+        write_bundle(destination, force=replaces) as writer,
     ):
         with log.stage("start", "PyTorch"):
             from compiler import backend, frontend, provenance
-        program = frontend.make_program(models, sources, options, target, converter, log)
+        program = frontend.make_program(models, sources, options, target, about.converter, log, memo)
         sources.clear()  # from here on the weights are in the bundle: nothing needs to hold them in memory
         program, shards = backend.write_weights(program, target, writer, shard_writer, log)
         tolerances = log.loosened(Tolerances.of(options.atol, options.rtol))
         made = backend.Making(
             target,
-            tools,
-            converter.translations(),
+            about.tools,
+            about.converter.translations(),
             tolerances,
             options.weights,
             options.ranges,
@@ -133,7 +140,7 @@ def compile_bundle(
         report = log.report(key, external, sizes, weights)
         with shard_writer.claim(manifest):
             bundle = writer.commit(manifest, report)
-    return Compiled(bundle, False, report, tuple(files))
+    return Compiled(bundle, False, report, tuple(files), found)
 
 
 def _shard_writer(store: str | None, destination: Path) -> AbstractContextManager[ShardWriter]:
@@ -157,7 +164,9 @@ def _tuned(models: Sequence[ModelFile], options: CompileOptions, log: BuildLog) 
     return replace(options, schedule=best.form.schedule, partitions=best.form.boundaries)
 
 
-def _check_call(models: Sequence[ModelFile], options: CompileOptions, seconds: float | None, target: Target) -> None:
+def call_problems(models: Sequence[ModelFile], options: CompileOptions, seconds: float | None) -> list[Problem]:
+    """What is wrong with a call, as far as can be told without reading a model. Raises UsageError for the target."""
+    target = find_target(options.target)
     names = [model.name for model in models]
     problems = [
         Problem("options", f"model {name!r}", "is given twice", "name them: a=FILE.onnx b=OTHER.onnx")
@@ -178,18 +187,50 @@ def _check_call(models: Sequence[ModelFile], options: CompileOptions, seconds: f
     problems += serving_problems(options, target)
     problems += tracing_problems(options.tracing, target)
     problems += bucket_problems(options, target)
-    UsageError.raise_if(problems)
-    available = target.availability()
-    if not available.usable:
-        raise TargetError.of("target", target.name, "is not usable on this machine", available.hint)
+    return problems
 
 
-def _generation_files(models: Sequence[ModelFile]) -> dict[str, Path]:
-    return {f"{model.name}/{path.name}": path for model in models for path in generation_files(model.path)}
+@dataclass(frozen=True, eq=False)
+class Circumstances:
+    """What decides what a compilation makes, beside the content of its models: tools, and files beside the models.
+
+    `generation` are digests of the files in `beside`, by the model's name and theirs.
+    """
+
+    models: tuple[ModelFile, ...]
+    options: CompileOptions
+    converter: ModelConverter
+    tools: Mapping[str, str]
+    beside: Mapping[str, Path]
+    generation: Mapping[str, str]
+    digest_of: Callable[[Path], str]
+
+    @classmethod
+    def of(
+        cls, models: Sequence[ModelFile], options: CompileOptions, digest_of: Callable[[Path], str] = sha256_file
+    ) -> Circumstances:
+        """Look around; `digest_of` gives the SHA-256 of a file. Raises UnspoolError for what is not to be had."""
+        converter = find_converter(options)
+        tools = {**find_target(options.target).tools(), **converter.tools(), **tracer_tools(options.tracing)}
+        beside = {f"{model.name}/{path.name}": path for model in models for path in generation_files(model.path)}
+        generation = {name: digest_of(path) for name, path in beside.items()}
+        return cls(tuple(models), options, converter, tools, beside, generation, digest_of)
+
+    def ingredients(self, digests: Mapping[str, str], *, shared: bool) -> Ingredients:
+        """All that goes into the compilation, with the digests of the models."""
+        return ingredients(
+            self.models,
+            digests,
+            self.options,
+            self.generation,
+            self.tools,
+            shared=shared,
+            digest_of=self.digest_of,
+        )
 
 
 def _kept(
-    present: Present, files: Sequence[Path], serving: NeuronServing | None, store: str | None, log: BuildLog
+    present: Unchanged, files: Sequence[Path], serving: NeuronServing | None, store: str | None, log: BuildLog
 ) -> Compiled:
     bundle = present.bundle
     others = bundle.manifest.serving != serving
@@ -198,4 +239,4 @@ def _kept(
     if store is not None:
         log.notices += adopt(ShardStore.open(store, create=True), bundle)
     (bundle.root / MANIFEST_FILE).touch()  # make compares times
-    return Compiled(bundle, True, present.report, tuple(files), others)
+    return Compiled(bundle, True, present.report, tuple(files), present.ingredients, others)

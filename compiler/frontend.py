@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from artifacts.canonical import canonical_json, sha256_bytes
 from artifacts.checks import Tolerances, require_equal
 from artifacts.errors import RunError, SourceError, UnsupportedError
 from artifacts.freed_memory import give_back
 from artifacts.padding import sizes_of
 from artifacts.report import BucketChoice
-from artifacts.samples import Arrays, Sample
+from artifacts.samples import Arrays, Sample, archive_bytes
 from artifacts.schedule import Decode, Engine, Generation, Host, Single
 from artifacts.spec import Signature
 from compiler.buckets.asked import Asked, asked_buckets
@@ -32,10 +33,10 @@ from compiler.nan_outputs import nan_notices
 from compiler.options import CompileOptions, ModelFile
 from compiler.parts.with_past import check_with_past
 from compiler.precision import precision_pass
-from compiler.provenance import source_tensors
+from compiler.provenance import SourceTensors, source_tensors
 from compiler.samples import answered_samples, draw_at, draw_samples, read_samples
 from compiler.source_decode import PROBE_TOKENS, decoded_sample, request_sample
-from compiler.source_runner import SourceRunner
+from compiler.source_runner import Answers, SourceRunner
 from compiler.targets import Target
 from passes.bound_cache import BoundCache
 from passes.contract import Pass
@@ -47,6 +48,7 @@ from passes.eliminate_copies import EliminateCopies
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fill_decoder_mask import fill_decoder_mask
 from passes.fold_constants import FoldConstants
+from passes.memo import FORGETFUL, Memo
 from passes.movement import movements
 from passes.onnx_to_torch.convert import source_inputs, source_signature
 from passes.onnx_to_torch.input_hints import InputHint, input_hint
@@ -94,24 +96,26 @@ def make_program(
     target: Target,
     converter: ModelConverter,
     log: BuildLog,
+    memo: Memo = FORGETFUL,
 ) -> Program:
     """Load, sample, convert and transform models into one Program over one set of weights.
 
-    Every step is held to the source models on the samples. Raises UnspoolError.
+    Every step is held to the source models on the samples. What a `memo` has from another compilation of the same
+    models is not done again. Raises UnspoolError.
     """
     tolerances = Tolerances.of(options.atol, options.rtol)
-    parts = [_convert_one(model, sources[model.name], options, target, converter, log) for model in models]
+    parts = [_convert_one(model, sources[model.name], options, target, converter, log, memo) for model in models]
     program = functools.reduce(Program.merged, (part for part, _ in parts))
     deduplicate = DeduplicateWeights(merge_casts=options.merge_casts)
     groups = passes_for([plan for _, plan in parts if plan is not None], target, deduplicate)
     stages = [program]
     for group in groups:
-        stages.append(_passed(stages[-1], group, tolerances, log))
+        stages.append(_passed(stages[-1], group, tolerances, log, memo))
     reduced = precision_pass(stages[-1], options, target, log)
     # What fewer bits make of a slice and of the whole are two contents again.
     fewer_bits = () if reduced is None else (reduced, deduplicate)
     last = (*fewer_bits, *LAST, *_named(target.late_fusions))
-    stages.append(_passed(stages[-1], last, tolerances, log))
+    stages.append(_passed(stages[-1], last, tolerances, log, memo))
     log.decode_costs += decode_costs(*stages[1:])
     if target.static_shapes:
         stages.append(at_fixed_sizes(stages[-1]))
@@ -148,9 +152,9 @@ def at_fixed_sizes(program: Program) -> Program:
     return replace(program, models={name: fixed(model) for name, model in program.models.items()})
 
 
-def _passed(program: Program, group: Sequence[Pass], tolerances: Tolerances, log: BuildLog) -> Program:
+def _passed(program: Program, group: Sequence[Pass], tolerances: Tolerances, log: BuildLog, memo: Memo) -> Program:
     with log.stage("passes", ", ".join(step.name for step in group)):
-        program, runs = run_passes(program, group, tolerances)
+        program, runs = run_passes(program, group, tolerances, memo=memo)
         for run in runs:
             log.record_pass(run)
     return program
@@ -163,9 +167,11 @@ def _convert_one(
     target: Target,
     converter: ModelConverter,
     log: BuildLog,
+    memo: Memo,
 ) -> tuple[Program, DecodePlan | None]:
     tolerances = Tolerances.of(options.atol, options.rtol)
-    loaded = load(file, source, options, converter)
+    answers: Answers = memo.once(("answers", source.digest), dict)
+    loaded = load(file, source, options, converter, answers)
     with log.stage("sample", f"{file.name}: what the source answers"):
         sampled = sample(loaded, options, target)
         model = replace(sampled.model, calibration=_calibration(sampled, file.name, options))
@@ -173,16 +179,17 @@ def _convert_one(
         log.notices += [f"{file.name}: {notice}" for notice in nan_notices(loaded.source, model)]
     with log.stage("convert", f"{file.name} to PyTorch"):
         masks = () if sampled.plan is None else sampled.plan.ports.masks
-        program, notices = to_program(loaded, model, converter, masks)
         if sampled.buckets is not None:
-            program = _bucketed(program, file.name, sampled.buckets)
             log.buckets += [] if sampled.chosen is None else [sampled.chosen]
-        log.sources.append(source_tensors(loaded.source.model, program.weights))
         asked = options.tokens.max_new_tokens is not None or bool(options.partitions)
-        program, limited = within_limit(program, file.name, asked)
-        checks = check_program(program, tolerances)
+        key = (_content(loaded, model), tuple(masks), options.converter, options.custom_ops, asked, sampled.buckets)
+        program, notices, tensors = memo.once(
+            ("converted", key), lambda: _converted(loaded, model, converter, masks, sampled.buckets, asked)
+        )
+        log.sources.append(tensors)
+        checks = memo.once((program, tolerances, True), lambda: check_program(program, tolerances))
     idle = () if sampled.plan is None else unapplied_settings(file.path)
-    notices = (*sampled.notices, *notices, *limited, *(f"decodes without applying {setting}" for setting in idle))
+    notices = (*sampled.notices, *notices, *(f"decodes without applying {setting}" for setting in idle))
     log.notices += [f"{file.name}: {notice}" for notice in notices]
     log.record(checks, "convert")
     moved = next((check for check in checks if not check.passed), None)
@@ -195,6 +202,38 @@ def _convert_one(
             program = _held_to_calibration(program, loaded, masks)
     give_back()
     return program, sampled.plan
+
+
+def _content(loaded: Loaded, model: Model) -> str:
+    """A digest of what a model is converted from: its source, and what it is sampled and scheduled by."""
+    arrays = [found for each in model.samples for found in (each.inputs, each.outputs, each.decoded)]
+    return sha256_bytes(
+        canonical_json(
+            {
+                "name": loaded.name,
+                "source": loaded.source.digest,
+                "signature": model.signature.model_dump(mode="json"),
+                "schedule": model.schedule.model_dump(mode="json"),
+                "samples": [sha256_bytes(archive_bytes(found)) for found in (*arrays, *model.calibration)],
+            }
+        )
+    )
+
+
+def _converted(
+    loaded: Loaded,
+    model: Model,
+    converter: ModelConverter,
+    masks: Sequence[str],
+    buckets: Drawn | None,
+    asked: bool,
+) -> tuple[Program, tuple[str, ...], SourceTensors]:
+    """A model's program with its buckets and its limit of tokens, with notices, and what its tensors are."""
+    program, notices = to_program(loaded, model, converter, masks)
+    if buckets is not None:
+        program = _bucketed(program, loaded.name, buckets)
+    program, limited = within_limit(program, loaded.name, asked)
+    return program, (*notices, *limited), source_tensors(loaded.source.model, program.weights)
 
 
 def _bucketed(program: Program, name: str, drawn: Drawn) -> Program:
@@ -213,7 +252,7 @@ def _held_to_calibration(program: Program, loaded: Loaded, masks: Sequence[str])
     What is drawn is not what the ranges of 8-bit values were found from, and lies outside of them.
     """
     (model,) = program.models.values()
-    runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
+    runner = loaded.runner()
     schedule = model.schedule.shortened(PROBE_TOKENS) if isinstance(model.schedule, Decode) else model.schedule
     samples = tuple(
         request_sample(request, runner, loaded.signature, schedule, masks)
@@ -241,10 +280,23 @@ class Loaded:
     signature: Signature
     hints: Mapping[str, InputHint]
     generation: Generation | None
+    answers: Answers
+
+    def runner(self) -> SourceRunner:
+        """The source, to be asked what it has not answered yet."""
+        return SourceRunner(self.source.path, data_folder=self.source.data_folder, answers=self.answers)
 
 
-def load(model: ModelFile, source: Source, options: CompileOptions, converter: ModelConverter) -> Loaded:
+def load(
+    model: ModelFile,
+    source: Source,
+    options: CompileOptions,
+    converter: ModelConverter,
+    answers: Answers | None = None,
+) -> Loaded:
     """What is known of a source before it is run: signature, hints, and the generation settings beside it.
+
+    `answers` are those that it gave before.
 
     Raises UnsupportedError with every gap at once: a source that cannot be converted is not run either.
     """
@@ -253,7 +305,8 @@ def load(model: ModelFile, source: Source, options: CompileOptions, converter: M
     for ranges in options.ranges:
         ranges.check(signature)
     hints = {value.name or "": input_hint(value) for value in source_inputs(source)}
-    return Loaded(model.name, source, signature, hints, read_generation(model.path, options.tokens))
+    generation = read_generation(model.path, options.tokens)
+    return Loaded(model.name, source, signature, hints, generation, {} if answers is None else answers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,12 +330,12 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
     """
 
     def causal(ports: DecoderPorts) -> bool | None:
-        runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
+        runner = loaded.runner()
         return is_causal(runner, loaded.signature, loaded.hints, ports)
 
     def measured() -> Signature:
         try:
-            runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
+            runner = loaded.runner()
             return measured_signature(loaded.signature, draw_samples(loaded.signature, loaded.hints, runner, ranges))
         except RunError:
             return loaded.signature
@@ -296,7 +349,7 @@ def sample(loaded: Loaded, options: CompileOptions, target: Target) -> Sampled:
     asked = asked_buckets(options, target, loaded.name, loaded.signature)
     if answered is not None and not isinstance(schedule, Decode) and asked is None:
         return Sampled(Model(loaded.signature, schedule, loaded.source.digest, answered), None, choice.notices)
-    runner = SourceRunner(loaded.source.path, data_folder=loaded.source.data_folder)
+    runner = loaded.runner()
     drawn = None if asked is None else _drawn(loaded, asked, plan, options, runner)
     if answered is not None:
         samples = answered

@@ -26,6 +26,17 @@ class ScheduleName(StrEnum):
     PARTITIONED = "partitioned"
 
 
+class Existing(StrEnum):
+    """What becomes of a bundle that is at the destination: one of the same inputs is kept, unless it is made anew."""
+
+    KEEP = "keep"
+    """One of other inputs is an error."""
+    REPLACE = "replace"
+    """One of other inputs is replaced."""
+    REMAKE = "remake"
+    """Any is replaced."""
+
+
 class CacheMode(StrEnum):
     """What a step carries: a key/value cache, all tokens so far, or those padded to one length."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from artifacts.checks import OutputCheck, Tolerances, require_equal
 from artifacts.errors import PassError, Problem, UnspoolError
 from artifacts.schedule import Schedule
 from passes.contract import Pass
+from passes.memo import FORGETFUL, Memo
 from passes.program import Program
 from passes.verification import check_program, first_moved_node
 
@@ -41,6 +43,7 @@ def run_passes(
     tolerances: Tolerances,
     verify: bool = True,
     on_start: Callable[[Pass], None] = lambda _: None,
+    memo: Memo = FORGETFUL,
 ) -> tuple[Program, tuple[PassRun, ...]]:
     """Apply passes in order.
 
@@ -48,16 +51,24 @@ def run_passes(
     decoded after the last pass and after those that changed a schedule, since decoding is slow to interpret. Raises
     NumericsError naming the pass and the first node that moved. A pass that computes in fewer bits loosens what the
     result and those after it are held to. Any other error of a pass is raised again, as
-    itself if it is of Unspool's tree and as PassError if not, naming the pass and those that ran before it.
+    itself if it is of Unspool's tree and as PassError if not, naming the pass and those that ran before it. What a
+    `memo` knows of the same program is not done again.
     """
     runs: list[PassRun] = []
     for step in steps:
         on_start(step)
         try:
-            result = step(program)
+            result = memo.once((step, program), functools.partial(step, program))
             tolerances = step.loosened(tolerances) if result.modified else tolerances
             decodes = step is steps[-1] or _schedules(result.program) != _schedules(program)
-            checks = check_program(result.program, tolerances, decodes) if verify and result.modified else ()
+            checks = (
+                memo.once(
+                    (result.program, tolerances, decodes),
+                    functools.partial(check_program, result.program, tolerances, decodes),
+                )
+                if verify and result.modified
+                else ()
+            )
         except UnspoolError as error:
             raise type(error)(*(_placed(problem, step, runs) for problem in error.problems)) from error
         except _BUGS as error:

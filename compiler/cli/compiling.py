@@ -26,7 +26,7 @@ _NAME = re.compile(r"^(?P<name>[A-Za-z0-9_][A-Za-z0-9_.+-]*)=(?P<path>.+)$")
 
 
 @with_flags
-def compile_command(
+def compile_command(  # noqa: PLR0913 - one parameter a flag
     output: Annotated[Path, typer.Option("-o", "--output", metavar="BUNDLE", help="Folder to make.")],
     models: Annotated[
         list[str] | None,
@@ -45,6 +45,9 @@ def compile_command(
     *,
     flags: CompileFlags,
     force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a bundle of other inputs; one of the same inputs stays.")
+    ] = False,
     depfile: Annotated[Path | None, typer.Option(metavar="FILE.d", help="Write a make rule of what was read.")] = None,
     store: Annotated[
         str | None,
@@ -89,13 +92,15 @@ def compile_command(
     """
     from compiler.build_log import BuildLog
     from compiler.compile import compile_bundle
+    from compiler.options import Existing
 
     options = flags.options()
+    existing = Existing.REMAKE if force else Existing.REPLACE if replace else Existing.KEEP
     files = _model_files(models or [], part or [])
     log = BuildLog()
     with log.interrupts.listening():
         compiled = compile_bundle(
-            files, output, options, force=force, store=store, seconds=flags.compiler_timeout, log=log
+            files, output, options, existing=existing, store=store, seconds=flags.compiler_timeout, log=log
         )
     if depfile is not None:
         from compiler.depfile import write_depfile

@@ -254,9 +254,11 @@ def _compiled(file: ModelFile, options: CompileOptions, tuned: Tuned, output: Pa
     from dataclasses import replace
 
     from compiler.compile import compile_bundle
+    from compiler.options import Existing
 
+    existing = Existing.REMAKE if force else Existing.KEEP
     chosen = replace(options, schedule=tuned.best.schedule, partitions=tuned.best.boundaries)
-    return str(compile_bundle([file], output, chosen, force=force).bundle.root)
+    return str(compile_bundle([file], output, chosen, existing=existing).bundle.root)
 
 
 def _flags(tuned: Tuned) -> str:

@@ -48,3 +48,8 @@ def group_parameters(group: type[Any]) -> list[inspect.Parameter]:
         )
         for field in dataclasses.fields(group)
     ]
+
+
+def path_fields(group: type[Any]) -> frozenset[str]:
+    """The fields of a dataclass of flags that name a file or a folder."""
+    return frozenset(field.name for field in dataclasses.fields(group) if "Path" in str(field.type))

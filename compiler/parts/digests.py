@@ -6,10 +6,10 @@ others by now is another file, with another digest. So an up-to-date compilation
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from artifacts.canonical import canonical_json, sha256_bytes
+from artifacts.canonical import canonical_json, sha256_bytes, sha256_file
 from compiler.options import ModelFile
 from compiler.parts.folder import Role, paths_by_role
 from passes.onnx_to_torch.external_data import resolve_external
@@ -41,6 +41,12 @@ def listed_files(model: ModelFile, external: Mapping[str, Sequence[str]]) -> Map
     return found
 
 
-def listed_digest(model: ModelFile, external: Mapping[Role, Mapping[str, Path]]) -> str:
-    """The digest of a model and the external files of each part. Raises OSError."""
-    return digest_of_parts({role: source_digest(path, external[role]) for role, path in paths_by_role(model).items()})
+def listed_digest(
+    model: ModelFile,
+    external: Mapping[Role, Mapping[str, Path]],
+    digest_of: Callable[[Path], str] = sha256_file,
+) -> str:
+    """The digest of a model and the external files of each part; `digest_of` gives that of a file. Raises OSError."""
+    return digest_of_parts(
+        {role: source_digest(path, external[role], digest_of) for role, path in paths_by_role(model).items()}
+    )

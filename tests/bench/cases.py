@@ -13,7 +13,7 @@ import onnx
 from artifacts.errors import BundleError
 from artifacts.samples import Arrays
 from compiler.compile import compile_bundle
-from compiler.options import CompileOptions, ModelFile
+from compiler.options import CompileOptions, Existing, ModelFile
 from tests.bench.reader import export_reader
 from tests.support.bert import bert_file, minilm, random_bert
 from tests.support.light_networks import randomized
@@ -101,5 +101,5 @@ def bundle_of(name: str, file: Path, options: CompileOptions | None = None) -> P
     try:
         compile_bundle(models, bundle, options)
     except BundleError:  # made from something else
-        compile_bundle(models, bundle, options, force=True)
+        compile_bundle(models, bundle, options, existing=Existing.REMAKE)
     return bundle

@@ -17,7 +17,7 @@ from artifacts.tensorrt_plan import KIND
 from compiler.compile import compile_bundle
 from compiler.emit import emit_bundle
 from compiler.generation import TokenFlags
-from compiler.options import CompileOptions, ModelFile, ScheduleName
+from compiler.options import CompileOptions, Existing, ModelFile, ScheduleName
 from tests.bench.cases import BUILD, bert_base, bundle_of, ocr
 from tests.bench.figures import Figure
 from tests.bench.timing import turns
@@ -62,7 +62,7 @@ def _against_builder(what: str, file: Path, sizes: Sizes) -> Iterator[Figure]:
     )
     bundles = BUILD / "bundles"
     bundles.mkdir(parents=True, exist_ok=True)
-    compiled = compile_bundle([ModelFile("bert", file)], bundles / "bert-rtx", options, force=True)
+    compiled = compile_bundle([ModelFile("bert", file)], bundles / "bert-rtx", options, existing=Existing.REMAKE)
     (engine,) = compiled.bundle.manifest.engines.values()
     made, lengths, built = list[EngineSize](), list[int](), list[float]()
 

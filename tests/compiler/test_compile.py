@@ -17,7 +17,7 @@ from artifacts.schedule import Decode
 from compiler import frontend
 from compiler.compile import Compiled, compile_bundle
 from compiler.generation import TokenFlags
-from compiler.options import CompileOptions, ModelFile, Precision, ScheduleName
+from compiler.options import CompileOptions, Existing, ModelFile, Precision, ScheduleName
 from compiler.targets import find_target
 from tests.support.models import (
     floats,
@@ -34,7 +34,8 @@ DEFAULTS = CompileOptions()
 
 
 def compiled(model: Path, destination: Path, options: CompileOptions = DEFAULTS, *, force: bool = False) -> Compiled:
-    return compile_bundle([ModelFile("perceptron", model)], destination, options, force=force)
+    existing = Existing.REMAKE if force else Existing.KEEP
+    return compile_bundle([ModelFile("perceptron", model)], destination, options, existing=existing)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

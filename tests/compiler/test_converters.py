@@ -32,7 +32,7 @@ from compiler.converters.onnx2torch import Onnx2TorchConverter
 from compiler.converters.program_file import load_program, save_program
 from compiler.converters.recorder import Recorder
 from compiler.generation import TokenFlags
-from compiler.key import compilation_key
+from compiler.key import compilation_key, ingredients
 from compiler.node_origins import SOURCE_PROPERTY
 from compiler.options import CompileOptions, ConverterName, ModelFile, ScheduleName
 from compiler.verify import verify
@@ -115,7 +115,10 @@ class TestOnnx2Torch:
         assert compile_bundle([ModelFile("m", perceptron_file)], second_bundle, SECOND).up_to_date
         with pytest.raises(BundleError, match="other inputs or options"):
             compiled(perceptron_file, second_bundle, CompileOptions())
-        keys = {compilation_key([], {}, SECOND, {}, Onnx2TorchConverter(v).tools()) for v in ("1.5.15", "1.5.16")}
+        keys = {
+            compilation_key(ingredients([], {}, SECOND, {}, Onnx2TorchConverter(v).tools()))
+            for v in ("1.5.15", "1.5.16")
+        }
         assert len(keys) == 2
 
     def test_only_the_engine_of_its_bundle_is_searched_and_that_is_said(

@@ -27,7 +27,7 @@ from artifacts.runtime import Session
 from artifacts.samples import archive_bytes
 from compiler.compile import compile_bundle
 from compiler.converters import find_converter, made_by_own_converters
-from compiler.key import compilation_key
+from compiler.key import compilation_key, ingredients
 from compiler.options import CompileOptions, ModelFile
 from compiler.verify import verify
 from tests.support.cli import unspool
@@ -88,12 +88,12 @@ class TestCustomOps:
 
         def key(code: Path) -> str:
             options = CompileOptions(custom_ops=(str(code),))
-            return compilation_key([], {}, options, {}, find_converter(options).tools())
+            return compilation_key(ingredients([], {}, options, {}, find_converter(options).tools()))
 
         assert key(copy) == key(moved)
         moved.write_text(Path(CODE).read_text() + "\n")
         assert key(copy) != key(moved)
-        assert key(copy) != compilation_key([], {}, CompileOptions(), {}, {})
+        assert key(copy) != compilation_key(ingredients([], {}, CompileOptions(), {}, {}))
 
     def test_changed_code_makes_a_bundle_out_of_date(self, example: Path, tmp_path: Path) -> None:
         code = tmp_path / "ops.py"

@@ -17,7 +17,7 @@ from artifacts.neuron_options import NeuronOptions
 from artifacts.plan_build import BuilderOptions
 from compiler import key
 from compiler.generation import TokenFlags
-from compiler.key import compilation_key
+from compiler.key import compilation_key, ingredients
 from compiler.neuron.inf1_settings import Inf1Options
 from compiler.neuron.tracing import Tracing
 from compiler.options import (
@@ -42,7 +42,7 @@ DEFAULTS = CompileOptions()
 
 def key_of(options: CompileOptions = DEFAULTS, **changed: Any) -> str:
     parts: dict[str, Any] = {"models": MODELS, "digests": DIGESTS, "generation": {}, "tools": TOOLS, **changed}
-    return compilation_key(parts["models"], parts["digests"], options, parts["generation"], parts["tools"])
+    return compilation_key(ingredients(parts["models"], parts["digests"], options, parts["generation"], parts["tools"]))
 
 
 FEW = st.integers(1, 99)

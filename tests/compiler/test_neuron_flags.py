@@ -10,7 +10,7 @@ import pytest
 from artifacts.errors import UsageError
 from artifacts.neuron_options import NeuronOptions
 from compiler.emit import Anew
-from compiler.key import compilation_key
+from compiler.key import compilation_key, ingredients
 from compiler.neuron_flags import FLAGS, neuron_options, reached, unknown_to, written
 from compiler.options import CompileOptions
 from compiler.targets import find_target
@@ -105,7 +105,7 @@ def test_a_call_with_such_flags_does_no_work(
 
 def test_two_ways_to_say_the_same_have_one_key_and_others_another() -> None:
     def key(neuron: NeuronOptions) -> str:
-        return compilation_key([], {}, CompileOptions(target="neuronx", neuron=neuron), {}, {})
+        return compilation_key(ingredients([], {}, CompileOptions(target="neuronx", neuron=neuron), {}, {}))
 
     assert key(NeuronOptions()) == key(NeuronOptions(optlevel=2))
     different = {key(NeuronOptions()), key(NeuronOptions(optlevel=3)), key(NeuronOptions(extra=("--verbose=info",)))}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -10,6 +11,7 @@ import pytest
 from artifacts.bundle import Bundle
 from artifacts.errors import BundleError, ModelFormatError
 from compiler.compile import compile_bundle
+from compiler.key import Ingredients
 from compiler.options import CompileOptions, ModelFile
 from compiler.parts.reading import read_model
 from compiler.present import find_unchanged
@@ -37,12 +39,11 @@ def digests(folder: Path) -> dict[str, str] | None:
     """What the files of the model are said to be, without reading them as a model."""
     asked: list[dict[str, str]] = []
 
-    def key_of(found: object) -> str:
-        assert isinstance(found, dict)
-        asked.append(found)
-        return "another key"
+    def ingredients_of(found: Mapping[str, str]) -> Ingredients:
+        asked.append(dict(found))
+        return {"of another": "key"}
 
-    assert find_unchanged(folder / "out", [ModelFile("m", folder / "model.onnx")], key_of) is None
+    assert find_unchanged(folder / "out", [ModelFile("m", folder / "model.onnx")], ingredients_of) is None
     return asked[0] if asked else None
 
 

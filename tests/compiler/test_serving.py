@@ -8,7 +8,7 @@ from artifacts.bundle import Bundle
 from artifacts.errors import BundleError, UsageError
 from artifacts.neuron_serving import NeuronServing
 from compiler.compile import compile_bundle
-from compiler.key import compilation_key
+from compiler.key import compilation_key, ingredients
 from compiler.options import CompileOptions, ModelFile
 from compiler.serving import cores_of, served_anew, serving_of, serving_problems
 from compiler.targets import find_target
@@ -43,7 +43,7 @@ def test_other_targets_have_no_use_for_it() -> None:
 def test_the_key_of_a_compilation_does_not_have_it(perceptron_file: Path) -> None:
     model = ModelFile("perceptron", perceptron_file)
     keys = {
-        compilation_key([model], {"perceptron": "0"}, CompileOptions(serving=serving), {}, {})
+        compilation_key(ingredients([model], {"perceptron": "0"}, CompileOptions(serving=serving), {}, {}))
         for serving in (NeuronServing(), SERVING)
     }
     assert len(keys) == 1

@@ -15,14 +15,15 @@ from artifacts.shard_store.collect import collect
 from artifacts.shard_store.store import ShardStore, stored_path
 from artifacts.shard_store.verify import verify
 from compiler.compile import Compiled, compile_bundle
-from compiler.options import CompileOptions, ModelFile
+from compiler.options import CompileOptions, Existing, ModelFile
 from tests.support.models import normal, perceptron, saved, source_outputs
 from tests.support.stores import inodes, tree
 
 
 def compiled(model: Path, destination: Path, store: Path | None, *, force: bool = False) -> Compiled:
     place = None if store is None else str(store)
-    return compile_bundle([ModelFile("m", model)], destination, CompileOptions(), store=place, force=force)
+    existing = Existing.REMAKE if force else Existing.KEEP
+    return compile_bundle([ModelFile("m", model)], destination, CompileOptions(), store=place, existing=existing)
 
 
 def test_two_models_with_one_backbone_hold_it_once(tmp_path: Path) -> None:

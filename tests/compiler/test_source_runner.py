@@ -77,12 +77,12 @@ def test_inputs_that_fail_inside_the_graph(tmp_path: Path) -> None:
 def test_a_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.onnx").write_bytes(content)
     with pytest.raises(RunError, match=r"broken\.onnx: ONNX Runtime cannot load"):
-        SourceRunner(tmp_path / "broken.onnx")
+        SourceRunner(tmp_path / "broken.onnx").run({})
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot load"):
-        SourceRunner(tmp_path / "missing.onnx")
+        SourceRunner(tmp_path / "missing.onnx").run({})
 
 
 def test_an_operator_that_the_runtime_does_not_have(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_an_operator_that_the_runtime_does_not_have(tmp_path: Path) -> None:
     model = graph_model(nodes, [floats("x", 2)], [floats("y", 2)])
     model.opset_import.append(helper.make_opsetid("nowhere", 1))
     with pytest.raises(RunError, match="Frobnicate"):
-        SourceRunner(saved(model, tmp_path / "model.onnx"))
+        SourceRunner(saved(model, tmp_path / "model.onnx")).run({})
 
 
 def test_weights_inside_a_model_are_mapped_where_they_are(tmp_path: Path) -> None:
@@ -131,5 +131,5 @@ def test_without_the_runtime_the_hint_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingToolError) as caught:
-        SourceRunner(perceptron_file)
+        SourceRunner(perceptron_file).run({})
     assert "pip install" in caught.value.problems[0].hint

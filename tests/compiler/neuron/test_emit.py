@@ -16,7 +16,7 @@ from artifacts.manifest import WeightAccess
 from artifacts.neuron_options import NeuronOptions
 from compiler.compile import compile_bundle
 from compiler.emit import Anew, emit_bundle
-from compiler.options import CompileOptions, ModelFile
+from compiler.options import CompileOptions, Existing, ModelFile
 from compiler.targets import find_target, neuronx
 from compiler.targets.target import Made, PlanMaker, PlanSource
 from tests.compiler.neuron.conftest import RECORDED
@@ -135,5 +135,5 @@ def test_a_bundle_of_other_flags_in_the_environment_is_not_up_to_date(
     monkeypatch.setenv("NEURON_CC_FLAGS", "--verbose debug")
     with pytest.raises(BundleError, match="made from other inputs or options"):
         compile_bundle(models, tmp_path / "b", options)
-    rebuilt = compile_bundle(models, tmp_path / "b", options, force=True).bundle
+    rebuilt = compile_bundle(models, tmp_path / "b", options, existing=Existing.REMAKE).bundle
     assert rebuilt.manifest.tools["neuronx-cc"].endswith(" --verbose debug")

@@ -18,7 +18,7 @@ from compiler.compile import compile_bundle
 from compiler.generation import TokenFlags
 from compiler.neuron.trace import Traced
 from compiler.neuron.tracing import TracerName, Tracing
-from compiler.options import CacheMode, CompileOptions, ModelFile, ScheduleName
+from compiler.options import CacheMode, CompileOptions, Existing, ModelFile, ScheduleName
 from compiler.torchscript.parts import quiet
 from tests.support.cli import unspool
 from tests.support.models import normal, saved, toy_decoder, toy_decoding
@@ -161,5 +161,7 @@ def test_another_sdk_is_another_bundle(
     compile_bundle(models, tmp_path / "b", options)
     assert compile_bundle(models, tmp_path / "b", options).up_to_date
     assert Bundle.open(tmp_path / "b").manifest.tools["torch-neuron"].startswith("1.13.1")
-    assert not compile_bundle(models, tmp_path / "b", replace(options, tracing=Tracing()), force=True).up_to_date
+    assert not compile_bundle(
+        models, tmp_path / "b", replace(options, tracing=Tracing()), existing=Existing.REMAKE
+    ).up_to_date
     assert "torch-neuron" not in Bundle.open(tmp_path / "b").manifest.tools

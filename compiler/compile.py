@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import write_bundle
 from artifacts.canonical import sha256_file
@@ -215,6 +217,14 @@ class Circumstances:
         beside = {f"{model.name}/{path.name}": path for model in models for path in generation_files(model.path)}
         generation = {name: digest_of(path) for name, path in beside.items()}
         return cls(tuple(models), options, converter, tools, beside, generation, digest_of)
+
+    @property
+    def serving(self) -> JsonValue:
+        """How the bundle is to be served, where its target has a say in that: no ingredient, but in its manifest."""
+        if not find_target(self.options.target).neuron_cores:
+            return None
+        served: JsonValue = self.options.serving.model_dump(mode="json")
+        return served
 
     def ingredients(self, digests: Mapping[str, str], *, shared: bool) -> Ingredients:
         """All that goes into the compilation, with the digests of the models."""

@@ -1,0 +1,208 @@
+"""Workers on this machine: a process each, with limits, so that what one job does to its process costs that job alone.
+
+They are forked from one process that has imported what a compilation needs, and nothing else runs in that one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+import psutil
+
+from compiler.zoo.work import Began, Broke, Ended, Ending, Event, Family, Staged, Work
+from compiler.zoo.worker import ended_of, heard, run_family
+
+_PRELOADED = ["compiler.zoo.preload"]
+
+_WAIT = 0.1
+"""Seconds between two looks at what workers take."""
+
+
+@dataclass(eq=False)
+class Running:
+    """A worker and its family; `done` of the family's jobs have ended, and the next one began at `began`."""
+
+    process: ForkServerProcess
+    connection: Connection
+    family: Family
+    began: float
+    done: int = 0
+    peak: int = 0
+    broken: str = ""
+
+    @property
+    def work(self) -> Work | None:
+        """What it is at."""
+        return self.family.works[self.done] if self.done < len(self.family.works) else None
+
+
+@dataclass(eq=False)
+class LocalPool:
+    """At most `workers` processes, with `memory` bytes each where a job says nothing else. See `Pool`.
+
+    Memory is what a worker and all that it started hold and that is no file's; what it has in common with the process
+    that it was forked from counts.
+    """
+
+    workers: int
+    memory: int
+    threads: int = 1
+    name: str = "local"
+    running: list[Running] = field(default_factory=list)
+    _told: list[Event] = field(default_factory=list)
+
+    def takes(self, family: Family) -> bool:  # noqa: ARG002 - a machine has room for any
+        """See `Pool`."""
+        return len(self.running) < self.workers
+
+    def start(self, family: Family) -> None:
+        """See `Pool`."""
+        ours, theirs = multiprocessing.Pipe()
+        process = _context(self.threads).Process(target=run_family, args=(theirs, family, self.threads), daemon=False)
+        process.start()
+        theirs.close()
+        self.running.append(Running(process, ours, family, time.monotonic()))
+
+    @property
+    def busy(self) -> bool:
+        """See `Pool`."""
+        return bool(self.running or self._told)
+
+    def events(self) -> Sequence[Event]:
+        """See `Pool`."""
+        found: list[Event] = [*self._told]
+        self._told.clear()
+        if not self.running:
+            return found
+        timeout = 0 if found else _WAIT
+        wait([each for running in self.running for each in (running.connection, running.process.sentinel)], timeout)
+        for running in [*self.running]:
+            found += self._heard(running)
+        return found
+
+    def stop(self) -> Sequence[Event]:
+        """See `Pool`."""
+        found: list[Event] = []
+        for running in self.running:
+            found += self._said(running)
+            _end(running)
+            if running.work is not None:
+                found.append(_ended(running, Ending.STOPPED, "the build was ended"))
+        self.running.clear()
+        return found
+
+    def _heard(self, running: Running) -> Iterator[Event]:
+        """What a worker said, and what is to be said of it."""
+        is_over = not running.process.is_alive()  # before its pipe is read, so that nothing in that is missed
+        yield from self._said(running)
+        work = running.work
+        if is_over:
+            self.running.remove(running)
+            _end(running)
+            if work is not None:
+                yield from self._broken(running, *_death(running))
+            return
+        if work is None:
+            return
+        memory = work.limits.memory or self.memory
+        running.peak = max(running.peak, used := _memory(running.process.pid))
+        late = time.monotonic() - running.began > work.limits.seconds
+        if used > memory:
+            reason = f"used {_gib(used)} of memory, and its limit is {_gib(memory)}"
+            ending = Ending.OVER_MEMORY
+        elif late:
+            reason = f"did not end within {work.limits.seconds:g} s"
+            ending = Ending.OVER_TIME
+        else:
+            return
+        self.running.remove(running)
+        _end(running)
+        yield from self._broken(running, ending, reason)
+
+    def _broken(self, running: Running, ending: Ending, reason: str) -> Iterator[Event]:
+        yield _ended(running, ending, reason)
+        left = running.family.without(running.done + 1)
+        if left.works:
+            yield Broke(left)
+
+    def _said(self, running: Running) -> Iterator[Event]:
+        with contextlib.suppress(EOFError, OSError):
+            while running.connection.poll():
+                words = heard(running.connection.recv_bytes())
+                if "began" in words:
+                    running.began, running.peak = time.monotonic(), 0
+                    yield Began(words["began"])
+                elif "staged" in words:
+                    yield Staged(words["staged"], words["stage"])
+                elif "ended" in words:
+                    peak = max(running.peak, _memory(running.process.pid))
+                    running.done += 1
+                    yield ended_of({**words["ended"], "peak_bytes": peak})
+
+
+def _context(threads: int) -> ForkServerContext:
+    """Where workers are forked from; the first call starts it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    # Read once, by libraries that make their threads when they are imported: nothing may have threads where it forks.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, str(threads))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.sep)
+    return context
+
+
+def _ended(running: Running, ending: Ending, reason: str) -> Ended:
+    work = running.work
+    assert work is not None
+    hints = {
+        Ending.OVER_MEMORY: "give it more with limits: memory:, or compile it with smaller sizes",
+        Ending.OVER_TIME: "give it more with limits: time:",
+        Ending.CRASHED: f"{work.log} has what it printed",
+    }
+    problem = {"stage": "zoo", "subject": work.job, "message": reason, "hint": hints.get(ending, "")}
+    seconds = time.monotonic() - running.began
+    return Ended(work.job, ending, seconds, reason, (problem,), peak_bytes=running.peak or None)
+
+
+def _death(running: Running) -> tuple[Ending, str]:
+    """How a worker ended that nobody ended."""
+    status = running.process.exitcode
+    if status == -signal.SIGKILL:
+        return Ending.CRASHED, "was killed: the system may have been out of memory"
+    if status is not None and status < 0:
+        return Ending.CRASHED, f"crashed: {signal.Signals(-status).name}"
+    return Ending.CRASHED, f"its process ended with status {status}"
+
+
+def _end(running: Running) -> None:
+    """End a worker and all that it started."""
+    if running.process.pid is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(running.process.pid, signal.SIGKILL)
+    running.process.kill()
+    running.process.join()
+    running.connection.close()
+
+
+def _memory(pid: int | None) -> int:
+    """Bytes that a process and those below it hold and that are no file's."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                found = process.memory_info()
+                total += found.rss - getattr(found, "shared", 0)
+    return total
+
+
+def _gib(count: int) -> str:
+    return f"{count / (1 << 30):.2f} GiB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -29,12 +30,22 @@ def sha256_bytes(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: Path) -> str:
-    """Digest of a file, read in blocks. Raises OSError."""
+def sha256_blocks(blocks: Iterable[memoryview]) -> str:
+    """Digest of blocks, one after the other."""
     digest = hashlib.sha256()
-    block = bytearray(BLOCK_BYTES)
-    view = memoryview(block)
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def file_blocks(path: Path) -> Iterator[memoryview]:
+    """A file's bytes; each block is good until the next one is asked for. Raises OSError."""
+    block = memoryview(bytearray(BLOCK_BYTES))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):
-            digest.update(view[:count])
-    return digest.hexdigest()
+            yield block[:count]
+
+
+def sha256_file(path: Path) -> str:
+    """Digest of a file, read in blocks. Raises OSError."""
+    return sha256_blocks(file_blocks(path))

@@ -27,7 +27,7 @@ from artifacts.archive import (
 )
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter, write_bundle
-from artifacts.canonical import BLOCK_BYTES
+from artifacts.canonical import file_blocks, sha256_blocks
 from artifacts.draft_file import draft_file
 from artifacts.errors import BundleError, Problem, UsageError
 from artifacts.manifest import MANIFEST_FILE, REPORT_FILE, Manifest
@@ -112,7 +112,7 @@ def unpack(
         archive = Archive.of(file, Path(source))
         contents, problems = archive.contents()
         if problems:
-            digests = (_digest(blocks) for _, blocks in _read(archive, contents, progress))
+            digests = (sha256_blocks(blocks) for _, blocks in _read(archive, contents, progress))
             problems += _digest_faults(archive, contents, digests)
             raise BundleError(*problems)
         with write_bundle(destination, force=force) as writer:
@@ -155,13 +155,6 @@ def _read(archive: Archive, contents: Contents, progress: Progress) -> Iterator[
 
     for path, member in contents.members.items():
         yield path, counted(member)
-
-
-def _digest(blocks: Iterable[memoryview]) -> str:
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest_faults(archive: Archive, contents: Contents, digests: Iterable[str]) -> list[Problem]:
@@ -219,10 +212,7 @@ class _Writing:
         return digest.hexdigest()
 
     def _blocks(self, path: str) -> Iterator[memoryview]:
-        block = memoryview(bytearray(BLOCK_BYTES))
         try:
-            with (self.bundle.root / path).open("rb", buffering=0) as file:
-                while count := file.readinto(block):
-                    yield block[:count]
+            yield from file_blocks(self.bundle.root / path)
         except OSError as error:
             raise BundleError.of(_PACK, path, f"cannot be read: {error.strerror}") from error

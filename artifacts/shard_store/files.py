@@ -57,8 +57,8 @@ class StoreFiles(Protocol):
     def link(self, path: str, target: Path) -> bool:
         """Make `target` a hard link to the file, whatever was there. False, with nothing done, where that cannot be."""
 
-    def digest(self, path: str) -> str:
-        """SHA-256 of a file's bytes, all of which are read."""
+    def blocks(self, path: str) -> Iterator[memoryview]:
+        """A file's bytes; each block is good until the next one is asked for. Raises FileNotFoundError."""
 
     def read(self, path: str) -> bytes:
         """A small document. Raises FileNotFoundError."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from artifacts.canonical import BLOCK_BYTES, sha256_file
+from artifacts.canonical import BLOCK_BYTES, file_blocks
 from artifacts.shard_store.files import Announcement, Parts, StoredFile
 from artifacts.swap import sync
 
@@ -102,9 +102,9 @@ class LocalFiles:
         beside.replace(target)
         return True
 
-    def digest(self, path: str) -> str:
-        """Read in blocks."""
-        return sha256_file(self.root / path)
+    def blocks(self, path: str) -> Iterator[memoryview]:
+        """One buffer that is filled again and again."""
+        return file_blocks(self.root / path)
 
     def read(self, path: str) -> bytes:
         """The whole file."""

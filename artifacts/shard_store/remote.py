@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
 import time
@@ -88,7 +87,7 @@ class RemoteFiles:
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         """Objects have no links."""
-        with self._told():
+        with self.told():
             try:
                 found = self.fs.find(self._name(folder), detail=True)
             except FileNotFoundError:
@@ -99,7 +98,7 @@ class RemoteFiles:
 
     def holds(self, path: str, parts: Parts) -> bool:
         """By its size: the bytes would have to be sent. `verify` reads them."""
-        with self._told():
+        with self.told():
             try:
                 size = self.fs.info(self._name(path))["size"]
             except FileNotFoundError:
@@ -110,7 +109,7 @@ class RemoteFiles:
         """An upload that is visible when it is complete."""
         if not replace and self._exists(path):
             return False
-        with self._told():
+        with self.told():
             if self.is_whole:
                 try:
                     self._upload(self._name(path), parts, "wb" if replace else "xb")
@@ -129,28 +128,26 @@ class RemoteFiles:
         """Never."""
         return False
 
-    def digest(self, path: str) -> str:
-        """Read in blocks."""
-        digest = hashlib.sha256()
-        with self._told(), self.fs.open(self._name(path), "rb", block_size=_UPLOAD_BYTES) as file:
+    def blocks(self, path: str) -> Iterator[memoryview]:
+        """Requests of one size, whatever is asked for at a time."""
+        with self.told(), self.fs.open(self._name(path), "rb", block_size=_UPLOAD_BYTES) as file:
             while block := file.read(BLOCK_BYTES):
-                digest.update(block)
-        return digest.hexdigest()
+                yield memoryview(block)
 
     def read(self, path: str) -> bytes:
         """The whole object."""
-        with self._told():
+        with self.told():
             return bytes(self.fs.cat_file(self._name(path)))
 
     def write(self, path: str, data: bytes) -> None:
         """One upload."""
-        with self._told():
+        with self.told():
             self._make_folder(path)
             self.fs.pipe_file(self._name(path), data)
 
     def delete(self, path: str) -> None:
         """Nothing if it is not there."""
-        with self._told(), contextlib.suppress(FileNotFoundError):
+        with self.told(), contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self._name(path))
         if path.startswith(f"{WRITERS}/"):
             forget(path)
@@ -206,7 +203,7 @@ class RemoteFiles:
             self.delete(file.path)
         if hasattr(self.fs, "list_multipart_uploads"):
             bucket, _, prefix = self._name("shards/").partition("/")
-            with self._told():
+            with self.told():
                 for upload in self.fs.list_multipart_uploads(bucket):
                     if upload["Key"].startswith(prefix):
                         self.fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
@@ -226,7 +223,7 @@ class RemoteFiles:
             self.fs.makedirs(str(PurePosixPath(self._name(path)).parent), exist_ok=True)
 
     def _exists(self, path: str) -> bool:
-        with self._told():
+        with self.told():
             try:
                 self.fs.info(self._name(path))
             except FileNotFoundError:
@@ -246,7 +243,7 @@ class RemoteFiles:
 
     def _create(self, path: str, data: bytes) -> bool:
         """Make an object if there is none; False if there is one."""
-        with self._told():
+        with self.told():
             try:
                 self.fs.pipe_file(self._name(path), data, mode="create")
             except FileExistsError:
@@ -269,7 +266,7 @@ class RemoteFiles:
             raise
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
         """Turn what a place's own package raises into OSError that shows no credentials."""
         try:
             yield

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifacts.canonical import sha256_blocks
 from artifacts.errors import Problem, StoreError
 from artifacts.manifest import MANIFEST_FILE
 from artifacts.shard_store.claims import CLAIMS, STAGE, Claim, ClaimState
@@ -85,7 +86,7 @@ def _faults_of_shard(store: ShardStore, path: str, states: dict[Claim, ClaimStat
         yield Problem(STAGE, path, "is not a shard's name", "nobody needs it: remove it")
         return
     try:
-        digest = store.files.digest(path)
+        digest = sha256_blocks(store.files.blocks(path))
     except FileNotFoundError:  # gc came in between
         return
     except OSError as error:

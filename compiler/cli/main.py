@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from artifacts.errors import MissingToolError, Problem, UnspoolError, UsageError
-from compiler.cli import bundles, catalog, compiling, emitting, launching, packing, stores, tuning
+from compiler.cli import bundles, catalog, compiling, emitting, launching, packing, stores, tuning, zoo
 from compiler.cli.output import print_json, print_problems
 
 DEBUG_VARIABLE = "UNSPOOL_DEBUG"
@@ -29,6 +29,7 @@ for module in (compiling, emitting, tuning, bundles, launching, packing, catalog
     for command in module.COMMANDS:
         app.command(command.__name__.removesuffix("_command"))(command)
 app.add_typer(stores.app)
+app.add_typer(zoo.app)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -82,8 +82,7 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 CREATE TABLE fetched (
     url TEXT PRIMARY KEY,
-    mark TEXT NOT NULL,
-    path TEXT NOT NULL
+    mark TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -262,6 +261,15 @@ class Ledger:
     def forget(self, jobs: Sequence[str]) -> None:
         """Bundles that are not there any more."""
         self.database.executemany("DELETE FROM bundles WHERE job = ?", [(job,) for job in jobs])
+
+    def fetched(self) -> dict[str, str]:
+        """Marks of what was fetched, by URL."""
+        return dict(self.database.execute("SELECT url, mark FROM fetched"))
+
+    def remember(self, fetched: Mapping[str, str]) -> None:
+        """Files were fetched from these URLs, with these marks."""
+        with self.together():
+            self.database.executemany("INSERT OR REPLACE INTO fetched VALUES (?, ?)", list(fetched.items()))
 
     def builds(self) -> list[Build]:
         """Every build, the newest first."""

@@ -9,7 +9,9 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
+import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -67,7 +69,8 @@ class LocalPool:
         """See `Pool`."""
         ours, theirs = multiprocessing.Pipe()
         process = _context(self.threads).Process(target=run_family, args=(theirs, family, self.threads), daemon=False)
-        process.start()
+        with _no_main_module():
+            process.start()
         theirs.close()
         self.running.append(Running(process, ours, family, time.monotonic()))
 
@@ -157,6 +160,17 @@ def _context(threads: int) -> ForkServerContext:
         os.environ.setdefault(variable, str(threads))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.sep)
     return context
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Let a worker not run the file anew that this process was started with: a script of ours, or Ray's."""
+    kept = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = kept
 
 
 def _ended(running: Running, ending: Ending, reason: str) -> Ended:

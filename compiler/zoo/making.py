@@ -7,17 +7,25 @@ from collections.abc import Mapping
 
 from artifacts.bundle import Bundle
 from artifacts.report import BuildReport
+from artifacts.shard_store.shelf import Shelf
+from artifacts.shard_store.store import ShardStore
 from compiler.build_log import BuildLog
-from compiler.compile import Compiled, compile_bundle
+from compiler.compile import Circumstances, Compiled, compile_bundle
 from compiler.key import Ingredients, compilation_key
 from compiler.options import Existing
-from compiler.present import Unchanged
+from compiler.parts.reading import read_model
+from compiler.present import Unchanged, find_present
+from compiler.serving import served_anew
 from compiler.zoo.work import Made, Work
 from passes.memo import Memo
 
 
 def make(work: Work, memo: Memo, log: BuildLog) -> tuple[Made, bool]:
-    """The bundle of a job is in its place; True if it had been made before. Raises UnspoolError."""
+    """The bundle of a job is in its place; True if it had been made before, here or elsewhere. Raises UnspoolError."""
+    shelf = Shelf(ShardStore.open(work.store, create=True))
+    known = None if shelf.is_empty() else _taken(work, shelf, log)
+    if known is not None:
+        return known, True
     compiled = compile_bundle(
         work.models,
         work.destination,
@@ -28,7 +36,29 @@ def make(work: Work, memo: Memo, log: BuildLog) -> tuple[Made, bool]:
         log=log,
         memo=memo,
     )
-    return made_of(compiled), compiled.up_to_date
+    made = made_of(compiled)
+    if not compiled.up_to_date:
+        with log.stage("keep", "in the store"):
+            shelf.put(made.key, compiled.bundle)
+    return made, compiled.up_to_date
+
+
+def _taken(work: Work, shelf: Shelf, log: BuildLog) -> Made | None:
+    """The bundle of a job from the store, if somebody made it before and there is none in its place yet."""
+    with log.stage("look", "for the bundle in the store"):
+        read = {model.name: read_model(model) for model in work.models}
+        about = Circumstances.of(work.models, work.options)
+        found = about.ingredients({name: model.digest for name, model in read.items()}, shared=True)
+        key = compilation_key(found)
+        if find_present(work.destination, key, or_none=True) is not None:
+            return None
+        bundle = shelf.take(key, work.destination)
+        report = None if bundle is None else bundle.report()
+    if bundle is None or report is None:
+        return None
+    if bundle.manifest.serving != (None if about.serving is None else work.options.serving):
+        bundle = served_anew(bundle, work.options.serving)
+    return _made(bundle, report, found, metrics_of(bundle, report))
 
 
 def made_of(compiled: Compiled) -> Made:

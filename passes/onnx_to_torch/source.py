@@ -18,6 +18,7 @@ import onnx.defs
 
 from artifacts.errors import ModelFormatError, Problem, UnsupportedError
 from passes.onnx_to_torch.call_problems import call_problems
+from passes.onnx_to_torch.external_data import resolve_external
 from passes.onnx_to_torch.graph_problems import STAGE, graph_problems, graphs_and_nodes, node_label
 from passes.onnx_to_torch.raw_data import lean_message
 from passes.onnx_to_torch.registry import normal_domain
@@ -78,6 +79,24 @@ def read_source(path: Path, *, data_folder: Path | None = None) -> SourceMessage
     others = (tensor for tensor in tensors_of(proto) if not lies_in(tensor, path, own))
     external = {name: folder / name for tensor in others if (name := external_location(tensor)) is not None}
     return SourceMessage(path, folder, proto, source_digest(path, external), external, own)
+
+
+def external_names(path: Path) -> tuple[str, ...]:
+    """The names of the external files that a model refers to, which need not be there, sorted.
+
+    Raises ModelFormatError if it is no model, or if a name leads out of the model's folder.
+    """
+    proto, own = _parse(path)
+    others = (tensor for tensor in tensors_of(proto) if not lies_in(tensor, path, own))
+    names = sorted({name for tensor in others if (name := external_location(tensor)) is not None})
+    folder = path.parent.resolve()
+    hint = "keep a model and its data in one folder"
+    ModelFormatError.raise_if(
+        Problem(STAGE, str(path), f"names external data outside of its folder: {name!r}", hint)
+        for name in names
+        if resolve_external(folder, name) is None
+    )
+    return tuple(names)
 
 
 def load_message(message: SourceMessage) -> Source:

@@ -30,11 +30,11 @@ def write_depfile(path: Path, bundle: Path, models: Sequence[Path], options: Com
     files = tuple(dict.fromkeys(read))
     made = bundle / MANIFEST_FILE
     UsageError.raise_if(
-        Problem("options", f"--depfile {path}", f"make cannot name {str(file)!r}", f"rename it without {_UNWRITABLE!r}")
+        Problem("options", f"--depfile {path}", f"make cannot name {str(file)!r}", f"rename it without {UNWRITABLE!r}")
         for file in (made, *files)
-        if set(_UNWRITABLE) & set(str(file))
+        if set(UNWRITABLE) & set(str(file))
     )
-    rules = [f"{_target(made)}: {' '.join(map(_escaped, files))}", *(f"{_target(file)}:" for file in files)]
+    rules = [f"{rule_target(made)}: {' '.join(map(escaped, files))}", *(f"{rule_target(file)}:" for file in files)]
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text("\n".join(rules) + "\n")
@@ -44,16 +44,16 @@ def write_depfile(path: Path, bundle: Path, models: Sequence[Path], options: Com
         raise UsageError.of("options", f"--depfile {path}", f"cannot be written: {error.strerror}") from error
 
 
-_UNWRITABLE = ";|=\t\n"
+UNWRITABLE = ";|=\t\n"
 """Characters that make takes for syntax wherever they stand, escaped or not."""
 
 
-def _escaped(path: Path) -> str:
+def escaped(path: Path) -> str:
     """A path among the prerequisites of a rule. A backslash is one, unless it stands before what is escaped."""
     text = re.sub(r"(\\*)([ #:*?\[])", r"\1\1\\\2", str(path))
     return text.replace("$", "$$")
 
 
-def _target(path: Path) -> str:
+def rule_target(path: Path) -> str:
     """A path as the target of a rule, where `%` would make a pattern of it."""
-    return re.sub(r"(\\*)%", r"\1\1\\%", _escaped(path))
+    return re.sub(r"(\\*)%", r"\1\1\\%", escaped(path))

@@ -85,21 +85,22 @@ class Shelf:
         except OSError as error:
             raise unusable(self.store.files, error) from error
 
-    def clean(self, keys: Collection[str]) -> int:
-        """Remove what bundles with these keys do not need; the number of bytes. Raises StoreError."""
+    def clean(self, keys: Collection[str], *, dry_run: bool = False) -> int:
+        """Remove what bundles with these keys do not need, or only look; the number of bytes. Raises StoreError."""
         files, freed = self.store.files, 0
+        delete = (lambda _path: None) if dry_run else files.delete
         needed: set[str] = set()
         try:
             for record in [*files.list(BUNDLES)]:
                 found = _parsed(files.read(record.path)) if Path(record.path).stem in keys else None
                 if found is None:
-                    files.delete(record.path)
+                    delete(record.path)
                     freed += record.bytes
                 else:
                     needed.update(_file(digest) for _, digest in _others(found[0]))
             for file in [*files.list(FILES)]:
                 if file.path not in needed:
-                    files.delete(file.path)
+                    delete(file.path)
                     freed += file.bytes
         except OSError as error:
             raise unusable(files, error) from error

@@ -42,6 +42,7 @@ def compile_command(  # noqa: PLR0913 - one parameter a flag
             help="A part of one model: encoder, decoder, decoder-with-past. Give each with a --part of its own.",
         ),
     ] = None,
+    name: Annotated[str, typer.Option(help="What the model of --part is called in the bundle.")] = "model",
     *,
     flags: CompileFlags,
     force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
@@ -96,7 +97,7 @@ def compile_command(  # noqa: PLR0913 - one parameter a flag
 
     options = flags.options()
     existing = Existing.REMAKE if force else Existing.REPLACE if replace else Existing.KEEP
-    files = _model_files(models or [], part or [])
+    files = _model_files(models or [], part or [], name)
     log = BuildLog()
     with log.interrupts.listening():
         compiled = compile_bundle(
@@ -179,13 +180,13 @@ def model_file(text: str) -> ModelFile:
     return model_at(name, path)
 
 
-def _model_files(models: list[str], parts: list[str]) -> list[ModelFile]:
+def _model_files(models: list[str], parts: list[str], name: str) -> list[ModelFile]:
     from compiler.parts.folder import model_of_parts
 
     if not models and not parts:
         hint = "name a file, a folder, or parts with --part"
         raise UsageError.of("options", "MODEL.onnx", "is missing: there is nothing to compile", hint)
-    return [*map(model_file, models), *([model_of_parts("model", parts)] if parts else [])]
+    return [*map(model_file, models), *([model_of_parts(name, parts)] if parts else [])]
 
 
 def _result(compiled: Compiled) -> str:

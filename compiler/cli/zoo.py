@@ -279,3 +279,241 @@ def _print_summary(summary: Summary, output: Path) -> None:
                 print(f"  hint: {problem['hint']}")
     for stray in summary.plan.strays:
         print(f"no job makes {stray} any more: `unspool zoo prune` removes it")
+
+
+@app.command("rules")
+def rules_command(zoo: ZooArgument, output: OutputFlag) -> None:
+    """Print rules for make, which then does what `unspool zoo build` does, without its scheduler.
+
+    unspool zoo rules zoo.yaml -o build/zoo > zoo.mk
+
+    make -f zoo.mk -j2 zoo
+
+    In a Makefile: `zoo.mk: zoo.yaml` with that recipe, and `include zoo.mk`. Targets: zoo, and zoo-NAME.
+    """
+    from compiler.zoo.fetch import path_of
+    from compiler.zoo.read import read_zoo
+    from compiler.zoo.rules import make_rules
+
+    print(make_rules(read_zoo(zoo), output, lambda location: path_of(output, location)), end="")
+
+
+@app.command("fetch")
+def fetch_command(zoo: ZooArgument, output: OutputFlag, only: OnlyFlag = None) -> None:
+    """Fetch models that are at URLs, if they changed, as a build does; print where they are.
+
+    unspool zoo fetch zoo.yaml -o build/zoo
+    """
+    from compiler.zoo.build import Place
+    from compiler.zoo.fetch import Fetcher
+    from compiler.zoo.read import read_zoo
+
+    chosen = selected(read_zoo(zoo).jobs, only or (), ())
+    with Place.opened(output) as place:
+        fetcher = Fetcher(place)
+        paths = {path: None for job in chosen for model in fetcher.located(job) for path in model.paths}
+    for path in paths:
+        print(path)
+
+
+@app.command("prune")
+def prune_command(
+    zoo: ZooArgument,
+    output: OutputFlag,
+    store: Annotated[str | None, typer.Option(metavar="STORE", help="As that of the builds.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Remove bundles that no job makes any more, and what the store keeps for nobody.
+
+    unspool zoo prune zoo.yaml -o build/zoo
+    """
+    from compiler.zoo.build import Place
+    from compiler.zoo.prune import prune
+    from compiler.zoo.read import read_zoo
+
+    found = read_zoo(zoo)
+    with Place.opened(output, store or found.store, create=False) as place:
+        removed = prune(found, place, dry_run=dry_run)
+    if json:
+        print_json({"bundles": list(removed.bundles), "bytes": removed.bytes, "dry_run": dry_run})
+        return
+    would = "would remove" if dry_run else "removed"
+    for bundle in removed.bundles:
+        print(f"{would} {bundle}")
+    print(f"{would} {removed.bytes / 1e6:.1f} MB that nothing needs")
+
+
+DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that -o of `zoo build` named.")]
+
+
+@app.command("ls")
+def ls_command(
+    folder: DirArgument,
+    build: Annotated[int | None, typer.Option(help="A build's number; the last one if left out.")] = None,
+    builds: Annotated[bool, typer.Option("--builds", help="List the builds instead of one's jobs.")] = False,
+    label: LabelFlag = None,
+    state: Annotated[str | None, typer.Option(metavar="failed", help="Jobs that ended so alone.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """List what a build made, or all builds.
+
+    unspool zoo ls build/zoo
+
+    unspool zoo ls build/zoo --state failed
+
+    unspool zoo ls build/zoo --builds
+    """
+    from compiler.zoo.history import find_build
+    from compiler.zoo.ledger import LEDGER, Ledger
+
+    with Ledger.open(folder / LEDGER) as ledger:
+        if builds:
+            _list_builds(ledger, json=json)
+            return
+        found = find_build(ledger, build)
+        results = [
+            result
+            for result in ledger.results(found.id)
+            if (state is None or result.state.value == state) and (not label or set(label) & set(result.labels))
+        ]
+        figures = ledger.figures([result.job for result in results], found.id)
+    if json:
+        jobs = [{**result_document(result), "figures": figures.get(result.job, {})} for result in results]
+        print_json({"build": vars(found), "jobs": jobs})
+        return
+    rows = [_result_row(result, figures.get(result.job, {})) for result in results]
+    columns = ["job", "", "MB", "weights MB", "seconds", "peak MB", "off by", "labels"]
+    print_table(f"{folder}, build {found.id} of {found.started}: {found.status}", columns, rows)
+
+
+def _result_row(result: Result, figures: Any) -> list[str]:
+    worst = max((value for name, value in figures.items() if name.startswith("numerics.")), default=None)
+    return [
+        result.job,
+        result.state.value if not result.attempts else f"{result.state.value}: {result.attempts[-1].reason}",
+        _mega(figures.get("bytes")),
+        _mega(figures.get("bytes.weights")),
+        f"{figures['seconds']:.1f}" if "seconds" in figures else "",
+        _mega(result.peak_bytes),
+        "" if worst is None else f"{worst:.2g}",
+        ", ".join(result.labels),
+    ]
+
+
+def _mega(count: float | None) -> str:
+    return "" if count is None else f"{count / 1e6:.1f}"
+
+
+def _list_builds(ledger: Any, *, json: bool) -> None:
+    found = ledger.builds()
+    if json:
+        print_json({"builds": [vars(build) for build in found]})
+        return
+    rows = [
+        [
+            str(build.id),
+            build.started,
+            build.status,
+            "" if build.seconds is None else f"{build.seconds:.1f}",
+            f"{build.engine}, {build.workers or 'any'} workers",
+            build.unspool,
+        ]
+        for build in found
+    ]
+    print_table(f"{len(rows)} builds", ["build", "started", "ended", "seconds", "on", "unspool"], rows)
+
+
+@app.command("diff")
+def diff_command(
+    folder: DirArgument,
+    before: Annotated[int | None, typer.Argument(metavar="[BEFORE]", help="A build; the last but one.")] = None,
+    after: Annotated[int | None, typer.Argument(metavar="[AFTER]", help="A later build; the last one.")] = None,
+    zoo: Annotated[
+        Path | None, typer.Option(metavar="ZOO.yaml", help="The zoo's file, for the thresholds in it.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit status 1 if something is worse.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Show what changed between two builds: sizes, times, differences from the source, operators.
+
+    unspool zoo diff build/zoo
+
+    unspool zoo diff build/zoo 3 7 --zoo zoo.yaml --check
+    """
+    from dataclasses import asdict
+
+    from compiler.zoo.history import difference, find_build
+    from compiler.zoo.ledger import LEDGER, Ledger
+    from compiler.zoo.read import read_thresholds
+
+    with Ledger.open(folder / LEDGER) as ledger:
+        later = find_build(ledger, after)
+        earlier = find_build(ledger, before if before is not None else max(1, later.id - 1))
+        found = difference(ledger, earlier, later, read_thresholds(zoo))
+    worse = bool(found.regressions or found.failed)
+    if json:
+        print_json({**asdict(found), "worse": worse})
+    else:
+        _print_difference(found)
+    if check and worse:
+        raise typer.Exit(1)
+
+
+def _print_difference(found: Any) -> None:
+    for text, jobs in (("new", found.came), ("gone", found.went), ("fails now", found.failed)):
+        for job in jobs:
+            print(f"{text}: {job}")
+    rows = [
+        [
+            figure.job,
+            figure.name,
+            _figure(figure.before),
+            _figure(figure.after),
+            _growth(figure.before, figure.after),
+            "worse" if figure.is_worse else "",
+        ]
+        for figure in found.figures
+    ]
+    title = (
+        f"build {found.before.id} -> {found.after.id}: {len(rows)} figures changed, {len(found.regressions)} are worse"
+    )
+    print_table(title, ["job", "figure", "before", "after", "", ""], rows)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}" if value < 1e5 else f"{value:.0f}"
+
+
+def _growth(before: float | None, after: float | None) -> str:
+    return "" if not before or after is None else f"{after / before - 1:+.1%}"
+
+
+@app.command("why")
+def why_command(
+    folder: DirArgument,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's name, ENTRY/TARGET-PRECISION.")],
+    json: JsonFlag = False,
+) -> None:
+    """Tell the story of a job: when it was made, why, what had changed, and how it failed.
+
+    unspool zoo why build/zoo ocr/onnxruntime-fp32
+    """
+    from compiler.zoo.history import why
+    from compiler.zoo.ledger import LEDGER, Ledger
+
+    with Ledger.open(folder / LEDGER) as ledger:
+        found = list(why(ledger, job))
+    if json:
+        story = [{"build": build, **result_document(result), "changed": changed} for build, result, changed in found]
+        print_json({"job": job, "story": story})
+        return
+    for build, result, changed in found:
+        reason = f", because {result.why}" if result.why else ""
+        took = f" in {result.seconds:.1f} s" if result.seconds else ""
+        print(f"build {build}: {result.state.value}{took}{reason}")
+        for attempt in result.attempts:
+            print(f"  after {attempt.seconds:.1f} s: {attempt.reason}")
+        for text in changed:
+            if text not in result.why:
+                print(f"  changed: {text}")

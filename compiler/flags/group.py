@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
+
+from typer.models import OptionInfo
 
 PARAMETER = "flags"
 """The parameter of a command that stands for the flags of its type."""
@@ -53,3 +55,39 @@ def group_parameters(group: type[Any]) -> list[inspect.Parameter]:
 def path_fields(group: type[Any]) -> frozenset[str]:
     """The fields of a dataclass of flags that name a file or a folder."""
     return frozenset(field.name for field in dataclasses.fields(group) if "Path" in str(field.type))
+
+
+def written(flags: Any) -> list[str]:
+    """The arguments of a command line that say what a value of flags says, but for what is a flag's default."""
+    found: list[str] = []
+    for parameter in group_parameters(type(flags)):
+        value = getattr(flags, parameter.name)
+        if value == parameter.default:
+            continue
+        yes, no = _names(parameter)
+        match value:
+            case True:
+                found.append(yes)
+            case False:
+                found.append(no)
+            case list() | tuple():
+                found += [text for each in value for text in _said(yes, each)]
+            case _:
+                found += _said(yes, value)
+    return found
+
+
+def _said(flag: str, value: object) -> list[str]:
+    """One flag with its value, which may begin with a dash."""
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+
+
+def _names(parameter: inspect.Parameter) -> tuple[str, str]:
+    """The flag of a parameter, and of one that is true or false the flag that says no."""
+    option = next(each for each in get_args(parameter.annotation) if isinstance(each, OptionInfo))
+    # In an annotation typer keeps the first name where a default would be.
+    declared = [each for each in (option.default, *(option.param_decls or ())) if isinstance(each, str)]
+    plain = f"--{parameter.name.replace('_', '-')}"
+    names = max((name for name in declared if name.startswith("--")), key=len, default=f"{plain}/--no-{plain[2:]}")
+    yes, _, no = names.partition("/")
+    return yes, no

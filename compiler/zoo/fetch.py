@@ -8,9 +8,14 @@ from pathlib import Path
 from compiler.options import ModelFile
 from compiler.zoo.build import Place
 from compiler.zoo.jobs import Job, is_url
-from compiler.zoo.remote import Fetched
+from compiler.zoo.remote import Fetched, path_below
 
 SOURCES = ".sources"
+
+
+def path_of(root: Path, location: str) -> Path:
+    """Where a location is, or will be once a build in `root` has fetched it."""
+    return path_below(root / SOURCES, location) if is_url(location) else Path(location)
 
 
 @dataclass(eq=False)

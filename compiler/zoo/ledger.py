@@ -296,6 +296,18 @@ class Ledger:
             found.setdefault(job, {})[name] = value
         return found
 
+    def figures(self, jobs: Sequence[str], build: int) -> dict[str, dict[str, float]]:
+        """The figures that jobs had after a build: those of the last build that made each."""
+        found: dict[str, dict[str, float]] = {}
+        for job in jobs:
+            rows = self.database.execute(
+                "SELECT name, value FROM metrics WHERE job = ?1 AND build = "
+                "(SELECT max(build) FROM metrics WHERE job = ?1 AND build <= ?2)",
+                (job, build),
+            )
+            found[job] = dict(rows)
+        return found
+
     def times(self) -> dict[str, float]:
         """How many seconds each job took when it was built last."""
         rows = self.database.execute(

@@ -62,6 +62,17 @@ def read_zoo(path: Path) -> Zoo:
     return Zoo(path, tuple(jobs), spec.thresholds, spec.store)
 
 
+def read_thresholds(path: Path | None) -> Thresholds:
+    """The thresholds of a zoo's file; the defaults without one. Raises UsageError."""
+    if path is None:
+        return Thresholds()
+    file = read_yaml(path)
+    try:
+        return ZooSpec.model_validate(file.value).thresholds
+    except ValidationError as error:
+        raise UsageError(*_faults(file, error)) from error
+
+
 def _faults(file: YamlFile, error: ValidationError) -> Iterator[Problem]:
     """A problem for each fault, at the value that it is about."""
     for fault in error.errors(include_url=False):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from artifacts.canonical import sha256_bytes
 from artifacts.errors import StoreError
 from artifacts.shard_store.remote import RemoteFiles
 from compiler.generation import CONFIG_FILES
@@ -60,14 +61,14 @@ class Fetched:
         Raises StoreError if the place refuses, ModelFormatError for a file that is no model.
         """
         if url not in self.seen:
-            self.seen[url] = self._file(url) if urlsplit(url).path.endswith(".onnx") else self._folder(url)
+            self.seen[url] = self._file(url) if _is_file(url) else self._folder(url)
         return self.seen[url]
 
     def _file(self, url: str) -> Path:
         from passes.onnx_to_torch.source import external_names
 
         above, _, name = url.rpartition("/")
-        place, folder = RemoteFiles.open(above), self._place_of(above)
+        place, folder = RemoteFiles.open(above), _place_of(self.folder, above)
         with _refused(place):
             path = self._fetch(place, above, name, folder)
             for config in CONFIG_FILES:
@@ -79,7 +80,7 @@ class Fetched:
 
     def _folder(self, url: str) -> Path:
         url = url.rstrip("/")
-        place, folder = RemoteFiles.open(url), self._place_of(url)
+        place, folder = RemoteFiles.open(url), _place_of(self.folder, url)
         with _refused(place):
             names = [file.path for file in place.list("")]
             if not names:
@@ -90,13 +91,6 @@ class Fetched:
             for name in names:
                 self._fetch(place, url, name, folder)
         return folder
-
-    def _place_of(self, above: str) -> Path:
-        """The folder for what lies below a URL: one of its own, named after it."""
-        import hashlib
-
-        stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", posixpath.basename(above)).lstrip(".") or "models"
-        return self.folder / f"{stem}-{hashlib.sha256(above.encode()).hexdigest()[:12]}"
 
     def _fetch(self, place: RemoteFiles, above: str, name: str, folder: Path) -> Path:
         """One file, fetched if it is another than the one that is there. Raises FileNotFoundError."""
@@ -124,6 +118,24 @@ class Fetched:
             draft.unlink(missing_ok=True)
         self.new[url] = mark
         return path
+
+
+def path_below(folder: Path, url: str) -> Path:
+    """Where the model at a URL is once it was fetched into a folder."""
+    if _is_file(url):
+        above, _, name = url.rpartition("/")
+        return _place_of(folder, above) / name
+    return _place_of(folder, url.rstrip("/"))
+
+
+def _is_file(url: str) -> bool:
+    return urlsplit(url).path.endswith(".onnx")
+
+
+def _place_of(folder: Path, above: str) -> Path:
+    """The folder for what lies below a URL: one of its own, named after it."""
+    stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", posixpath.basename(above)).lstrip(".") or "models"
+    return folder / f"{stem}-{sha256_bytes(above.encode())[:12]}"
 
 
 @contextlib.contextmanager

@@ -43,6 +43,17 @@ peers: $(PEERS)/ready ## make the environment of those that the bench compares w
 bench: $(READY) models peers ## measure speed and memory, and write docs/performance.md (on a quiet machine)
 	@$(BIN)/python -m tests.bench
 
+.PHONY: zoo
+zoo: $(READY) ## compile the models of examples/zoo for several targets into build/zoo; -j2 compiles two at a time
+	@mkdir -p build
+	@$(BIN)/unspool zoo rules examples/zoo/zoo.yaml -o build/zoo > build/zoo.mk
+	@$(MAKE) --no-print-directory -f build/zoo.mk UNSPOOL=$(BIN)/unspool zoo
+
+.PHONY: zoo-report
+zoo-report: zoo ## what is in build/zoo: sizes, times, differences from the sources
+	@$(BIN)/unspool zoo build examples/zoo/zoo.yaml -o build/zoo
+	@$(BIN)/unspool zoo ls build/zoo
+
 .PHONY: fuzz
 fuzz: $(READY) ## damage 11,000 models and bundles, and see that each gives one clear error (about an hour)
 	@$(BIN)/python -m tests.fuzz --models 6000 --bundles 4000 --archives 1000

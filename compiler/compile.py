@@ -34,6 +34,7 @@ from compiler.plan_options import plan_problems
 from compiler.precision_flags import precision_problems
 from compiler.present import Unchanged, find_present, find_unchanged
 from compiler.serving import served_anew, serving_problems
+from compiler.skipped_passes import skip_problems
 from compiler.targets import find_target
 from compiler.tensorrt.contents import plan_notices
 from passes.memo import FORGETFUL, Memo
@@ -184,6 +185,7 @@ def call_problems(models: Sequence[ModelFile], options: CompileOptions, seconds:
         if options.partitions:
             problems.append(Problem("options", flag, "chooses what --partitions sets", hint))
     problems += precision_problems(options, target)
+    problems += skip_problems(options, target)
     problems += plan_problems(options, target)
     problems += unknown_to(options.neuron.model_fields_set, seconds, target)
     problems += serving_problems(options, target)

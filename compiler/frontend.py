@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +35,7 @@ from compiler.parts.with_past import check_with_past
 from compiler.precision import precision_pass
 from compiler.provenance import SourceTensors, source_tensors
 from compiler.samples import answered_samples, draw_at, draw_samples, read_samples
+from compiler.skipped_passes import LAST_PASSES
 from compiler.source_decode import PROBE_TOKENS, decoded_sample, request_sample
 from compiler.source_runner import Answers, SourceRunner
 from compiler.targets import Target
@@ -44,7 +45,6 @@ from passes.decode_cost import decode_costs
 from passes.deduplicate_weights import DeduplicateWeights
 from passes.derive_kv_cache import DeriveKvCache
 from passes.eliminate_common_subexpressions import EliminateCommonSubexpressions
-from passes.eliminate_copies import EliminateCopies
 from passes.eliminate_dead_code import EliminateDeadCode
 from passes.fill_decoder_mask import fill_decoder_mask
 from passes.fold_constants import FoldConstants
@@ -63,18 +63,18 @@ from passes.verification import check_program
 CLEANUP: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), EliminateDeadCode())
 """The passes of every compilation, in order."""
 
-LAST: tuple[Pass, ...] = (EliminateCopies(),)
-"""The passes of every compilation after those that look for patterns: those would no longer find theirs."""
-
 
 def passes_for(
-    plans: Sequence[DecodePlan], target: Target, deduplicate: DeduplicateWeights
+    plans: Sequence[DecodePlan],
+    target: Target,
+    deduplicate: DeduplicateWeights,
+    skipped: Collection[str] = (),
 ) -> tuple[tuple[Pass, ...], ...]:
     """The passes of a compilation whose models decode as planned, in order, in groups.
 
     What a decode costs is counted after each group: as the source has it, with the encoder apart, as it will be.
     """
-    fusions = _named(target.fusions)
+    fusions = _named(target.fusions, skipped)
     if not plans:
         return ((*CLEANUP, *fusions, deduplicate),)
     cached = [plan for plan in plans if plan.state == "cached"]
@@ -85,8 +85,8 @@ def passes_for(
     return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions, deduplicate))
 
 
-def _named(passes: Sequence[str]) -> tuple[Pass, ...]:
-    return tuple(all_passes()[name]() for name in passes)
+def _named(passes: Sequence[str], skipped: Collection[str]) -> tuple[Pass, ...]:
+    return tuple(all_passes()[name]() for name in passes if name not in skipped)
 
 
 def make_program(
@@ -107,14 +107,14 @@ def make_program(
     parts = [_convert_one(model, sources[model.name], options, target, converter, log, memo) for model in models]
     program = functools.reduce(Program.merged, (part for part, _ in parts))
     deduplicate = DeduplicateWeights(merge_casts=options.merge_casts)
-    groups = passes_for([plan for _, plan in parts if plan is not None], target, deduplicate)
+    groups = passes_for([plan for _, plan in parts if plan is not None], target, deduplicate, options.skip_passes)
     stages = [program]
     for group in groups:
         stages.append(_passed(stages[-1], group, tolerances, log, memo))
     reduced = precision_pass(stages[-1], options, target, log)
     # What fewer bits make of a slice and of the whole are two contents again.
     fewer_bits = () if reduced is None else (reduced, deduplicate)
-    last = (*fewer_bits, *LAST, *_named(target.late_fusions))
+    last = (*fewer_bits, *_named((*LAST_PASSES, *target.late_fusions), options.skip_passes))
     stages.append(_passed(stages[-1], last, tolerances, log, memo))
     log.decode_costs += decode_costs(*stages[1:])
     if target.static_shapes:

@@ -121,14 +121,15 @@ class CompileOptions:
     """Everything that can change what a compilation makes. Paths of outputs are not among them.
 
     `weights` None leaves it to the target how its engines take their weights; with `merge_casts` one of two that are
-    equal after an exact cast is stored. `tune` is a file of lengths, by which the schedule and its partitions are
-    chosen; `calibration` a folder of requests, by which the scales of 8-bit values are. `tolerance` is the share of an
-    output's largest element that computing in fewer bits may change its elements by. `further_ranges` are the sizes of
-    further optimization profiles, or buckets: the first one's are `min_shapes`, `opt_shapes` and `max_shapes`.
-    `buckets` is a file of sizes by which at most `most_buckets` are chosen, of what `bucketed` names, symbols or
-    INPUT:AXIS, or the file's heading; `bucket_costs` is a file of what sizes cost. `neuron` is what AWS Neuron's
-    compiler is told; the fields that were set in it are those that the user gave. `serving` decides nothing of what is
-    made, only what the manifest says to a server.
+    equal after an exact cast is stored. `skip_passes` are left out, of those that only make things faster or smaller.
+    `tune` is a file of lengths, by which the schedule and its partitions are chosen; `calibration` a folder of
+    requests, by which the scales of 8-bit values are. `tolerance` is the share of an output's largest element that
+    computing in fewer bits may change its elements by. `further_ranges` are the sizes of further optimization
+    profiles, or buckets: the first one's are `min_shapes`, `opt_shapes` and `max_shapes`. `buckets` is a file of
+    sizes by which at most `most_buckets` are chosen, of what `bucketed` names, symbols or INPUT:AXIS, or the file's
+    heading; `bucket_costs` is a file of what sizes cost. `neuron` is what AWS Neuron's compiler is told; the fields
+    that were set in it are those that the user gave. `serving` decides nothing of what is made, only what the
+    manifest says to a server.
     """
 
     target: str = "onnxruntime"
@@ -162,6 +163,7 @@ class CompileOptions:
     require: Status | None = None
     weights: WeightsName | None = None
     merge_casts: bool = False
+    skip_passes: tuple[str, ...] = ()
     converter: ConverterName = ConverterName.UNSPOOL
     custom_ops: tuple[str, ...] = ()
     serving: NeuronServing = field(default_factory=NeuronServing)

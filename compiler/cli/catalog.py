@@ -102,15 +102,27 @@ def ops_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     print_table("Missing", ["operator", "since versions"], [[n, ", ".join(map(str, v))] for n, v in missing.items()])
 
 
-def schema_command(json: JsonFlag = False) -> None:
-    """Print the JSON Schema of a bundle's manifest.json; with --json as the member `schema` of a document."""
+def schema_command(
+    zoo: Annotated[bool, typer.Option("--zoo", help="That of zoo.yaml instead, for editors.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Print the JSON Schema of a bundle's manifest.json; with --json as the member `schema` of a document.
+
+    unspool schema --zoo > zoo.schema.json
+    """
     from artifacts.canonical import canonical_json
     from artifacts.manifest import manifest_schema
 
+    if zoo:
+        from compiler.zoo.spec import spec_schema
+
+        schema = dict(spec_schema())
+    else:
+        schema = manifest_schema()
     if json:
-        print_json({"schema": manifest_schema()})
+        print_json({"schema": schema})
         return
-    sys.stdout.write(canonical_json(manifest_schema(), indent=2).decode())
+    sys.stdout.write(canonical_json(schema, indent=2).decode())
 
 
 COMMANDS = (targets_command, ops_command, schema_command)

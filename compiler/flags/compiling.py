@@ -75,6 +75,14 @@ class CompileFlags:
             " opens. Left out, they are only told.",
         ),
     ] = False
+    skip_pass: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Leave out a pass that only makes engines faster or smaller; again for more. Of a bundle,"
+            " `unspool inspect` lists the passes that ran.",
+        ),
+    ] = None
     atol: AtolFlag = None
     rtol: RtolFlag = None
     schedule: Annotated[
@@ -286,6 +294,7 @@ class CompileFlags:
             require=self.require,
             weights=None if self.weights is None or of_plans else WeightsName(self.weights),
             merge_casts=self.merge_casts,
+            skip_passes=tuple(self.skip_pass or ()),
             converter=ConverterName(self.converter),
             custom_ops=tuple(self.custom_ops or ()),
             serving=serving_of(

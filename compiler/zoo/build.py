@@ -137,12 +137,12 @@ class _Building:
 
     def record_known(self) -> None:
         """What is up to date, and what cannot be begun."""
-        found: list[tuple[Result, Kept | None]] = []
+        found: list[tuple[Result, Mapping[str, float], Kept | None]] = []
         for planned in self.plan.jobs:
             if not planned.is_due:
                 assert planned.kept is not None
                 result = self._result(planned, State.UP_TO_DATE, key=planned.kept.key)
-                found.append((result, None if planned.is_known else planned.kept))
+                found.append((result, planned.metrics, None if planned.is_known else planned.kept))
             elif planned.problems:
                 problems = tuple(
                     {"stage": p.stage, "subject": p.subject, "message": p.message, "hint": p.hint}
@@ -150,9 +150,9 @@ class _Building:
                 )
                 attempt = Attempt(str(planned.problems[0]).partition("\n")[0], 0.0)
                 result = self._result(planned, State.FAILED, problems=problems, attempts=(attempt,))
-                found.append((result, None))
+                found.append((result, {}, None))
                 self.watch(result)
-        self.results |= {result.job: result for result, _ in found}
+        self.results |= {result.job: result for result, _, _ in found}
         self.place.ledger.record_all(self.number, found)
 
     def run(self) -> str:
@@ -240,7 +240,7 @@ class _Building:
         rest = [planned for planned in self.plan.jobs if planned.job.name not in self.results]
         found = [self._result(planned, State.SKIPPED) for planned in rest]
         self.results |= {result.job: result for result in found}
-        self.place.ledger.record_all(self.number, [(result, None) for result in found])
+        self.place.ledger.record_all(self.number, [(result, {}, None) for result in found])
 
     def _result(self, planned: Planned, state: State, **more: object) -> Result:
         job = planned.job

@@ -215,11 +215,11 @@ class Ledger:
         with self.together():
             self._record(build, result, metrics, kept)
 
-    def record_all(self, build: int, results: Sequence[tuple[Result, Kept | None]]) -> None:
+    def record_all(self, build: int, results: Sequence[tuple[Result, Mapping[str, float], Kept | None]]) -> None:
         """The same of many jobs that took no work."""
         with self.together():
-            for result, kept in results:
-                self._record(build, result, {}, kept)
+            for result, metrics, kept in results:
+                self._record(build, result, metrics, kept)
 
     def _record(self, build: int, result: Result, metrics: Mapping[str, float], kept: Kept | None) -> None:
         self.database.execute(

@@ -67,8 +67,8 @@ def made_of(compiled: Compiled) -> Made:
 
 
 def made_of_unchanged(found: Unchanged) -> Made:
-    """What is known of a bundle that was there already; its figures were told when it was made."""
-    return _made(found.bundle, found.report, found.ingredients, {})
+    """What is known of a bundle that was there already."""
+    return _made(found.bundle, found.report, found.ingredients, metrics_of(found.bundle, found.report))
 
 
 def _made(bundle: Bundle, report: BuildReport, ingredients: Ingredients, metrics: Mapping[str, float]) -> Made:

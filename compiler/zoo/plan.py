@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from artifacts.errors import Problem, UnspoolError
 from compiler.compile import Circumstances
-from compiler.key import compilation_key
 from compiler.options import CompileOptions, ModelFile
 from compiler.parts.digests import listed_digest, listed_files
 from compiler.present import Unchanged, find_unchanged
@@ -29,7 +28,8 @@ NEW = "there is no bundle yet"
 class Planned:
     """One job and what is to be done for it.
 
-    `why` is empty if its bundle is what it would make; `kept` is what the ledger is to know of that one. `problems`
+    `why` is empty if its bundle is what it would make; `kept` is what the ledger is to know of that one, and `metrics`
+    are figures that it does not know yet. `problems`
     keep it from being begun. `seconds` is how long it took when it was made last, or what others of its target took.
     """
 
@@ -38,6 +38,7 @@ class Planned:
     options: CompileOptions
     why: tuple[str, ...]
     kept: Kept | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
     is_known: bool = False
     problems: tuple[Problem, ...] = ()
     seconds: float | None = None
@@ -138,9 +139,9 @@ class _Planning:
         if found is None:
             changed = "another bundle is in its place" if kept is None else "its bundle was changed by someone else"
             return Planned(job, models, options, (changed,))
-        known = kept_of(place, found)
+        known, metrics = kept_of(place, found)
         why = () if known.ingredients["serving"] == about.serving else ("serving has other settings",)
-        return Planned(job, models, options, why, None if why else known)
+        return Planned(job, models, options, why, None if why else known, metrics)
 
     def _since(self, kept: Kept, models: tuple[ModelFile, ...], about: Circumstances) -> tuple[str, ...]:
         """What is another now than when a bundle was made."""
@@ -178,7 +179,7 @@ def marks_of(place: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def kept_of(place: Path, found: Unchanged) -> Kept:
-    """What the ledger is to know of a bundle that is there."""
+def kept_of(place: Path, found: Unchanged) -> tuple[Kept, Mapping[str, float]]:
+    """What the ledger is to know of a bundle that is there and that no build on record made, and its figures."""
     made = made_of_unchanged(found)
-    return Kept(compilation_key(found.ingredients), made.ingredients, made.external, marks_of(place))
+    return Kept(made.key, made.ingredients, made.external, marks_of(place)), made.metrics

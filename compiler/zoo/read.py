@@ -259,7 +259,7 @@ class _Reading:
                 precision=cell["precision"],
                 atol=tolerances.atol,
                 rtol=tolerances.rtol,
-                tolerance=tolerances.share,
+                tolerance=None if cell["precision"] == DEFAULT_PRECISION else tolerances.share,  # of fewer bits
                 **merged,
             )
             named = [ModelFile(source.name, Path(source.locations[0])) for source in sources]

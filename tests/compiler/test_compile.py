@@ -18,6 +18,7 @@ from compiler import frontend
 from compiler.compile import Compiled, compile_bundle
 from compiler.generation import TokenFlags
 from compiler.options import CompileOptions, Existing, ModelFile, Precision, ScheduleName
+from compiler.skipped_passes import LAST_PASSES, optional_passes
 from compiler.targets import find_target
 from tests.support.models import (
     floats,
@@ -62,7 +63,7 @@ def test_the_manifest_tells_what_was_done(perceptron_bundle: Path, perceptron_fi
         *(step.name for step in frontend.CLEANUP),
         *target.fusions,
         "deduplicate-weights",
-        *(step.name for step in frontend.LAST),
+        *LAST_PASSES,
         *target.late_fusions,
     ]
     assert [step.name for step in manifest.passes] == expected
@@ -341,3 +342,20 @@ class TestDecoding:
                 assert answer.outputs["lengths"].tolist() == [length]
                 assert answer.calls[model.schedule.functions[-1]] == 1 + sum(length > cut for cut in (2, 5))
         assert len({1 + sum(length > cut for cut in (2, 5)) for length in lengths}) > 1
+
+
+def test_a_pass_that_is_left_out_does_not_run_and_makes_another_bundle(perceptron_file: Path, tmp_path: Path) -> None:
+    skipped = "eliminate-copies"
+    found = compiled(perceptron_file, tmp_path / "out", CompileOptions(skip_passes=(skipped,)))
+    assert skipped not in [step.name for step in found.bundle.manifest.passes]
+    assert "fold-constants" in [step.name for step in found.bundle.manifest.passes]
+
+
+def test_only_passes_that_nothing_needs_may_be_left_out(perceptron_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        compiled(perceptron_file, tmp_path / "out", CompileOptions(skip_passes=("fold-constants", "nothing")))
+    assert [problem.subject for problem in caught.value.problems] == [
+        "--skip-pass fold-constants",
+        "--skip-pass nothing",
+    ]
+    assert all(name in caught.value.problems[0].hint for name in optional_passes(find_target("onnxruntime")))

@@ -73,6 +73,7 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "require": st.sampled_from(("emitted", "verified")),
     "weights": st.sampled_from(list(WeightsName)),
     "merge_casts": st.just(True),
+    "skip_passes": st.lists(st.sampled_from("abc"), min_size=1).map(tuple),
     "bucketed": st.lists(st.sampled_from("abc"), min_size=1).map(tuple),
     "most_buckets": FEW.filter(lambda most: most != DEFAULTS.most_buckets),
     "padding": st.sampled_from([name for name in PaddingName if name != DEFAULTS.padding]),

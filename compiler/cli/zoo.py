@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from artifacts.errors import UsageError
+from artifacts.errors import Problem, UsageError
 from compiler.cli.output import JsonFlag, print_json, print_table
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def build_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         with progress.shown():
             summary = build(plan, place, pool, Policy(keep_going=not fail_fast), progress)
     if json:
-        print_json(_summary_document(summary))
+        problems = [Problem(**problem) for result in summary.results for problem in result.problems]
+        print_json(_summary_document(summary), problems)
     else:
         _print_summary(summary, output)
     if summary.status == "stopped":
@@ -248,6 +249,7 @@ def result_document(result: Result) -> dict[str, Any]:
         "problems": list(result.problems),
         "notices": list(result.notices),
         "labels": list(result.labels),
+        "node": result.node or None,
     }
 
 

@@ -128,7 +128,7 @@ class _Building:
     watch: Watcher
     results: dict[str, Result] = field(default_factory=dict)
     attempts: dict[str, list[Attempt]] = field(default_factory=dict)
-    families: dict[str, Family] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
     queue: Queue = field(default_factory=Queue)
 
     @property
@@ -202,7 +202,9 @@ class _Building:
                 self._end(event, may_retry)
             case Broke():
                 self.queue.again(event.family)
-            case Began() | Staged():
+            case Began():
+                self.nodes[event.job] = event.where
+            case Staged():
                 pass
         self.watch(event)
 
@@ -244,7 +246,11 @@ class _Building:
 
     def _result(self, planned: Planned, state: State, **more: object) -> Result:
         job = planned.job
-        fields: dict[str, object] = {"attempts": tuple(self.attempts.get(job.name, ())), **more}
+        fields: dict[str, object] = {
+            "attempts": tuple(self.attempts.get(job.name, ())),
+            "node": self.nodes.get(job.name, ""),
+            **more,
+        }
         return Result(
             job=job.name,
             entry=job.entry,

@@ -55,6 +55,7 @@ CREATE TABLE results (
     attempts TEXT NOT NULL,
     problems TEXT NOT NULL,
     notices TEXT NOT NULL,
+    node TEXT NOT NULL,
     PRIMARY KEY (build, job)
 ) WITHOUT ROWID;
 CREATE INDEX results_by_job ON results (job, build);
@@ -107,7 +108,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job in a build, and why it was built. `problems` are those of the last attempt."""
+    """What became of a job in a build, and why it was built. `problems` are those of the last attempt.
+
+    `node` is where a cluster built it.
+    """
 
     job: str
     entry: str
@@ -124,6 +128,7 @@ class Result:
     attempts: tuple[Attempt, ...] = ()
     problems: tuple[Mapping[str, str], ...] = ()
     notices: tuple[str, ...] = ()
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,7 @@ class Ledger:
 
     def _record(self, build: int, result: Result, metrics: Mapping[str, float], kept: Kept | None) -> None:
         self.database.execute(
-            "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 build,
                 result.job,
@@ -241,6 +246,7 @@ class Ledger:
                 _text([vars(each) for each in result.attempts]),
                 _text(list(result.problems)),
                 _text(list(result.notices)),
+                result.node,
             ),
         )
         self.database.executemany(
@@ -318,7 +324,7 @@ class Ledger:
 
 _COLUMNS = (
     "job, entry, target, precision, batch, labels, state, why, key, ingredients, seconds, peak_bytes, attempts, "
-    "problems, notices"
+    "problems, notices, node"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM results"
 
@@ -329,7 +335,7 @@ def _text(value: Any) -> str:
 
 def _result(row: Sequence[Any]) -> Result:
     job, entry, target, precision, batch, labels, state, why, key, ingredients, seconds, peak, *further = row
-    attempts, problems, notices = map(json.loads, further)
+    attempts, problems, notices = map(json.loads, further[:-1])
     return Result(
         job=job,
         entry=entry,
@@ -346,4 +352,5 @@ def _result(row: Sequence[Any]) -> Result:
         attempts=tuple(Attempt(**each) for each in attempts),
         problems=tuple(problems),
         notices=tuple(notices),
+        node=further[-1],
     )

@@ -8,12 +8,9 @@ removed: the same function gives the same bytes everywhere.
 from __future__ import annotations
 
 import ast
-import contextlib
 import itertools
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -31,6 +28,7 @@ from artifacts.weights import WeightRef
 from compiler.node_origins import SOURCE_PROPERTY
 from compiler.onnx_translations import OPSET, TRANSLATIONS
 from compiler.targets.target import Placement, Translations
+from compiler.torch_onnx import one_table, quiet
 from compiler.turned_products import read_in_place
 from passes.bodies import copied_graph, edited
 from passes.program import Function
@@ -68,7 +66,7 @@ def emit_onnx(
         del graph.initializers[name]
         value.const_value = None
         graph.inputs.append(value)
-    with _quiet():
+    with quiet():
         onnxscript.optimizer.optimize_ir(model, onnx_shape_inference=False, output_size_limit=FOLD_ELEMENTS)
     if in_place:
         read_in_place(graph, set(placeholders.values()))
@@ -119,7 +117,7 @@ def attach_weights(body: OnnxBody, placement: Placement, inline_bytes: int) -> t
 
 
 def _translate(function: Function, translations: Translations) -> ir.Model:
-    with _quiet():
+    with quiet(), one_table():
         try:
             program = torch.onnx.export(
                 _scoped(function),
@@ -175,26 +173,6 @@ def _scoped(function: Function) -> ExportedProgram:
         if node.op == "call_function":
             node.meta["nn_module_stack"] = {node.name: (node.name, "")}
     return edited(function.body, graph)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.onnx logs on every call that torchvision is not installed, and warns about torch's own code.
-
-    The optimizer logs each constant that a graph gives back as it is: the condition of a loop that only counts, say.
-    """
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", message=".*axis name.*|# The axis name")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _name(function: Function, graph: ir.Graph, taken: set[str]) -> None:

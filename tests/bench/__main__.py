@@ -1,7 +1,7 @@
 """Measure, print each figure as it comes, and write the report.
 
     python -m tests.bench [--quick]
-        [--only speed overhead compile memory decoding partitions batching sharing tensorrt peers]
+        [--only speed overhead compile memory decoding partitions batching sharing tensorrt zoo peers]
 
 The report is docs/performance.md, made from docs/performance.json, where a part that is not measured keeps the
 figures that it has. The exit status is 0 whether or not the bounds are met: figures depend on what else

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tests.bench import batching, compiling, decoding, plans, sharing, speed
+from tests.bench import batching, compiling, decoding, plans, sharing, speed, zoo
 from tests.bench.figures import Figure
 from tests.bench.peers.contest import Contest
 from tests.bench.peers.race import against_peers
@@ -82,6 +82,14 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             "and writes bundles, against a bare call of the builder on that source: for one compute capability and\n"
             "the same sizes, taking turns. A plan's size is over that of its weights. Nothing runs: that takes a GPU.",
             plans.of_plans,
+        ),
+        "zoo": Part(
+            "A zoo",
+            "`unspool zoo build` of a hundred small models and six real ones of this project, the whole command. Each\n"
+            "build is cold, into a folder and a store of its own, with one thread a worker. The memory is that of a\n"
+            "worker and what it starts which is no file's, pages that it shares with the process that it was forked\n"
+            "from included.",
+            zoo.of_a_zoo,
         ),
         "peers": Part(
             "Against peers",

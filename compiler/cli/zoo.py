@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -116,6 +118,8 @@ def build_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         if dry_run or explain:
             _show_plan(plan, explained=bool(explain), json=json)
             return
+        if plan.due and not json:
+            print(_plan_line(plan, count), file=sys.stderr)
         pool = find_pool(engine, workers, memory, address)
         progress = Progress(len(plan.due), count, _expected(plan, count))
         with progress.shown():
@@ -160,6 +164,15 @@ def _expected(plan: Plan, workers: int) -> float | None:
         return None
     each = sum(known) / len(known)
     return max(each * len(plan.due) / workers, *known)
+
+
+def _plan_line(plan: Plan, workers: int) -> str:
+    """What a build is about to do, in a line."""
+    expected = _expected(plan, workers)
+    time = "" if expected is None else f", about {expected:.0f} s"
+    reasons = Counter(planned.why[0] for planned in plan.due)
+    told = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common(3))
+    return f"{len(plan.due)} of {len(plan.jobs)} jobs to do{time} ({told})"
 
 
 def _show_plan(plan: Plan, *, explained: bool, json: bool) -> None:

@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from artifacts.errors import UsageError
+from artifacts.errors import StoreError, UsageError
 from compiler.zoo.yaml_file import STAGE
 
 LEDGER = "zoo.sqlite"
@@ -191,14 +191,19 @@ class Ledger:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """What is written in the block is written at once or not at all."""
-        self.database.execute("BEGIN IMMEDIATE")
+        """What is written in the block is written at once or not at all. Raises StoreError, for a full disk say."""
         try:
-            yield
-        except BaseException:
-            self.database.execute("ROLLBACK")
-            raise
-        self.database.execute("COMMIT")
+            self.database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already
+                    self.database.execute("ROLLBACK")
+                raise
+            self.database.execute("COMMIT")
+        except sqlite3.Error as error:
+            hint = "free some space on that file system; is it writable?"
+            raise StoreError.of(STAGE, str(self.path), f"cannot be written: {error}", hint) from error
 
     def begin(self, started: str, unspool: str, engine: str, workers: int) -> int:
         """A new build, which is running; those that were running have been killed. Returns its number."""
@@ -213,7 +218,8 @@ class Ledger:
 
     def end(self, build: int, status: str, seconds: float) -> None:
         """The build has ended."""
-        self.database.execute("UPDATE builds SET status = ?, seconds = ? WHERE id = ?", (status, seconds, build))
+        with self.together():
+            self.database.execute("UPDATE builds SET status = ?, seconds = ? WHERE id = ?", (status, seconds, build))
 
     def record(self, build: int, result: Result, metrics: Mapping[str, float], kept: Kept | None) -> None:
         """What became of a job, with its figures, and the bundle that is in its place if there is one now."""
@@ -266,7 +272,8 @@ class Ledger:
 
     def forget(self, jobs: Sequence[str]) -> None:
         """Bundles that are not there any more."""
-        self.database.executemany("DELETE FROM bundles WHERE job = ?", [(job,) for job in jobs])
+        with self.together():
+            self.database.executemany("DELETE FROM bundles WHERE job = ?", [(job,) for job in jobs])
 
     def fetched(self) -> dict[str, str]:
         """Marks of what was fetched, by URL."""

@@ -14,6 +14,7 @@ import time
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
@@ -25,7 +26,10 @@ from compiler.zoo.worker import ended_of, heard, run_family
 _PRELOADED = ["compiler.zoo.preload"]
 
 _WAIT = 0.1
-"""Seconds between two looks at what workers take."""
+"""Seconds that one look for events waits."""
+
+_LOOK = 0.25
+"""Seconds between two looks at the memory that a worker holds: each goes through all processes of the machine."""
 
 
 @dataclass(eq=False)
@@ -38,7 +42,7 @@ class Running:
     began: float
     done: int = 0
     peak: int = 0
-    broken: str = ""
+    looked: float = 0.0
 
     @property
     def work(self) -> Work | None:
@@ -115,13 +119,14 @@ class LocalPool:
             return
         if work is None:
             return
-        memory = work.limits.memory or self.memory
-        running.peak = max(running.peak, used := _memory(running.process.pid))
-        late = time.monotonic() - running.began > work.limits.seconds
-        if used > memory:
-            reason = f"used {_gib(used)} of memory, and its limit is {_gib(memory)}"
+        now, memory = time.monotonic(), work.limits.memory or self.memory
+        if now - running.looked > _LOOK:
+            running.looked = now
+            running.peak = max(running.peak, _memory(running.process.pid))
+        if running.peak > memory:
+            reason = f"used {_gib(running.peak)} of memory, and its limit is {_gib(memory)}"
             ending = Ending.OVER_MEMORY
-        elif late:
+        elif now - running.began > work.limits.seconds:
             reason = f"did not end within {work.limits.seconds:g} s"
             ending = Ending.OVER_TIME
         else:
@@ -155,11 +160,28 @@ def _context(threads: int) -> ForkServerContext:
     """Where workers are forked from; the first call starts it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    # Read once, by libraries that make their threads when they are imported: nothing may have threads where it forks.
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, str(threads))
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.sep)
+    with _environment(**{variable: str(threads) for variable in _THREADS}, TORCHINDUCTOR_CACHE_DIR=os.sep):
+        forkserver.ensure_running()
     return context
+
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Read once, by libraries that make their threads when they are imported: nothing may have threads where it forks."""
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Variables of this process for what it starts in the block."""
+    kept = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from compiler.zoo.remote import remote_matches
 from compiler.zoo.spec import (
     DEFAULT_PRECISION,
     DEFAULT_TARGET,
-    STORE,
+    RESERVED,
     Choices,
     Entry,
     Thresholds,
@@ -115,6 +115,9 @@ class _Reading:
         for number, entry in enumerate(self.spec.models):
             place: Place = ("models", number)
             for name, sources in self._named(entry, place):
+                if name in RESERVED:
+                    self._wrong(place, f"{name} is what the zoo has there itself", "give it another name:")
+                    continue
                 for job in self._cells(entry, name, sources, place):
                     if job.name in found:
                         first = found[job.name].place
@@ -168,8 +171,8 @@ class _Reading:
             matches = [location] if self._exists(location, place) else []
         for match in matches:
             name = entry.name or _stem(match)
-            if name is None or name == STORE or name.startswith("."):
-                self._wrong(place, f"{match} gives no name for a folder", f"give name:; {_NAMED}, and is not `{STORE}`")
+            if name is None:
+                self._wrong(place, f"{match} gives no name for a folder", f"give name:; {_NAMED}")
                 continue
             yield name, (SourceModel(name, match),)
 

@@ -21,6 +21,9 @@ DEFAULT_PRECISION = "fp32"
 STORE = "store"
 """The folder of weights beside the models' folders."""
 
+RESERVED = frozenset({STORE, "zoo.sqlite"})
+"""Names in a zoo's folder that are no models'."""
+
 _BYTES = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kKMGT]i?B?|B)?")
 _UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"k": 2**10, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

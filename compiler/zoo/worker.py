@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from artifacts.errors import Problem, UnspoolError
 from compiler.build_log import BuildLog
@@ -108,9 +109,8 @@ def _use_threads(count: int) -> None:
 @contextlib.contextmanager
 def _logged(work: Work) -> Iterator[None]:
     """Let what is printed in the block go into the job's log, a crash's traceback too."""
-    work.log.parent.mkdir(parents=True, exist_ok=True)
     kept = os.dup(1), os.dup(2)
-    with work.log.open("ab", buffering=0) as file:
+    with _log_file(work.log) as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
         faulthandler.enable(file=2)
@@ -123,6 +123,20 @@ def _logged(work: Work) -> Iterator[None]:
             for descriptor, other in zip((1, 2), kept, strict=True):
                 os.dup2(other, descriptor)
                 os.close(other)
+
+
+def _log_file(path: Path) -> BinaryIO:
+    """A log to add to, begun anew once it is long; nowhere if it cannot be written, which a job has no part in."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_long = path.exists() and path.stat().st_size > _LONG_LOG
+        return cast(BinaryIO, path.open("wb" if is_long else "ab", buffering=0))
+    except OSError:
+        return cast(BinaryIO, Path(os.devnull).open("wb", buffering=0))
+
+
+_LONG_LOG = 4 << 20
+"""Bytes."""
 
 
 def _made(work: Work, memo: Any, tell: Callable[[str], None]) -> Ended:

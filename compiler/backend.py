@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from artifacts.bundle import Bundle
 from artifacts.bundle_writer import BundleWriter
@@ -44,7 +45,7 @@ from compiler.targets import Target
 from compiler.targets.target import BuiltEngine, Placement, Translations
 from compiler.version import version
 from compiler.weight_access import with_access, with_measured_access
-from passes.program import Model, Program
+from passes.program import Function, Model, Program
 
 SAMPLE_BYTES = 1 << 20
 """Room for a model's samples in its bundle. A compilation is verified on all of them, whatever their size."""
@@ -71,6 +72,7 @@ class Making:
     seconds: float | None = None
     serving: NeuronServing | None = None
     tracing: Tracing = field(default_factory=Tracing)
+    translated: MutableMapping[Function, Any] | None = None
 
 
 def write_weights(
@@ -100,6 +102,7 @@ def write_program(
         neuron=making.neuron,
         seconds=making.seconds,
         tracing=making.tracing,
+        translated=making.translated,
     )
     engines: dict[str, EngineEntry] = {}
     models: dict[str, ModelEntry] = {}

@@ -132,6 +132,7 @@ def compile_bundle(
             seconds,
             serving,
             options.tracing,
+            memo.once(("translated", options.custom_ops), dict) if memo.keeps else None,
         )
         manifest = backend.write_program(program, shards, made, writer, log)
         weights, sampled = provenance.weights_report(program, log.sources, log.passes), program.models

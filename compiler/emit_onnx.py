@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -51,14 +51,24 @@ class OnnxBody:
 
 
 def emit_onnx(
-    function: Function, translations: Translations = MappingProxyType({}), *, in_place: bool = True
+    function: Function,
+    translations: Translations = MappingProxyType({}),
+    *,
+    in_place: bool = True,
+    translated: MutableMapping[Function, ir.Model] | None = None,
 ) -> OnnxBody:
     """Translate a function; `translations` says how operators are written that torch.onnx does not know.
 
-    With `in_place` products read weights that are stored turned by an operator of ONNX Runtime's.
-    Raises TargetError naming what torch.onnx cannot express.
+    With `in_place` products read weights that are stored turned by an operator of ONNX Runtime's. `translated` keeps
+    what torch.onnx made of a function, for another target with the same translations. Raises TargetError naming what
+    torch.onnx cannot express.
     """
-    model = _translate(function, translations)
+    if translated is None:
+        model = _translate(function, translations)
+    else:
+        if function not in translated:
+            translated[function] = _translate(function, translations)
+        model = translated[function].clone()
     graph = model.graph
     placeholders = {name: value for name, value in graph.initializers.items() if name in function.weights}
     # As inputs the weights have no value that the optimizer could fold into a copy.

@@ -101,6 +101,8 @@ def model_sources(
 def _body(function: Function, placement: Placement, in_place: bool) -> OnnxBody:
     """The function in ONNX. Translating takes seconds, and it is the same under every schedule."""
     if function not in placement.lowered:
-        placement.lowered[function] = emit_onnx(function, placement.translations, in_place=in_place)
+        placement.lowered[function] = emit_onnx(
+            function, placement.translations, in_place=in_place, translated=placement.translated
+        )
     kept: OnnxBody = placement.lowered[function]
     return kept.copy()

@@ -82,7 +82,9 @@ def run_passes(
         before, after = program.digests, result.program.digests
         made, dropped = after - before, before - after
         runs.append(PassRun(step, result.modified, result.notes, checks, result.notices, made, dropped))
-        program = result.program
+        # What did not change stays the object that it was: what was made of it before is still made of it.
+        is_same = not result.modified and result.program.weights is program.weights
+        program = program if is_same else result.program
     return program, tuple(runs)
 
 

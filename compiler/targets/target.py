@@ -58,11 +58,12 @@ class Placement:
     """Where an engine is put: the bundle's folder, the weights, and where each of them lies in the shards.
 
     `translations` says how operators of the user's own are written in ONNX, for targets whose engines begin as that.
-    `lowered` is where a target keeps what it made of a function, for a further build of the same functions. `shapes`
-    are the sizes of inputs that the user gave, a profile each, `capabilities` the GPUs to build for; () leaves that to
-    the target. `builder` says how a builder of plans works, `neuron` how AWS Neuron's compiler does, and `seconds` how
-    long an engine may take it; None leaves that to the target. `tracing` is who traces for Neuron devices. `tell` is
-    called with what they are at.
+    `lowered` is where a target keeps what it made of a function, for a further build of the same functions, and
+    `translated` what torch.onnx did, for other targets too; None keeps nothing. `shapes` are the sizes of inputs that
+    the user gave, a profile each, `capabilities` the GPUs to build for; () leaves that to the target. `builder` says
+    how a builder of plans works, `neuron` how AWS Neuron's compiler does, and `seconds` how long an engine may take
+    it; None leaves that to the target. `tracing` is who traces for Neuron devices. `tell` is called with what they
+    are at.
     """
 
     root: Path
@@ -70,6 +71,7 @@ class Placement:
     shards: ShardIndex
     translations: Translations = field(default_factory=lambda: MappingProxyType({}))
     lowered: MutableMapping[Function, Any] = field(default_factory=dict)
+    translated: MutableMapping[Function, Any] | None = None
     shapes: tuple[ShapeRanges, ...] = ()
     capabilities: tuple[str, ...] = ()
     builder: BuilderOptions = field(default_factory=BuilderOptions)

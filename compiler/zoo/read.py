@@ -18,6 +18,7 @@ from compiler.flags.compiling import CompileFlags
 from compiler.flags.group import path_fields
 from compiler.options import ModelFile
 from compiler.parts.folder import WHOLE_MODEL, Role
+from compiler.targets import find_target
 from compiler.zoo.jobs import Job, JobLimits, Needs, SourceModel, filled, is_url, variables
 from compiler.zoo.remote import remote_matches
 from compiler.zoo.spec import (
@@ -75,8 +76,11 @@ def read_thresholds(path: Path | None) -> Thresholds:
 
 def _faults(file: YamlFile, error: ValidationError) -> Iterator[Problem]:
     """A problem for each fault, at the value that it is about."""
-    for fault in error.errors(include_url=False):
+    faults = error.errors(include_url=False)
+    for fault in faults:
         place = fault["loc"]
+        if fault["type"] == "too_short" and _is_within(faults, place):
+            continue  # elements with faults of their own are not counted
         name = ".".join(str(step) for step in place if isinstance(step, int) or not _is_machinery(step))
         message = fault["msg"].removeprefix("Value error, ")
         hint = ""
@@ -85,6 +89,11 @@ def _faults(file: YamlFile, error: ValidationError) -> Iterator[Problem]:
         elif fault["type"] == "missing":
             message = "is missing"
         yield Problem(STAGE, file.subject(place), f"{name}: {message}" if name else message, hint or _SEE)
+
+
+def _is_within(faults: Sequence[Any], place: Place) -> bool:
+    """Whether a fault is about something inside of what is at a place."""
+    return any(fault["loc"][: len(place)] == place != fault["loc"] for fault in faults)
 
 
 _SEE = "docs/zoo.md has every key; `unspool schema --zoo` is for editors"
@@ -112,8 +121,10 @@ class _Reading:
 
     def jobs(self) -> list[Job]:
         found: dict[str, Job] = {}
+        self._check_targets(self.spec.defaults, ("defaults",))
         for number, entry in enumerate(self.spec.models):
             place: Place = ("models", number)
+            self._check_targets(entry, place)
             for name, sources in self._named(entry, place):
                 if name in RESERVED:
                     self._wrong(place, f"{name} is what the zoo has there itself", "give it another name:")
@@ -127,6 +138,15 @@ class _Reading:
         if not found and not self.problems:
             self._wrong(("models",), "there is no job", "name a model, or exclude fewer")
         return list(found.values())
+
+    def _check_targets(self, choices: Choices, place: Place) -> None:
+        """Options of a target that does not exist would never be anybody's."""
+        for name in choices.target_options:
+            try:
+                find_target(name)
+            except UsageError as error:
+                for problem in error.problems:
+                    self._wrong((*place, "target-options", name), problem.message, problem.hint)
 
     def _wrong(self, place: Sequence[str | int], message: str, hint: str) -> None:
         self.problems.append(Problem(STAGE, self.file.subject(place), message, hint))
@@ -160,8 +180,8 @@ class _Reading:
     def _of_path(self, entry: Entry, text: str, place: Place) -> Iterator[tuple[str, tuple[SourceModel, ...]]]:
         place = (*place, "path")
         location = self._location(text)
-        if glob.has_magic(location):
-            matches = self._matches(location, place)
+        if glob.has_magic(text) and (is_url(text) or not Path(location).exists()):
+            matches = self._matches(text, place)
             if not matches:
                 self._wrong(place, f"{text} matches nothing", "paths are relative to the zoo's file")
             if entry.name is not None and len(matches) > 1:
@@ -192,13 +212,12 @@ class _Reading:
     def _location(self, text: str) -> str:
         if is_url(text):
             return text
-        if text.startswith("file://"):
-            return unquote(urlsplit(text).path)
-        return str(self.folder / Path(text).expanduser())
+        return str(self.folder / _local(text))
 
-    def _matches(self, location: str, place: Place) -> list[str]:
+    def _matches(self, text: str, place: Place) -> list[str]:
+        pattern = text if is_url(text) else str(Path(glob.escape(str(self.folder)), _local(text)))
         try:
-            found = remote_matches(location) if is_url(location) else sorted(glob.glob(location, recursive=True))  # noqa: PTH207 - of an absolute pattern
+            found = remote_matches(pattern) if is_url(text) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - of an absolute pattern
         except MissingToolError:
             raise
         except UnspoolError as error:
@@ -304,6 +323,11 @@ class _Reading:
                 else text
             )
         return value
+
+
+def _local(text: str) -> Path:
+    """A path of this machine as the file has it."""
+    return Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text).expanduser()
 
 
 def _given(section: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -21,7 +22,7 @@ DEFAULT_PRECISION = "fp32"
 STORE = "store"
 """The folder of weights beside the models' folders."""
 
-RESERVED = frozenset({STORE, "zoo.sqlite"})
+RESERVED = frozenset({STORE, "zoo.sqlite", "zoo.sqlite-shm", "zoo.sqlite-wal"})
 """Names in a zoo's folder that are no models'."""
 
 _BYTES = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kKMGT]i?B?|B)?")
@@ -38,7 +39,7 @@ def parse_bytes(value: object) -> object:
         return value
     unit = (found["unit"] or "").removesuffix("B")
     scale = _BINARY[unit[0]] if unit.endswith("i") else _UNITS[unit]
-    return int(float(found["number"]) * scale)
+    return int(Fraction(found["number"]) * scale)
 
 
 def parse_seconds(value: object) -> object:
@@ -52,10 +53,19 @@ def _listed(value: object) -> object:
     return value if value is None or isinstance(value, list | tuple) else [value]
 
 
+def _many(item: Any) -> BeforeValidator:
+    """Takes one of these items, of which a list is wanted, for a list of it."""
+    return BeforeValidator(_listed, json_schema_input_type=item | list[item] | None)
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$", max_length=120)]
 Label = Annotated[str, Field(pattern=r"^[^\s,][^,]*$", max_length=120)]
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
-Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(gt=0), BeforeValidator(parse_bytes, json_schema_input_type=int | str)]
+Seconds = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False),
+    BeforeValidator(parse_seconds, json_schema_input_type=float | str),
+]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -103,7 +113,8 @@ class Exclusion(Section):
     batch: int | None = None
 
 
-Many = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Many = Annotated[tuple[str, ...], _many(str)]
+Batch = Annotated[int, Field(ge=1)]
 
 APART = {
     "target": "targets",
@@ -125,13 +136,17 @@ def _options_type() -> type[Section]:
         base, *about = get_args(parameter.annotation)
         option = next(each for each in about if isinstance(each, OptionInfo))
         bounds = [*([] if option.min is None else [Ge(option.min)]), *([] if option.max is None else [Le(option.max)])]
-        kind = next(each for each in get_args(base) or (base,) if each is not NoneType) if bounds else base
-        if get_origin(kind) is list:
-            (item,) = get_args(kind)
-            kind = list[Annotated[item, *bounds]]  # type: ignore[valid-type]
-        elif bounds:
-            kind = Annotated[kind, *bounds]
-        many = [BeforeValidator(_listed)] if "list[" in str(base) else []
+        many: list[BeforeValidator] = []
+        kind = base
+        for each in get_args(base):
+            if get_origin(each) is list:
+                (item,) = get_args(each)
+                bounded = Annotated[item, *bounds] if bounds else item
+                kind, many = list[bounded], [_many(bounded)]  # type: ignore[valid-type]
+            elif bounds and each is not NoneType:
+                kind = Annotated[each, *bounds]
+        if bounds and kind is base:
+            kind = Annotated[base, *bounds]
         fields[parameter.name] = (Annotated[kind | None, Field(description=option.help), *many], None)
     return create_model("Options", __base__=Section, __doc__="Flags of `unspool compile`, by name.", **fields)
 
@@ -148,14 +163,14 @@ class Choices(Section):
     """What is said of one model, and of all that say nothing else."""
 
     targets: Many | None = None
-    precisions: Annotated[tuple[PrecisionFlag, ...], BeforeValidator(_listed)] | None = None
-    batches: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] | None = None
-    exclude: Annotated[tuple[Exclusion, ...], BeforeValidator(_listed)] = ()
+    precisions: Annotated[tuple[PrecisionFlag, ...], _many(PrecisionFlag)] | None = None
+    batches: Annotated[tuple[Batch, ...], _many(Batch)] | None = None
+    exclude: Annotated[tuple[Exclusion, ...], _many(Exclusion)] = ()
     options: Options = Options()
     target_options: dict[str, Options] = Field(default_factory=dict)
     samples: str | None = None
     tolerances: Tolerances = Tolerances()
-    labels: Annotated[tuple[Label, ...], BeforeValidator(_listed)] = ()
+    labels: Annotated[tuple[Label, ...], _many(Label)] = ()
     limits: Limits = Limits()
     resources: Resources = Resources()
 

@@ -78,7 +78,7 @@ def read_yaml(path: Path) -> YamlFile:
     except (yaml.YAMLError, RecursionError) as error:
         message = f"is not YAML: {str(error).partition(chr(10))[0]}"
         raise UsageError.of(STAGE, str(path), message, "write it as docs/zoo.md shows") from error
-    UsageError.raise_if(dict.fromkeys(reading.problems))  # an alias is read where it is named
+    UsageError.raise_if(reading.problems)
     marks = reading.marks or {(): Mark(1, 1)}
     return YamlFile(path, value, marks)
 

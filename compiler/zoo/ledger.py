@@ -172,8 +172,10 @@ class Ledger:
             raise UsageError.of(
                 STAGE, str(path), "is not there", "`unspool zoo build` makes it; name its folder with -o"
             )
-        with contextlib.closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as database:
-            try:
+        with _usable(path):
+            opened = sqlite3.connect(path, timeout=10.0, isolation_level=None)
+        with contextlib.closing(opened) as database:
+            with _usable(path):
                 version = database.execute("PRAGMA user_version").fetchone()[0]
                 if create:
                     database.execute("PRAGMA journal_mode = WAL")
@@ -181,9 +183,6 @@ class Ledger:
                     if version == 0:
                         database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
                         version = VERSION
-            except sqlite3.DatabaseError as error:
-                hint = "move it away; bundles are kept, and known again by their keys"
-                raise UsageError.of(STAGE, str(path), f"cannot be used: {error}", hint) from error
             if version != VERSION:
                 hint = "move it away, or use the version of Unspool that wrote it"
                 raise UsageError.of(STAGE, str(path), f"is of version {version}, and not {VERSION}", hint)
@@ -327,6 +326,16 @@ class Ledger:
             "SELECT job, seconds, max(build) FROM results WHERE state = ? GROUP BY job", (State.BUILT.value,)
         )
         return {row[0]: row[1] for row in rows}
+
+
+@contextlib.contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a file into an error that names it."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        hint = "move it away; bundles are kept, and known again by their keys"
+        raise UsageError.of(STAGE, str(path), f"cannot be used: {error}", hint) from error
 
 
 _COLUMNS = (

@@ -44,6 +44,8 @@ def _models(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     for name in _different(before, now):
         state = "is gone" if name not in now else "is new" if name not in before else "has changed"
         yield f"model {name} {state}"
+    if before == now and [*before] != [*now]:
+        yield f"models are in another order: {', '.join(before)} -> {', '.join(now)}"
 
 
 def _options(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -58,7 +60,7 @@ def _options(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 
 def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return [name for name in sorted({*before, *now}) if before.get(name, ...) != now.get(name, ...)]
 
 
 def _shown(value: Any) -> str:

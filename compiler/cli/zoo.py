@@ -324,7 +324,7 @@ def fetch_command(zoo: ZooArgument, output: OutputFlag, only: OnlyFlag = None) -
     from compiler.zoo.read import read_zoo
 
     chosen = selected(read_zoo(zoo).jobs, only or (), ())
-    with Place.opened(output) as place:
+    with Place.opened(output, waits=True) as place:  # of `make -j` several fetch at once
         fetcher = Fetcher(place)
         paths = {path: None for job in chosen for model in fetcher.located(job) for path in model.paths}
     for path in paths:

@@ -53,8 +53,13 @@ class Place:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, root: Path, store: str | None = None, *, create: bool = True) -> Iterator[Place]:
-        """Open a zoo's folder to build in; nobody else builds there meanwhile. Raises UsageError."""
+    def opened(
+        cls, root: Path, store: str | None = None, *, create: bool = True, waits: bool = False
+    ) -> Iterator[Place]:
+        """Open a zoo's folder to build in; nobody else builds there meanwhile.
+
+        Raises UsageError, also if somebody is at work there, unless it `waits` for the end of that.
+        """
         root = root.absolute()
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -64,7 +69,7 @@ class Place:
             raise UsageError.of(STAGE, str(root), f"cannot be used: {error.strerror}", hint) from error
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
             except BlockingIOError:
                 hint = "wait until it has ended, or build into another folder"
                 raise UsageError.of(STAGE, str(root), "another build is at work here", hint) from None

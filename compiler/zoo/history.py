@@ -53,7 +53,7 @@ def find_build(ledger: Ledger, number: int | None, back: int = 0) -> Build:
     index = back if number is None else 0
     if index >= len(found):
         known = f"the last is {builds[0].id}" if builds else "there is none yet"
-        what = f"build {number}" if number is not None else "an earlier build"
+        what = f"build {number}" if number is not None else "earlier build" if back else "build"
         raise UsageError.of(STAGE, str(ledger.path), f"has no {what}: {known}", "`unspool zoo ls --builds` lists them")
     return found[index]
 

@@ -15,7 +15,7 @@ from artifacts.errors import Problem, UsageError
 from artifacts.manifest import MANIFEST_FILE
 from compiler.depfile import UNWRITABLE, escaped, rule_target
 from compiler.flags.group import written
-from compiler.zoo.jobs import Job, SourceModel
+from compiler.zoo.jobs import Job, SourceModel, is_url
 from compiler.zoo.read import Zoo
 from compiler.zoo.spec import STORE
 from compiler.zoo.yaml_file import STAGE
@@ -55,13 +55,14 @@ def _rules(zoo: Zoo, root: Path, path_of: Callable[[str], Path]) -> Iterator[str
     for job in zoo.jobs:
         paths = {where: _here(path_of(where)) for source in job.sources for where in source.locations}
         _check([*paths.values(), root / job.name])
-        read = [path for path in paths.values() if path.suffix == ".onnx"]
+        # Of a folder of this machine its depfile names the files; one at a URL has to be fetched before.
+        read = [path for where, path in paths.items() if path.suffix == ".onnx" or is_url(where)]
         flags = _flags_file(root, job)
         yield ""
         yield f"{rule_target(_manifest(root, job))}: {' '.join(map(escaped, [*read, flags]))}"
         yield f"\t$(UNSPOOL) {_recipe(zoo, root, job, paths)}"
         for source in job.sources:
-            remote |= {str(paths[where]): job for where in source.locations if source.is_remote}
+            remote |= {str(paths[where]): job for where in source.locations if is_url(where)}
     for path, job in remote.items():
         fetch = shlex.join(["zoo", "fetch", str(_here(zoo.path)), "-o", str(root), "--only", job.entry])
         yield ""

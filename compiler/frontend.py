@@ -184,7 +184,7 @@ def _convert_one(
         asked = options.tokens.max_new_tokens is not None or bool(options.partitions)
         key = (_content(loaded, model), tuple(masks), options.converter, options.custom_ops, asked, sampled.buckets)
         program, notices, tensors = memo.once(
-            ("converted", key), lambda: _converted(loaded, model, converter, masks, sampled.buckets, asked)
+            ("converted", key), lambda: _converted(loaded, model, converter, masks, sampled.buckets, asked, memo)
         )
         log.sources.append(tensors)
         checks = memo.once((program, tolerances, True), lambda: check_program(program, tolerances))
@@ -227,9 +227,10 @@ def _converted(
     masks: Sequence[str],
     buckets: Drawn | None,
     asked: bool,
+    memo: Memo,
 ) -> tuple[Program, tuple[str, ...], SourceTensors]:
     """A model's program with its buckets and its limit of tokens, with notices, and what its tensors are."""
-    program, notices = to_program(loaded, model, converter, masks)
+    program, notices = to_program(loaded, model, converter, masks, memo)
     if buckets is not None:
         program = _bucketed(program, loaded.name, buckets)
     program, limited = within_limit(program, loaded.name, asked)
@@ -392,9 +393,12 @@ def _drawn(
 
 
 def to_program(
-    loaded: Loaded, model: Model, converter: ModelConverter, masks: Sequence[str] = ()
+    loaded: Loaded, model: Model, converter: ModelConverter, masks: Sequence[str] = (), memo: Memo = FORGETFUL
 ) -> tuple[Program, tuple[str, ...]]:
-    """Convert a model to a Program of one function, with notices for the user; `masks` become ones."""
+    """Convert a model to a Program of one function, with notices for the user; `masks` become ones.
+
+    Targets that take one size are held to fewer samples than others: a `memo` shares what both are traced to.
+    """
     first = model.samples[0].inputs
     small = [
         f"{spec.name} axis {axis}"
@@ -407,7 +411,11 @@ def to_program(
         where = ", ".join(small)
         raise SourceError.of("convert", loaded.name, f"the sample has size 0 or 1 at {where}", hint)
     function = model.schedule.functions[0]
-    converted = converter.convert(loaded.source, function, first)
+    with_tools = tuple(sorted(converter.tools().items()))
+    converted = memo.once(
+        ("traced", loaded.source.digest, function, sha256_bytes(archive_bytes(first)), with_tools),
+        lambda: converter.convert(loaded.source, function, first),
+    )
     time = frozenset[str]()
     if isinstance(model.schedule, Decode):
         size = converted.function.signature.input(model.schedule.tokens).shape[1]

@@ -23,6 +23,7 @@ from artifacts.errors import BundleError
 from artifacts.manifest import Manifest
 from artifacts.packing import commit_in
 from artifacts.report import BuildReport
+from artifacts.shard_store.files import StoreFiles
 from artifacts.shard_store.store import ShardStore, stored_path, unusable
 
 BUNDLES = "bundles"
@@ -71,8 +72,8 @@ class Shelf:
         with write_bundle(destination, force=True) as writer:
             for path, entry in manifest.files.items():
                 try:
-                    digest = writer.copy(path, files.blocks(shards.get(path) or _file(entry.sha256)))
-                except FileNotFoundError:
+                    digest = writer.copy(path, _blocks(files, shards.get(path) or _file(entry.sha256)))
+                except _GoneError:
                     return None
                 if digest != entry.sha256:
                     return None
@@ -105,6 +106,19 @@ class Shelf:
         except OSError as error:
             raise unusable(files, error) from error
         return freed
+
+
+class _GoneError(Exception):
+    """A file is not in the store: whoever writes must not take that for a fault of the place that is written to."""
+
+
+def _blocks(files: StoreFiles, path: str) -> Iterator[memoryview]:
+    try:
+        yield from files.blocks(path)
+    except FileNotFoundError as error:
+        raise _GoneError from error
+    except OSError as error:
+        raise unusable(files, error) from error
 
 
 def _others(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from onnx import helper
 from artifacts.errors import ModelFormatError, UnspoolError, UnsupportedError
 from passes.onnx_to_torch.convert import source_signature
 from passes.onnx_to_torch.gaps import find_gaps
-from passes.onnx_to_torch.source import load_source, source_files
+from passes.onnx_to_torch.source import external_names, load_source, read_source, source_files
 from tests.support.programs import normal, parsed
 
 MODEL = parsed("g (float[n, 4] x) => (float[n, 4] y) { a = MatMul (x, w) y = Relu (a) }", w=normal(4, 4))
@@ -215,6 +215,39 @@ def test_the_digest_covers_external_data(tmp_path: Path) -> None:
     assert before.digest != hashlib.sha256((tmp_path / "model.onnx").read_bytes()).hexdigest()
     after = load_source(write_external(tmp_path, "model.onnx", bytes(64)))
     assert after.digest != before.digest
+
+
+def test_the_names_of_external_files_are_known_before_those_are_there(tmp_path: Path) -> None:
+    path = saved(tmp_path, with_external_weight("deep/w.bin"))
+    assert external_names(path) == ("deep/w.bin",)
+    several = with_external_weight("z.bin")
+    for number, name in enumerate(("b.bin", "a.bin", "z.bin")):
+        several.graph.initializer.add().CopyFrom(with_external_weight(name).graph.initializer[0])
+        several.graph.initializer[-1].name = f"w{number}"
+    assert external_names(saved(tmp_path, several)) == ("a.bin", "b.bin", "z.bin")
+    assert external_names(saved(tmp_path)) == ()
+
+
+def test_the_names_of_external_files_are_those_that_reading_finds(tmp_path: Path) -> None:
+    path = write_external(tmp_path, "model.onnx")
+    assert external_names(path) == tuple(read_source(path).external) == ("w.bin",)
+
+
+@pytest.mark.parametrize("name", ["../w.bin", "/w.bin", "a/../../w.bin", "a\\w.bin", "link/w.bin", "."])
+def test_names_of_external_files_lead_nowhere_else(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "link").symlink_to(tmp_path)
+    with pytest.raises(ModelFormatError, match="names external data outside of its folder"):
+        external_names(saved(tmp_path / "m", with_external_weight(name)))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", BYTES[:-9]])
+def test_what_is_no_model_names_no_files(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelFormatError):
+        external_names(tmp_path / "model.onnx")
+    with pytest.raises(ModelFormatError):
+        external_names(tmp_path / "none.onnx")
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "z.onnx"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artifacts.errors import UsageError
+from artifacts.names import NAME_PATTERN
 from compiler.cli.engines import engines_document, print_engines
 from compiler.cli.output import JsonFlag, print_json
 from compiler.flags.compiling import AtolFlag, CompileFlags, RtolFlag
@@ -42,7 +43,9 @@ def compile_command(  # noqa: PLR0913 - one parameter a flag
             help="A part of one model: encoder, decoder, decoder-with-past. Give each with a --part of its own.",
         ),
     ] = None,
-    name: Annotated[str, typer.Option(help="What the model of --part is called in the bundle.")] = "model",
+    name: Annotated[
+        str | None, typer.Option(help="What the model of --part is called in the bundle; model if left out.")
+    ] = None,
     *,
     flags: CompileFlags,
     force: Annotated[bool, typer.Option("--force", help="Build again and replace the bundle that is there.")] = False,
@@ -180,13 +183,19 @@ def model_file(text: str) -> ModelFile:
     return model_at(name, path)
 
 
-def _model_files(models: list[str], parts: list[str], name: str) -> list[ModelFile]:
+def _model_files(models: list[str], parts: list[str], name: str | None) -> list[ModelFile]:
     from compiler.parts.folder import model_of_parts
 
+    if name is not None and not parts:
+        hint = "write NAME=MODEL.onnx"
+        raise UsageError.of("options", f"--name {name}", "is of --part, and there is none", hint)
+    if name is not None and not re.fullmatch(NAME_PATTERN, name):
+        hint = "a name has letters, digits, `_`, `.`, `+` and `-`, and begins with one of the first three"
+        raise UsageError.of("options", f"--name {name}", "is no name of a model", hint)
     if not models and not parts:
         hint = "name a file, a folder, or parts with --part"
         raise UsageError.of("options", "MODEL.onnx", "is missing: there is nothing to compile", hint)
-    return [*map(model_file, models), *([model_of_parts(name, parts)] if parts else [])]
+    return [*map(model_file, models), *([model_of_parts(name or "model", parts)] if parts else [])]
 
 
 def _result(compiled: Compiled) -> str:

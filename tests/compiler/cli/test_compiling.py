@@ -83,6 +83,40 @@ class TestCompile:
         assert Bundle.open(out).manifest.numerics.tolerances["float32"].rtol == 0.001  # type: ignore[index]  # a StrEnum's value
         assert [path.name for path in out.parent.iterdir()] == ["out"]
 
+    def test_replacing_what_was_made_from_other_inputs(
+        self, capsys: pytest.CaptureFixture[str], perceptron_file: Path, perceptron_copy: Path
+    ) -> None:
+        """A bundle of the same inputs stays; one of others, or of which a file is damaged, is made anew."""
+
+        def replaced(*flags: str) -> tuple[int, str]:
+            found = unspool(capsys, "compile", perceptron_file, "-o", perceptron_copy, "--replace", "--json", *flags)
+            return found.status, found.document.get("result", "")
+
+        made = contents(perceptron_copy)
+        os.utime(perceptron_copy / "manifest.json", (1000, 1000))
+        assert replaced() == (0, "up to date")
+        assert contents(perceptron_copy) == made
+        assert (perceptron_copy / "manifest.json").stat().st_mtime > time.time() - 60
+        assert replaced("--rtol", "0.001") == (0, "compiled")
+        assert Bundle.open(perceptron_copy).manifest.numerics.tolerances["float32"].rtol == 0.001  # type: ignore[index]  # a StrEnum's value
+        assert replaced("--rtol", "0.001") == (0, "up to date")
+        (engine,) = (perceptron_copy / "engines").iterdir()
+        whole = engine.read_bytes()
+        engine.chmod(0o644)
+        engine.write_bytes(whole[:-1])
+        assert replaced("--rtol", "0.001") == (0, "compiled")
+        assert engine.read_bytes() == whole
+        assert [path.name for path in perceptron_copy.parent.iterdir()] == ["copy"]
+
+    def test_something_that_is_no_bundle_is_not_replaced(
+        self, capsys: pytest.CaptureFixture[str], perceptron_file: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "notes").write_text("mine")
+        found = unspool(capsys, "compile", perceptron_file, "-o", tmp_path / "out", "--replace", "--json")
+        assert (found.status, found.error["stage"]) == (1, "bundle")
+        assert contents(tmp_path) == {"out/notes": b"mine"}
+
     def test_two_models_by_name(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         shared = normal(16, 32, seed=99)
         for seed, name in enumerate(("a", "b")):

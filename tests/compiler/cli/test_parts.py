@@ -10,7 +10,9 @@ import onnx
 import pytest
 
 from artifacts.bundle import Bundle
+from artifacts.errors import BundleError
 from artifacts.runtime import Session
+from compiler.options import ModelFile
 from tests.support import parts
 from tests.support.cli import unspool
 from tests.support.models import saved
@@ -55,8 +57,8 @@ def test_a_folder_and_its_parts(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         f"--part={role}={folder / name}"
         for role, name in zip(("encoder", "decoder", "decoder-with-past"), parts.NAMES.values(), strict=True)
     ]
-    other = unspool(capsys, "compile", *by_role, "-o", tmp_path / "other", "--json").document
-    assert list(other["models"]) == ["model"]
+    other = unspool(capsys, "compile", *by_role, "--name", "text", "-o", tmp_path / "other", "--json").document
+    assert list(other["models"]) == ["text"]
     assert _source(out) == _source(tmp_path / "other"), "however the parts are named, it is one model"
     shown = unspool(capsys, "inspect", folder, "--json").document
     assert shown["digest"] == _source(out)
@@ -80,6 +82,39 @@ def test_a_folder_and_its_parts(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 def _source(bundle: Path) -> str:
     (entry,) = Bundle.open(bundle).manifest.models.values()
     return entry.source
+
+
+def test_a_model_in_parts_has_a_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = parts.written(tmp_path / "words")
+    by_role = [f"--part={role}={folder / parts.NAMES[role]}" for role in ("encoder", "decoder")]
+    asked: list[list[str]] = []
+
+    def noted(models: list[ModelFile], *_: object, **more: object) -> None:
+        asked.append([model.name for model in models])
+        raise BundleError.of("bundle", "out", "is not made in this test")
+
+    monkeypatch.setattr("compiler.compile.compile_bundle", noted)
+    other = saved(parts.encoder(), tmp_path / "other.onnx")
+    for arguments in ((), ("--name", "words-1.0"), ("--name", "words", other)):
+        assert unspool(capsys, "compile", *by_role, *arguments, "-o", tmp_path / "out").status == 1
+    assert asked == [["model"], ["words-1.0"], ["other", "words"]]
+
+
+@pytest.mark.parametrize("name", ["", "-x", "../x", "a b", "a=b", ".", "é"])
+def test_a_name_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str) -> None:
+    folder = parts.written(tmp_path / "words")
+    by_role = [f"--part={role}={folder / parts.NAMES[role]}" for role in ("encoder", "decoder")]
+    found = unspool(capsys, "compile", *by_role, f"--name={name}", "-o", tmp_path / "out", "--json")
+    assert (found.status, found.error["subject"]) == (2, f"--name {name}")
+    assert found.error["message"] == "is no name of a model"
+
+
+def test_a_name_is_of_parts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = unspool(capsys, "compile", tmp_path / "m.onnx", "--name", "words", "-o", tmp_path / "out", "--json")
+    assert (found.status, found.error["subject"]) == (2, "--name words")
+    assert "NAME=MODEL.onnx" in found.error["hint"]
 
 
 def test_nothing_to_compile(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

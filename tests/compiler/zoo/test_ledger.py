@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifacts.errors import UsageError
+from artifacts.errors import StoreError, UsageError
 from compiler.zoo.ledger import VERSION, Attempt, Kept, Ledger, Result, State
 
 KEPT = Kept("key", {"options": {"é": [1, None]}}, {"m": {"decoder": ["w.data"]}}, {"manifest.json": [1, 2**62, 3]})
@@ -29,6 +29,11 @@ def begin(ledger: Ledger) -> int:
 def result(job: str, state: State = State.BUILT, **more: Any) -> Result:
     fields: dict[str, Any] = {"why": "there is no bundle yet", **more}
     return Result(job, job.partition("/")[0], "onnxruntime", "fp32", None, (), state, **fields)
+
+
+def written(ledger: Ledger, build: int) -> None:
+    """Something is written, in whatever transaction there is."""
+    ledger.database.execute("UPDATE builds SET status = 'ended' WHERE id = ?", (build,))
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=5)
@@ -55,9 +60,11 @@ RESULTS = st.builds(
     attempts=st.lists(st.builds(Attempt, TEXT, st.floats(0, 1e9)), max_size=2).map(tuple),
     problems=st.lists(st.dictionaries(TEXT, TEXT, max_size=2), max_size=2).map(tuple),
     notices=TEXTS,
+    node=TEXT,
 )
 
 
+@settings(max_examples=40)  # each makes a file
 @given(st.lists(RESULTS, unique_by=lambda found: found.job, max_size=3), st.dictionaries(TEXT, st.floats(0, 1e30)))
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, results: list[Result], metrics: dict[str, float]
@@ -95,7 +102,7 @@ def test_what_goes_wrong_in_between_is_not_written(ledger: Ledger) -> None:
 
     def interrupted() -> None:
         with ledger.together():
-            ledger.end(build, "ended", 1.0)
+            written(ledger, build)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -105,8 +112,17 @@ def test_what_goes_wrong_in_between_is_not_written(ledger: Ledger) -> None:
         ledger.record_all(build, [(result("a/x"), {}, KEPT), (None, {}, None)])  # type: ignore[list-item]  # a fault
     assert (ledger.results(build), ledger.kept()) == ([], {})
     with ledger.together():
-        ledger.end(build, "ended", 1.0)
+        written(ledger, build)
     assert ledger.builds()[0].status == "ended"
+
+
+def test_a_ledger_that_cannot_be_written_is_one_error(ledger: Ledger) -> None:
+    build = begin(ledger)
+    with Ledger.open(ledger.path) as other:
+        other.database.execute("PRAGMA busy_timeout = 0")
+        with ledger.together(), pytest.raises(StoreError, match="cannot be written: database is locked"):
+            other.end(build, "ended", 1.0)
+    assert ledger.builds()[0].status == "running"
 
 
 def test_a_job_is_recorded_once_a_build_and_kept_by_the_last_that_made_it(ledger: Ledger) -> None:
@@ -209,5 +225,5 @@ def test_a_damaged_ledger_is_one_error(tmp_path: Path, create: bool) -> None:
 def test_a_ledger_can_be_asked_while_a_build_writes(tmp_path: Path, ledger: Ledger) -> None:
     build = begin(ledger)
     with ledger.together(), Ledger.open(ledger.path) as other:
-        ledger.end(build, "ended", 1.0)
+        written(ledger, build)
         assert other.builds()[0].status == "running"

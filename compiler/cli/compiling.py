@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artifacts.errors import UsageError
-from artifacts.names import NAME_PATTERN
 from compiler.cli.engines import engines_document, print_engines
 from compiler.cli.output import JsonFlag, print_json
 from compiler.flags.compiling import AtolFlag, CompileFlags, RtolFlag
@@ -184,6 +183,7 @@ def model_file(text: str) -> ModelFile:
 
 
 def _model_files(models: list[str], parts: list[str], name: str | None) -> list[ModelFile]:
+    from artifacts.names import NAME_PATTERN
     from compiler.parts.folder import model_of_parts
 
     if name is not None and not parts:

@@ -52,11 +52,6 @@ def group_parameters(group: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
-def path_fields(group: type[Any]) -> frozenset[str]:
-    """The fields of a dataclass of flags that name a file or a folder."""
-    return frozenset(field.name for field in dataclasses.fields(group) if "Path" in str(field.type))
-
-
 def written(flags: Any) -> list[str]:
     """The arguments of a command line that say what a value of flags says, but for what is a flag's default."""
     found: list[str] = []

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from artifacts.errors import MissingToolError, Problem, UnspoolError, UsageError
 from compiler.compile import call_problems
 from compiler.flags.compiling import CompileFlags
-from compiler.flags.group import path_fields
 from compiler.options import ModelFile
 from compiler.parts.folder import WHOLE_MODEL, Role
 from compiler.targets import find_target
@@ -290,7 +289,8 @@ class _Reading:
         except UsageError as error:
             problems += error.problems
         for problem in problems:
-            self._wrong(place, f"{name}, {target}, {problem.subject}: {problem.message}", problem.hint)
+            where = self._said_at(problem.subject, target, place)
+            self._wrong(where, f"{name}, {target}, {problem.subject}: {problem.message}", problem.hint)
         if problems:
             return None
         return Job(
@@ -306,6 +306,15 @@ class _Reading:
             place=self.file.subject(place),
         )
 
+    def _said_at(self, subject: str, target: str, entry: Place) -> Place:
+        """Where the file says what a problem is about: the option that its subject names, or else the entry."""
+        key = subject.partition(" ")[0].removeprefix("--")
+        for section in (entry, ("defaults",)):
+            for options in (("target-options", target), ("options",), ()):
+                if (*section, *options, key) in self.file.marks:
+                    return (*section, *options, key)
+        return entry
+
     def _filled(self, key: str, value: Any, values: Mapping[str, str]) -> Any:
         """An option's value with its variables, and of paths where they are."""
         if isinstance(value, list):
@@ -314,14 +323,8 @@ class _Reading:
             return self.folder / filled(str(value), values)
         if isinstance(value, str):
             text = filled(value, values)
-            is_file = key in path_fields(CompileFlags) or (key == "custom_ops" and (self.folder / text).exists())
-            return (
-                (self.folder / text)
-                if key != "custom_ops" and is_file
-                else str(self.folder / text)
-                if is_file
-                else text
-            )
+            is_file = key == "custom_ops" and (self.folder / text).exists()  # else it is a module's name
+            return str(self.folder / text) if is_file else text
         return value
 
 

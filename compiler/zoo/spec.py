@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -168,7 +169,7 @@ class Choices(Section):
     exclude: Annotated[tuple[Exclusion, ...], _many(Exclusion)] = ()
     options: Options = Options()
     target_options: dict[str, Options] = Field(default_factory=dict)
-    samples: str | None = None
+    samples: Path | None = None
     tolerances: Tolerances = Tolerances()
     labels: Annotated[tuple[Label, ...], _many(Label)] = ()
     limits: Limits = Limits()

@@ -14,7 +14,7 @@ from typer.models import OptionInfo
 
 from compiler.cli.compiling import compile_command
 from compiler.flags.compiling import CompileFlags
-from compiler.flags.group import group_parameters, path_fields, with_flags, written
+from compiler.flags.group import group_parameters, with_flags, written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +74,6 @@ def test_flags_are_written_by_the_names_that_a_command_has() -> None:
         *("--red", "3", "--pale", "--cold", "--name", "a", "--name=-b", "--swatch", "s", "--no-plain"),
     ]
     assert written(Colours(warm=True)) == ["--warm"]
-
-
-def test_fields_that_name_files_and_folders() -> None:
-    assert path_fields(Colours) == {"swatch"}
-    assert path_fields(CompileFlags) == {"tune", "buckets", "bucket_costs", "samples", "calibration"}
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)

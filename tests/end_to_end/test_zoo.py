@@ -247,6 +247,27 @@ def test_an_interrupt_ends_a_build_and_keeps_what_is_finished(tmp_path: Path) ->
     assert "failed" not in {job["state"] for job in jobs["jobs"]}
 
 
+def test_fail_fast_ends_a_build_with_the_first_job_that_fails(tmp_path: Path) -> None:
+    zoo = small_zoo(tmp_path, 2)
+    (tmp_path / "fail.py").write_text(FAIL)
+    zoo.write(
+        [
+            {"name": "bad", "path": "m0.onnx", "options": {"custom-ops": "fail.py"}, "labels": "one"},
+            {"name": "good", "path": "m1.onnx", "labels": ["one", "two"]},
+        ]
+    )
+    outcome = zoo.build("--fail-fast", "--workers", 1)
+    assert (outcome.status, states(outcome)) == (
+        1,
+        {"bad/onnxruntime-fp32": "failed", "good/onnxruntime-fp32": "skipped"},
+    )
+    assert "of its own" in outcome.error["message"]
+    outcome = zoo.build("--label", "two")
+    assert (outcome.status, states(outcome)) == (0, {"good/onnxruntime-fp32": "built"})
+    outcome = zoo.build("--only", "nothing")
+    assert (outcome.status, outcome.error["subject"]) == (2, "nothing")
+
+
 def test_prune_removes_what_no_job_makes(tmp_path: Path) -> None:
     zoo = small_zoo(tmp_path, 2)
     assert zoo.build().status == 0

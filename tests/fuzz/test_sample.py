@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.__main__ import TRIALS_APART, bundles_of, run
 
-MODELS, BUNDLES, ARCHIVES = 40, 60, 40
+FEW = {"model": 16, "bundle": 30, "archive": 20}
+MORE = {"model": 40, "bundle": 60, "archive": 40}
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +18,23 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return bundles_of(["decoder"], tmp_path_factory.mktemp("fuzz"))
 
 
-def test_damage_gives_one_clear_error_or_does_no_harm(bundle: list[Path], tmp_path: Path) -> None:
-    trials = [{"subject": "model", "seed": TRIALS_APART + number} for number in range(MODELS)]
-    trials += [{"subject": "bundle", "seed": TRIALS_APART + number} for number in range(BUNDLES)]
-    trials += [{"subject": "archive", "seed": TRIALS_APART + number} for number in range(ARCHIVES)]
+@pytest.mark.parametrize(
+    "counts",
+    [FEW, pytest.param(MORE, marks=pytest.mark.slow)],  # a minute; `make fuzz` takes an hour
+    ids=["few", "more"],
+)
+def test_damage_gives_one_clear_error_or_does_no_harm(
+    bundle: list[Path], tmp_path: Path, counts: Mapping[str, int]
+) -> None:
+    trials = [
+        {"subject": subject, "seed": TRIALS_APART + number}
+        for subject, count in counts.items()
+        for number in range(count)
+    ]
     found = list(run(trials, tmp_path, bundle, workers=1))
     assert [verdict for verdict in found if verdict["end"] == "defect"] == []
     # Damage that nothing notices would be no damage.
-    for subject, count in (("model", MODELS), ("bundle", BUNDLES), ("archive", ARCHIVES)):
+    for subject, count in counts.items():
         ends = [verdict["end"] for verdict in found if verdict["trial"]["subject"] == subject]
         assert len(ends) == count
         assert ends.count("refused") > count / 2

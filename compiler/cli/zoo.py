@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from artifacts.errors import Problem, UsageError
-from compiler.cli.output import JsonFlag, print_json, print_table
+from compiler.cli.output import JsonFlag, print_json, print_table, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -437,6 +437,29 @@ def _list_builds(ledger: Any, *, json: bool) -> None:
         for build in found
     ]
     print_table(f"{len(rows)} builds", ["build", "started", "ended", "seconds", "on", "unspool"], rows)
+
+
+@app.command("report")
+def report_command(
+    folder: DirArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="File to write.")],
+    build: Annotated[int | None, typer.Option(help="A build's number; the last one if left out.")] = None,
+) -> None:
+    """Draw what a build made into one HTML file: sizes, times and differences by job, and how each ended.
+
+    unspool zoo report build/zoo -o zoo.html
+    """
+    from compiler.zoo.history import find_build
+    from compiler.zoo.ledger import LEDGER, Ledger
+    from compiler.zoo.report import page
+
+    with Ledger.open(folder / LEDGER) as ledger:
+        found = find_build(ledger, build)
+        results = ledger.results(found.id)
+        figures = ledger.figures([result.job for result in results], found.id)
+        builds = [each for each in ledger.builds() if each.id <= found.id]
+    write_file("zoo", output, page(folder.resolve().name, builds, results, figures).encode())
+    print(output)
 
 
 @app.command("diff")

@@ -7,6 +7,7 @@ it cannot run from the source either is told apart.
 from __future__ import annotations
 
 import concurrent.futures
+import multiprocessing
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -67,7 +68,9 @@ def measure_pipeline(kinds: Sequence[str] = KINDS, workers: int = 1) -> Pipeline
         names = sorted((kind, case.name) for kind in kinds for case in load_model_tests(kind=kind))
     share = max(1, len(names) // (8 * workers))
     shares = [names[start : start + share] for start in range(0, len(names), share)]
-    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+    # Not forked: whoever calls may have threads, JAX's for one.
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
         results = [result for found in pool.map(_run_share, shares) for result in found]
     cases = tuple(case for case, _ in results)
     return PipelineScore(cases, frozenset(case.name for case, runs in results if runs))

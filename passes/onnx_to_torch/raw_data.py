@@ -75,7 +75,9 @@ def _lean_tensor(data: mmap.mmap, tensor: _Field, location: str, own: set[str]) 
     for field in _fields(data, tensor.content, tensor.end):
         fields.setdefault(field.number, []).append(field)
     raw, names = fields.get(_TENSOR_RAW_DATA, []), fields.get(_TENSOR_NAME, [])
-    is_elsewhere = _TENSOR_EXTERNAL_DATA in fields or _TENSOR_DATA_LOCATION in fields
+    # onnx writes that a tensor lies in the message where it has loaded one that did not.
+    placed = any(field.value == _EXTERNAL for field in fields.get(_TENSOR_DATA_LOCATION, []))
+    is_elsewhere = placed or _TENSOR_EXTERNAL_DATA in fields
     is_text = any(field.value == _STRING for field in fields.get(_TENSOR_TYPE, []))
     if len(raw) != 1 or len(names) != 1 or is_elsewhere or is_text or raw[0].end - raw[0].content < LARGE_BYTES:
         return None

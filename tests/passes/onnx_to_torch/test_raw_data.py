@@ -104,6 +104,20 @@ def test_what_is_not_understood_is_left_to_protobuf(damage: object, tmp_path: Pa
     assert lean_message(path) == LeanMessage(path.read_bytes())
 
 
+def test_a_weight_that_was_loaded_from_another_file_lies_in_this_one(tmp_path: Path) -> None:
+    """onnx writes where it lies even so: in the message."""
+    onnx.save(with_weight(), tmp_path / "apart.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    whole = onnx.load_model(tmp_path / "apart.onnx")
+    path = tmp_path / "model.onnx"
+    onnx.save(whole, path)
+    assert whole.graph.initializer[0].HasField("data_location")
+    lean = lean_message(path)
+    assert (lean.own, len(lean.data) < LARGE_BYTES) == ({"w"}, True)
+    assert onnx.load_model_from_string(lean.data).graph.initializer[0].data_location == TensorProto.EXTERNAL
+    whole.graph.initializer[0].ClearField("data_location")
+    assert restored(path, lean) == whole
+
+
 def test_of_two_weights_of_one_name_one_stays(tmp_path: Path) -> None:
     model = with_weight()
     model.MergeFrom(with_weight())

@@ -27,6 +27,15 @@ REAL = {
     "conformer": DATA / "ocr_conformer" / "model.onnx",
 }
 TARGETS = ("onnxruntime", "tensorrt", "torchscript")
+SIZES = {
+    "ocr": "image:2x1x16x320",
+    "bert": "input_ids:2x16,attention_mask:2x16,token_type_ids:2x16",
+    "g2p": "graphemes:2x16,decoder_input_ids:2x8",
+    "t5": "input_ids:2x16,attention_mask:2x16",
+    "marian": "input_ids:2x16,attention_mask:2x16",
+    "conformer": "image:2x1x32x320,decoder_input_ids:2x8",
+}
+"""The largest inputs, of targets that are built for a range of sizes or for one."""
 
 NO_CHANGE_BOUND = 2.0
 TWO_WORKERS_BOUND = 1 / 1.7
@@ -67,11 +76,15 @@ def _zoo(file: Path, small: int, real: dict[str, Path], targets: Sequence[str]) 
         path = file.parent / "models" / f"small{number:03}.onnx"
         if not path.exists():
             saved(perceptron(number), path)
-    sizes = {"target-options": {"torchscript": {"opt-shapes": "x:2x16"}}}
+    models = {path.stem: path for path in sorted((file.parent / "models").glob("*.onnx"))} | real
     entries: list[dict[str, Any]] = [
-        {"name": path.stem, "path": str(path), **sizes} for path in sorted((file.parent / "models").glob("*.onnx"))
+        {
+            "name": name,
+            "path": str(path),
+            "target-options": {target: {"max-shapes": SIZES.get(name, "x:2x16")} for target in TARGETS[1:]},
+        }
+        for name, path in models.items()
     ]
-    entries += [{"name": name, "path": str(path)} for name, path in real.items()]
     file.write_text(json.dumps({"defaults": {"targets": list(targets)}, "models": entries}))
     return file
 

@@ -12,11 +12,12 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
 
 import psutil
 
@@ -27,6 +28,9 @@ _PRELOADED = ["compiler.zoo.preload"]
 
 _WAIT = 0.1
 """Seconds that one look for events waits."""
+
+_LEAVE = 30.0
+"""Seconds that a worker may take to end once its last job has: what hangs then hangs in a library's ending."""
 
 _LOOK = 0.25
 """Seconds between two looks at the memory that a worker holds: each goes through all processes of the machine."""
@@ -117,9 +121,12 @@ class LocalPool:
             if work is not None:
                 yield from self._broken(running, *_death(running))
             return
+        now = time.monotonic()
         if work is None:
+            if now - running.began > _LEAVE:
+                running.process.kill()
             return
-        now, memory = time.monotonic(), work.limits.memory or self.memory
+        memory = work.limits.memory or self.memory
         if now - running.looked > _LOOK:
             running.looked = now
             running.peak = max(running.peak, _memory(running.process.pid))
@@ -142,18 +149,24 @@ class LocalPool:
             yield Broke(left)
 
     def _said(self, running: Running) -> Iterator[Event]:
+        """What is in its pipe. One that says what no worker says is ended, and counts as crashed."""
         with contextlib.suppress(EOFError, OSError):
             while running.connection.poll():
-                words = heard(running.connection.recv_bytes())
-                if "began" in words:
-                    running.began, running.peak = time.monotonic(), 0
-                    yield Began(words["began"])
-                elif "staged" in words:
-                    yield Staged(words["staged"], words["stage"])
-                elif "ended" in words:
-                    peak = max(running.peak, _memory(running.process.pid))
-                    running.done += 1
-                    yield ended_of({**words["ended"], "peak_bytes": peak})
+                try:
+                    yield self._event(running, heard(running.connection.recv_bytes()))
+                except (ValueError, KeyError, TypeError):
+                    running.process.kill()
+                    return
+
+    def _event(self, running: Running, words: Mapping[str, Any]) -> Event:
+        if "began" in words:
+            running.began, running.peak = time.monotonic(), 0
+            return Began(words["began"])
+        if "staged" in words:
+            return Staged(words["staged"], words["stage"])
+        ended = ended_of({**words["ended"], "peak_bytes": max(running.peak, _memory(running.process.pid))})
+        running.done, running.began = running.done + 1, time.monotonic()
+        return ended
 
 
 def _context(threads: int) -> ForkServerContext:

@@ -212,6 +212,11 @@ def _shape(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
 def _check_size(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise RunError for inputs that are too large to be drawn, all of them."""
     RunError.raise_if(
+        Problem("samples", f"input {spec.name!r}", f"has {count} dimensions: an array has at most {MOST_DIMENSIONS}")
+        for spec in signature.inputs
+        if (count := len(shapes[spec.name])) > MOST_DIMENSIONS
+    )
+    RunError.raise_if(
         Problem("samples", f"input {spec.name!r}", f"has {size} elements at the size {list(shape)}: too many to draw")
         for spec in signature.inputs
         if (size := math.prod(shape := shapes[spec.name])) > LARGEST_INPUT
@@ -223,6 +228,9 @@ _ITERATIONS = (3, 5, 1)
 
 _LEVELS = 8
 """Levels between 0 and 1 of a drawn image. None of them is 0, which a model may divide by."""
+
+MOST_DIMENSIONS = 64
+"""numpy's bound."""
 
 LARGEST_INPUT = 1 << 28
 """Elements of one drawn input: 2 GiB while it is drawn."""

@@ -106,7 +106,7 @@ def _locate(
     where: str,
 ) -> Moved | None:
     try:
-        runner = SourceRunner(source.path, data_folder=source.data_folder)
+        runner = SourceRunner(source.path, data_folder=source.data_folder).opened()
     except RunError:  # operators that ONNX Runtime does not have: the user gave the answers
         return None
     order = [node for node in source.model.graph if label_of(node) in nodes]

@@ -51,7 +51,7 @@ def _origin(source: Source, output: str, sample: Sample) -> str:
         return ""
     by_label = {label_of(node): node for node in nodes[: last + 1]}
     try:
-        runner = SourceRunner(source.path)
+        runner = SourceRunner(source.path).opened()
     except RunError:  # operators that ONNX Runtime does not have: the user gave the answers
         return ""
 

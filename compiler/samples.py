@@ -131,6 +131,8 @@ def _first_that_runs(
             }
             return Sample(inputs, runner.run(inputs))
         except RunError as error:
+            if runner.is_refused:
+                raise
             failure = failure or error
             if time.monotonic() - began > runner.seconds:
                 break

@@ -58,6 +58,13 @@ class SourceRunner:
         self._answers = answers
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: RunError | None = None
+        self.is_refused = False
+        """Whether the model could not be opened: then it does not hang on its inputs."""
+
+    def opened(self) -> SourceRunner:
+        """The same, its model opened. Raises RunError if ONNX Runtime refuses it."""
+        self._open()
+        return self
 
     @property
     def input_names(self) -> list[str]:
@@ -102,7 +109,11 @@ class SourceRunner:
                 stderr=subprocess.DEVNULL,
             )
             self._end = weakref.finalize(self, _end, self._process)
-            self._input_names: list[str] = self._receive(self._process, "cannot be opened")[0]["inputs"]
+            try:
+                self._input_names: list[str] = self._receive(self._process, "cannot be opened")[0]["inputs"]
+            except RunError as error:
+                self.is_refused, self._ended = True, error
+                raise
         return self._process
 
     def _ask(self, words: Mapping[str, Any], inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:

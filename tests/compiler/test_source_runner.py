@@ -11,7 +11,7 @@ from onnx import helper
 
 from artifacts.errors import MissingToolError, RunError
 from artifacts.mapped_areas import unwritten_areas
-from compiler.source_runner import SourceRunner
+from compiler.source_runner import Answers, SourceRunner
 from compiler.source_session import SourceSession
 from tests.support.models import Array, floats, graph_model, normal, perceptron, saved
 
@@ -133,3 +133,26 @@ def test_without_the_runtime_the_hint_says_what_to_install(
     with pytest.raises(MissingToolError) as caught:
         SourceRunner(perceptron_file).run({})
     assert "pip install" in caught.value.problems[0].hint
+
+
+def test_a_model_that_cannot_be_opened_is_known_as_refused_and_one_that_fails_on_inputs_is_not(
+    runner: SourceRunner, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError):
+        runner.run({"x": normal(2, 3)})
+    assert not runner.is_refused
+    broken = SourceRunner(tmp_path / "missing.onnx")
+    for _ in range(2):
+        with pytest.raises(RunError, match="cannot load"):
+            broken.run({})
+    assert broken.is_refused
+
+
+def test_answers_that_are_known_open_nothing(perceptron_file: Path, tmp_path: Path) -> None:
+    answers: Answers = {}
+    x = normal(2, 16)
+    expected = SourceRunner(perceptron_file, answers=answers).run({"x": x})["y"]
+    again = SourceRunner(tmp_path / "missing.onnx", answers=answers)
+    np.testing.assert_array_equal(again.run({"x": x})["y"], expected)
+    with pytest.raises(RunError, match="cannot load"):
+        again.run({"x": x + 1})

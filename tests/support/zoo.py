@@ -62,9 +62,12 @@ def states(outcome: Outcome) -> dict[str, str]:
 
 
 def bundles(root: Path) -> dict[str, dict[str, str]]:
-    """The bundles below a folder by job, each the digests of its files but for how its build went. All are whole."""
+    """The bundles below a folder by job, each the digests of its files but for how its build went. All are whole.
+
+    What a killed writer leaves beside a place is hidden, and no bundle of anybody's.
+    """
     found = {}
-    for manifest in sorted(root.glob(f"*/*/{MANIFEST_FILE}")):
+    for manifest in sorted(root.glob(f"*/[!.]*/{MANIFEST_FILE}")):
         bundle = Bundle.open(manifest.parent)
         files = [path for path in bundle.root.rglob("*") if path.is_file() and path.name != REPORT_FILE]
         job = bundle.root.relative_to(root.resolve()).as_posix()

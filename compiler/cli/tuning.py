@@ -166,9 +166,9 @@ def tune_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     from compiler.tuning.tune import TuneOptions, tune
 
     if plot is not None:
-        from compiler.tuning.plot import import_plotly
+        from compiler.plotly_module import import_plotly
 
-        import_plotly()  # before anything is measured
+        import_plotly("tune")  # before anything is measured
     options = CompileOptions(
         target=target, tokens=TokenFlags(bos, tuple(eos) if eos else None, pad, max_length), samples=samples
     )

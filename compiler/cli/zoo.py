@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from artifacts.errors import Problem, UsageError
-from compiler.cli.output import JsonFlag, print_json, print_table, write_file
+from compiler.cli.output import JsonFlag, print_json, print_table
+from compiler.cli.zoo_builds import COMMANDS, LabelFlag, result_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from compiler.zoo.build import Summary
     from compiler.zoo.jobs import Job
-    from compiler.zoo.ledger import Result
     from compiler.zoo.plan import Plan, Planned
 
 app = typer.Typer(
@@ -34,9 +34,6 @@ OutputFlag = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help=
 OnlyFlag = Annotated[
     list[str] | None,
     typer.Option(metavar="JOB|ENTRY|PATTERN", help="These jobs alone; again for more. Patterns as of a shell."),
-]
-LabelFlag = Annotated[
-    list[str] | None, typer.Option(metavar="LABEL", help="Jobs with this label alone; again for more.")
 ]
 EngineFlag = Literal["local", "ray"]
 
@@ -102,7 +99,7 @@ def build_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
 
     A build that was ended, or killed, goes on when it is called again. Exit status 1 if a job failed.
     """
-    from compiler.zoo.build import Place, Policy, build, plan_of
+    from compiler.zoo.build import Place, build, plan_of
     from compiler.zoo.fetch import Fetcher
     from compiler.zoo.pools import find_pool
     from compiler.zoo.progress import Progress
@@ -123,7 +120,7 @@ def build_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
         pool = find_pool(engine, workers, memory, address)
         progress = Progress(len(plan.due), count, _expected(plan, count))
         with progress.shown():
-            summary = build(plan, place, pool, Policy(keep_going=not fail_fast), progress)
+            summary = build(plan, place, pool, keep_going=not fail_fast, watch=progress)
     if json:
         problems = [Problem(**problem) for result in summary.results for problem in result.problems]
         print_json(_summary_document(summary), problems)
@@ -249,23 +246,6 @@ def _planned_document(planned: Planned) -> dict[str, Any]:
     }
 
 
-def result_document(result: Result) -> dict[str, Any]:
-    """A result as JSON has it."""
-    return {
-        "job": result.job,
-        "state": result.state.value,
-        "why": result.why,
-        "key": result.key,
-        "seconds": result.seconds,
-        "peak_bytes": result.peak_bytes,
-        "attempts": [vars(attempt) for attempt in result.attempts],
-        "problems": list(result.problems),
-        "notices": list(result.notices),
-        "labels": list(result.labels),
-        "node": result.node or None,
-    }
-
-
 def _summary_document(summary: Summary) -> dict[str, Any]:
     return {
         "build": summary.build,
@@ -359,199 +339,5 @@ def prune_command(
     print(f"{would} {removed.bytes / 1e6:.1f} MB that nothing needs")
 
 
-DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that -o of `zoo build` named.")]
-
-
-@app.command("ls")
-def ls_command(
-    folder: DirArgument,
-    build: Annotated[int | None, typer.Option(help="A build's number; the last one if left out.")] = None,
-    builds: Annotated[bool, typer.Option("--builds", help="List the builds instead of one's jobs.")] = False,
-    label: LabelFlag = None,
-    state: Annotated[str | None, typer.Option(metavar="failed", help="Jobs that ended so alone.")] = None,
-    json: JsonFlag = False,
-) -> None:
-    """List what a build made, or all builds.
-
-    unspool zoo ls build/zoo
-
-    unspool zoo ls build/zoo --state failed
-
-    unspool zoo ls build/zoo --builds
-    """
-    from compiler.zoo.history import find_build
-    from compiler.zoo.ledger import LEDGER, Ledger
-
-    with Ledger.open(folder / LEDGER) as ledger:
-        if builds:
-            _list_builds(ledger, json=json)
-            return
-        found = find_build(ledger, build)
-        results = [
-            result
-            for result in ledger.results(found.id)
-            if (state is None or result.state.value == state) and (not label or set(label) & set(result.labels))
-        ]
-        figures = ledger.figures([result.job for result in results], found.id)
-    if json:
-        jobs = [{**result_document(result), "figures": figures.get(result.job, {})} for result in results]
-        print_json({"build": vars(found), "jobs": jobs})
-        return
-    rows = [_result_row(result, figures.get(result.job, {})) for result in results]
-    columns = ["job", "", "MB", "weights MB", "seconds", "peak MB", "off by", "labels"]
-    print_table(f"{folder}, build {found.id} of {found.started}: {found.status}", columns, rows)
-
-
-def _result_row(result: Result, figures: Any) -> list[str]:
-    worst = max((value for name, value in figures.items() if name.startswith("numerics.")), default=None)
-    return [
-        result.job,
-        result.state.value if not result.attempts else f"{result.state.value}: {result.attempts[-1].reason}",
-        _mega(figures.get("bytes")),
-        _mega(figures.get("bytes.weights")),
-        f"{figures['seconds']:.1f}" if "seconds" in figures else "",
-        _mega(result.peak_bytes),
-        "" if worst is None else f"{worst:.2g}",
-        ", ".join(result.labels),
-    ]
-
-
-def _mega(count: float | None) -> str:
-    return "" if count is None else f"{count / 1e6:.1f}"
-
-
-def _list_builds(ledger: Any, *, json: bool) -> None:
-    found = ledger.builds()
-    if json:
-        print_json({"builds": [vars(build) for build in found]})
-        return
-    rows = [
-        [
-            str(build.id),
-            build.started,
-            build.status,
-            "" if build.seconds is None else f"{build.seconds:.1f}",
-            f"{build.engine}, {build.workers or 'any'} workers",
-            build.unspool,
-        ]
-        for build in found
-    ]
-    print_table(f"{len(rows)} builds", ["build", "started", "ended", "seconds", "on", "unspool"], rows)
-
-
-@app.command("report")
-def report_command(
-    folder: DirArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="File to write.")],
-    build: Annotated[int | None, typer.Option(help="A build's number; the last one if left out.")] = None,
-) -> None:
-    """Draw what a build made into one HTML file: sizes, times and differences by job, and how each ended.
-
-    unspool zoo report build/zoo -o zoo.html
-    """
-    from compiler.zoo.history import find_build
-    from compiler.zoo.ledger import LEDGER, Ledger
-    from compiler.zoo.report import page
-
-    with Ledger.open(folder / LEDGER) as ledger:
-        found = find_build(ledger, build)
-        results = ledger.results(found.id)
-        figures = ledger.figures([result.job for result in results], found.id)
-        builds = [each for each in ledger.builds() if each.id <= found.id]
-    write_file("zoo", output, page(folder.resolve().name, builds, results, figures).encode())
-    print(output)
-
-
-@app.command("diff")
-def diff_command(
-    folder: DirArgument,
-    before: Annotated[int | None, typer.Argument(metavar="[BEFORE]", help="A build; the last but one.")] = None,
-    after: Annotated[int | None, typer.Argument(metavar="[AFTER]", help="A later build; the last one.")] = None,
-    zoo: Annotated[
-        Path | None, typer.Option(metavar="ZOO.yaml", help="The zoo's file, for the thresholds in it.")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit status 1 if something is worse.")] = False,
-    json: JsonFlag = False,
-) -> None:
-    """Show what changed between two builds: sizes, times, differences from the source, operators.
-
-    unspool zoo diff build/zoo
-
-    unspool zoo diff build/zoo 3 7 --zoo zoo.yaml --check
-    """
-    from dataclasses import asdict
-
-    from compiler.zoo.history import difference, find_build
-    from compiler.zoo.ledger import LEDGER, Ledger
-    from compiler.zoo.read import read_thresholds
-
-    with Ledger.open(folder / LEDGER) as ledger:
-        later = find_build(ledger, after)
-        earlier = find_build(ledger, before if before is not None else max(1, later.id - 1))
-        found = difference(ledger, earlier, later, read_thresholds(zoo))
-    worse = bool(found.regressions or found.failed)
-    if json:
-        print_json({**asdict(found), "worse": worse})
-    else:
-        _print_difference(found)
-    if check and worse:
-        raise typer.Exit(1)
-
-
-def _print_difference(found: Any) -> None:
-    for text, jobs in (("new", found.came), ("gone", found.went), ("fails now", found.failed)):
-        for job in jobs:
-            print(f"{text}: {job}")
-    rows = [
-        [
-            figure.job,
-            figure.name,
-            _figure(figure.before),
-            _figure(figure.after),
-            _growth(figure.before, figure.after),
-            "worse" if figure.is_worse else "",
-        ]
-        for figure in found.figures
-    ]
-    title = (
-        f"build {found.before.id} -> {found.after.id}: {len(rows)} figures changed, {len(found.regressions)} are worse"
-    )
-    print_table(title, ["job", "figure", "before", "after", "", ""], rows)
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}" if value < 1e5 else f"{value:.0f}"
-
-
-def _growth(before: float | None, after: float | None) -> str:
-    return "" if not before or after is None else f"{after / before - 1:+.1%}"
-
-
-@app.command("why")
-def why_command(
-    folder: DirArgument,
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's name, ENTRY/TARGET-PRECISION.")],
-    json: JsonFlag = False,
-) -> None:
-    """Tell the story of a job: when it was made, why, what had changed, and how it failed.
-
-    unspool zoo why build/zoo ocr/onnxruntime-fp32
-    """
-    from compiler.zoo.history import why
-    from compiler.zoo.ledger import LEDGER, Ledger
-
-    with Ledger.open(folder / LEDGER) as ledger:
-        found = list(why(ledger, job))
-    if json:
-        story = [{"build": build, **result_document(result), "changed": changed} for build, result, changed in found]
-        print_json({"job": job, "story": story})
-        return
-    for build, result, changed in found:
-        reason = f", because {result.why}" if result.why else ""
-        took = f" in {result.seconds:.1f} s" if result.seconds else ""
-        print(f"build {build}: {result.state.value}{took}{reason}")
-        for attempt in result.attempts:
-            print(f"  after {attempt.seconds:.1f} s: {attempt.reason}")
-        for text in changed:
-            if text not in result.why:
-                print(f"  changed: {text}")
+for _command in COMMANDS:
+    app.command(_command.__name__.removesuffix("_command"))(_command)

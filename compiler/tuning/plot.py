@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from artifacts.errors import MissingToolError
 from compiler.options import ScheduleName
+from compiler.plotly_module import import_plotly
 from compiler.tuning.choose import TAIL, equal_parts
 from compiler.tuning.costs import StepCost
 from compiler.tuning.tune import Tuned
@@ -16,20 +16,9 @@ _FORMS = {ScheduleName.LOOP: "#2b7a4b", ScheduleName.ENGINE_LOOP: "#7b3fa0", Sch
 _UNIT = "ms"
 
 
-def import_plotly() -> tuple[Any, Any]:
-    """Plotly's `graph_objects` and `make_subplots`. Raises MissingToolError if it is not installed."""
-    try:
-        import plotly.graph_objects as go
-        from plotly.subplots import make_subplots
-    except ImportError as error:
-        hint = 'pip install "unspool[plot]"'
-        raise MissingToolError.of("tune", "plotly", "is not installed, and --plot draws with it", hint) from error
-    return go, make_subplots
-
-
 def page(model: str, tuned: Tuned) -> str:
     """One HTML file that loads nothing: the library that draws is inside it. Raises MissingToolError."""
-    go, make_subplots = import_plotly()
+    go, make_subplots = import_plotly("tune")
     lengths, limit = tuned.lengths, tuned.limit
     figure = make_subplots(
         rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.56, 0.22, 0.22],

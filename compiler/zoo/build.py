@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Summary:
     @property
     def is_good(self) -> bool:
         """Whether every job that was selected has its bundle."""
-        return all(result.state in {State.UP_TO_DATE, State.CACHED, State.BUILT} for result in self.results)
+        return all(result.is_good for result in self.results)
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,6 @@ class Place:
             os.close(descriptor)
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What a build does when a job fails: goes on with the others, or ends."""
-
-    keep_going: bool = True
-
-
 Watcher = Callable[[Event | Result], None]
 """Told of everything that happens, for people to see."""
 
@@ -97,16 +90,20 @@ def plan_of(zoo: Zoo, selected: Sequence[Job], place: Place, located: Located) -
     return plan
 
 
-def build(plan: Plan, place: Place, pool: Pool, policy: Policy, watch: Watcher = lambda _: None) -> Summary:
-    """Do what a plan says. Every job is on record as soon as it ended; a build that is killed goes on from there."""
+def build(plan: Plan, place: Place, pool: Pool, *, keep_going: bool = True, watch: Watcher = lambda _: None) -> Summary:
+    """Do what a plan says; unless it is to keep going, up to the first job that fails.
+
+    Every job is on record as soon as it ended: a build that is killed goes on from there.
+    """
     began = time.monotonic()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     number = place.ledger.begin(started, version(), pool.name, getattr(pool, "workers", 0))
-    building = _Building(number, plan, place, pool, policy, watch)
+    building = _Building(number, plan, place, pool, keep_going, watch)
     status = "failed"
     try:
         building.record_known()
-        status = building.run()
+        building.run()
+        status = "ended" if all(result.is_good for result in building.results.values()) else "failed"
     except KeyboardInterrupt:
         status = "stopped"
     finally:
@@ -116,11 +113,7 @@ def build(plan: Plan, place: Place, pool: Pool, policy: Policy, watch: Watcher =
         seconds = time.monotonic() - began
         place.ledger.end(number, status, seconds)
     results = tuple(building.results[planned.job.name] for planned in plan.jobs)
-    summary = Summary(number, status, seconds, results, plan)
-    if status == "ended" and not summary.is_good:
-        place.ledger.end(number, "failed", seconds)
-        return Summary(number, "failed", seconds, results, plan)
-    return summary
+    return Summary(number, status, seconds, results, plan)
 
 
 @dataclass(eq=False)
@@ -129,7 +122,7 @@ class _Building:
     plan: Plan
     place: Place
     pool: Pool
-    policy: Policy
+    keep_going: bool
     watch: Watcher
     results: dict[str, Result] = field(default_factory=dict)
     attempts: dict[str, list[Attempt]] = field(default_factory=dict)
@@ -149,10 +142,7 @@ class _Building:
                 result = self._result(planned, State.UP_TO_DATE, key=planned.kept.key)
                 found.append((result, planned.metrics, None if planned.is_known else planned.kept))
             elif planned.problems:
-                problems = tuple(
-                    {"stage": p.stage, "subject": p.subject, "message": p.message, "hint": p.hint}
-                    for p in planned.problems
-                )
+                problems = tuple(asdict(problem) for problem in planned.problems)
                 attempt = Attempt(str(planned.problems[0]).partition("\n")[0], 0.0)
                 result = self._result(planned, State.FAILED, problems=problems, attempts=(attempt,))
                 found.append((result, {}, None))
@@ -160,20 +150,19 @@ class _Building:
         self.results |= {result.job: result for result, _, _ in found}
         self.place.ledger.record_all(self.number, found)
 
-    def run(self) -> str:
-        """Hand out what is due until nothing is left."""
+    def run(self) -> None:
+        """Hand out what is due until nothing is left, or the build is over."""
         self.queue = Queue(list(self._families()))
         while self.queue or self.pool.busy:
             if self._gives_up():
-                return "failed"
+                return
             for _ in self.queue.take(self.pool):
                 pass
             for event in self.pool.events():
                 self.hear(event)
-        return "ended"
 
     def _gives_up(self) -> bool:
-        return not self.policy.keep_going and any(result.state is State.FAILED for result in self.results.values())
+        return not self.keep_going and any(result.state is State.FAILED for result in self.results.values())
 
     def _families(self) -> Iterator[Family]:
         """What is due, by the models that it reads."""

@@ -130,6 +130,11 @@ class Result:
     notices: tuple[str, ...] = ()
     node: str = ""
 
+    @property
+    def is_good(self) -> bool:
+        """Whether the job has its bundle."""
+        return self.state in {State.UP_TO_DATE, State.CACHED, State.BUILT}
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -298,15 +303,6 @@ class Ledger:
         """The results of a job with their builds, the newest first."""
         rows = self.database.execute(f"SELECT build, {_COLUMNS} FROM results WHERE job = ? ORDER BY build DESC", (job,))
         return [(row[0], _result(row[1:])) for row in rows]
-
-    def metrics(self, build: int) -> dict[str, dict[str, float]]:
-        """The figures of a build, by job and name."""
-        found: dict[str, dict[str, float]] = {}
-        for job, name, value in self.database.execute(
-            "SELECT job, name, value FROM metrics WHERE build = ? ORDER BY job, name", (build,)
-        ):
-            found.setdefault(job, {})[name] = value
-        return found
 
     def figures(self, jobs: Sequence[str], build: int) -> dict[str, dict[str, float]]:
         """The figures that jobs had after a build: those of the last build that made each."""

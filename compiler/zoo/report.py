@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from artifacts.errors import MissingToolError
+from compiler.plotly_module import import_plotly
 from compiler.zoo.ledger import Build, Result, State
 
 _BLUE, _RUST, _GREY, _GREEN, _RED = "#1f5fa8", "#c4501b", "#9aa0a6", "#2b7a4b", "#b3261e"
@@ -16,17 +16,6 @@ _ROW = 24
 """Pixels of one job."""
 
 _STATES = {State.FAILED: _RED, State.SKIPPED: _GREY}
-
-
-def import_plotly() -> tuple[Any, Any]:
-    """Plotly's `graph_objects` and `make_subplots`. Raises MissingToolError if it is not installed."""
-    try:
-        import plotly.graph_objects as go
-        from plotly.subplots import make_subplots
-    except ImportError as error:
-        hint = 'pip install "unspool[plot]"'
-        raise MissingToolError.of("zoo", "plotly", "is not installed, and a report is drawn with it", hint) from error
-    return go, make_subplots
 
 
 def page(
@@ -49,7 +38,7 @@ def drawings(
     title: str, builds: Sequence[Build], results: Sequence[Result], figures: Mapping[str, Mapping[str, float]]
 ) -> tuple[Any, Any, Any]:
     """The page's parts as plotly's figures: bars a job, bars a build, a table of results."""
-    go, make_subplots = import_plotly()
+    go, make_subplots = import_plotly("zoo")
     counts = Counter(result.state.value for result in results)
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     summary = f"build {builds[0].id} of {builds[0].started}, {builds[0].status}: {told}"

@@ -76,7 +76,7 @@ def test_what_is_written_is_read(
             ledger.record(build, found, metrics, KEPT)
     with Ledger.open(path) as ledger:
         assert ledger.results(build) == sorted(results, key=lambda found: found.job.encode())
-        assert ledger.metrics(build) == ({found.job: metrics for found in results} if metrics else {})
+        assert ledger.figures([found.job for found in results], build) == {found.job: metrics for found in results}
         assert ledger.kept() == {found.job: KEPT for found in results}
         assert [ledger.history(found.job) for found in results] == [[(build, found)] for found in results]
 
@@ -132,7 +132,7 @@ def test_a_job_is_recorded_once_a_build_and_kept_by_the_last_that_made_it(ledger
     other = Kept("other", {}, {}, {})
     ledger.record_all(second, [(result("a/x", State.UP_TO_DATE), {}, None), (result("b/x", State.CACHED), {}, other)])
     assert [found.seconds for found in ledger.results(first)] == [3.0]
-    assert ledger.metrics(first) == {"a/x": {"bytes": 2}}
+    assert ledger.figures(["a/x"], first) == {"a/x": {"bytes": 2}}
     assert ledger.kept() == {"a/x": KEPT, "b/x": other}
     assert [(build, found.state) for build, found in ledger.history("a/x")] == [
         (second, State.UP_TO_DATE),

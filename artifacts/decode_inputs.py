@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from artifacts.dtype import DType
 from artifacts.schedule import Decode
 from artifacts.spec import Signature, TensorSpec
 
@@ -44,6 +45,11 @@ class DecodeInputs:
     def step_at(self, position: int) -> str:
         """The function that makes the token of a position."""
         return self.steps[0] if position == 0 else self.steps[-1]
+
+    @property
+    def token_type(self) -> DType:
+        """The type in which steps take tokens."""
+        return self.signatures[self.schedule.step].input(self.schedule.tokens).dtype
 
     @property
     def padded_length(self) -> int:

@@ -30,7 +30,7 @@ from artifacts.spec import Signature
 from artifacts.tolerances import Tolerance
 from artifacts.weights import Size, WeightRef
 
-SCHEMA_VERSION: Literal[5] = 5
+SCHEMA_VERSION: Literal[6] = 6
 MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "build.json"
 UNLISTED_FILES = (MANIFEST_FILE, REPORT_FILE)
@@ -284,7 +284,7 @@ class Manifest(Noun):
     nothing to its host but what is declared there. `files` lists every file but the manifest itself and build.json.
     """
 
-    schema_version: Literal[5] = SCHEMA_VERSION
+    schema_version: Literal[6] = SCHEMA_VERSION
     unspool: Text
     models: Annotated[dict[Name, ModelEntry], Field(min_length=1)]
     engines: Annotated[dict[EngineName, EngineEntry], Field(min_length=1)]

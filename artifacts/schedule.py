@@ -139,6 +139,19 @@ class Partitioned(Noun):
 Control = Annotated[Host | Engine | Unrolled | Partitioned, Field(discriminator="kind")]
 
 
+class Draft(Noun):
+    """Tokens that a cheaper step guesses, and a window that checks all of them in one call.
+
+    `step` takes and gives what the schedule's step does, and may be less exact: it guesses `count` tokens, one after
+    another. `window` does the same for count + 1 tokens that follow each other, int64 [batch, count + 1], and is
+    exact: guesses are kept as far as they are what it chooses, and its choice after them is one token more.
+    """
+
+    step: str
+    window: str
+    count: Count
+
+
 class Decode(Noun):
     """Greedy generation: an optional encoder once, then `step` until every row has ended.
 
@@ -147,6 +160,7 @@ class Decode(Noun):
     scores; `position`, where set, names an int64 scalar input that counts steps from 0. `choice`, where set, names
     the function by which a loop inside an engine chooses: it takes an output of the step, and which rows have ended,
     bool [batch, 1]; it gives the tokens, int64 [batch, 1], and whether it had to compute all scores, int64 [].
+    `draft`, where set, makes a loop inside an engine give the same tokens in fewer steps to requests of one row.
     """
 
     kind: Literal["decode"] = "decode"
@@ -154,6 +168,7 @@ class Decode(Noun):
     first: str | None = None
     step: str
     choice: str | None = None
+    draft: Draft | None = None
     tokens: str
     logits: str
     position: str | None = None
@@ -168,6 +183,8 @@ class Decode(Noun):
             raise ValueError(f"state {self.state!r} does not go with {len(self.slots)} cache slots")
         if self.choice is not None and (self.state != "cached" or isinstance(self.control, Host)):
             raise ValueError(f"no engine chooses tokens by {self.choice!r}")
+        if self.draft is not None and not self._can_go_back:
+            raise ValueError(f"no engine goes back to an earlier token after {self.draft.window!r}")
         names = [self.tokens, *(slot.input for slot in self.slots), *filter(None, [self.position])]
         if len(set(names)) != len(names):
             raise ValueError(f"one input has two roles among {names}")
@@ -177,6 +194,16 @@ class Decode(Noun):
                 f"not at max_new_tokens {self.generation.max_new_tokens}"
             )
         return self
+
+    @property
+    def _can_go_back(self) -> bool:
+        """Whether an engine that loops can drop what it kept of its last tokens."""
+        return (
+            self.state == "cached"
+            and isinstance(self.control, Engine)
+            and self.first is None
+            and all(slot.axis is not None and slot.init == "empty" for slot in self.slots)
+        )
 
     def shortened(self, limit: int) -> Decode:
         """A schedule for the first `limit` tokens of the same decode, partitions beyond them left out.
@@ -194,12 +221,19 @@ class Decode(Noun):
 
     @property
     def functions(self) -> tuple[str, ...]:
-        """Names of the functions that the schedule calls, in calling order."""
-        return tuple(name for name in (self.encoder, self.first, self.step, self.choice) if name is not None)
+        """Names of the functions that the schedule calls, each once."""
+        drafted = () if self.draft is None else (self.draft.step, self.draft.window)
+        called = (self.encoder, self.first, self.step, *drafted, self.choice)
+        return tuple(dict.fromkeys(name for name in called if name is not None))
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """The functions that take what the encoder made: steps, and those of a draft."""
+        return tuple(name for name in self.functions if name not in (self.encoder, self.choice))
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The functions that make a token, in calling order."""
+        """The functions that make a token, in calling order; those of a draft make the same ones and are not here."""
         return tuple(name for name in (self.first, self.step) if name is not None)
 
     @property

@@ -12,10 +12,16 @@ from artifacts.spec import Signature
 from compiler.decoders import DecoderPorts, check_special_tokens, find_decoder
 from compiler.options import CacheMode, CompileOptions, ScheduleName
 from compiler.targets.target import Pair, Target
+from passes.derive_kv_cache import LEAST_BYTES
 from passes.onnx_to_torch.input_hints import InputHint
+from passes.quantize_draft import QuantizeDraft
 
 DEFAULT_PARTITIONS = 3
 """Partitions of equal length where none are named."""
+
+DEFAULT_DRAFT = 5
+"""Tokens that are guessed at a time. A window of few rows takes hardly longer than a step, and more guesses make it
+likelier that one is wrong."""
 
 _STATES: Mapping[CacheMode, tuple[State, ...]] = {
     CacheMode.AUTO: ("cached", "recompute"),
@@ -134,6 +140,45 @@ def _pair(options: CompileOptions, target: Target, generation: Generation) -> Pa
 
 
 @dataclass(frozen=True)
+class Drafting:
+    """How many tokens a decode guesses at a time, and how many bytes of matrices a step has to read for that."""
+
+    count: int = 0
+    least_bytes: int = 0
+
+
+def plan_drafts(options: CompileOptions, target: Target) -> Drafting:
+    """As many as asked for, or where nobody says, as many as usually pay. Raises UsageError for what does not go."""
+    UsageError.raise_if(_draft_problems(options, target))
+    if options.draft is not None:
+        return Drafting(options.draft)
+    return Drafting(DEFAULT_DRAFT, LEAST_BYTES) if _drafts(options, target) and options.in_float32 else Drafting()
+
+
+def _drafts(options: CompileOptions, target: Target) -> bool:
+    return QuantizeDraft.name in target.late_fusions and QuantizeDraft.name not in options.skip_passes
+
+
+def _draft_problems(options: CompileOptions, target: Target) -> Iterator[Problem]:
+    if not options.draft:
+        return
+    flag = f"--draft {options.draft}"
+    if options.partitions or options.schedule not in (ScheduleName.AUTO, ScheduleName.ENGINE_LOOP):
+        name = ScheduleName.PARTITIONED if options.partitions else options.schedule
+        hint = "use --schedule engine-loop: there the engine looks again at what it guessed"
+        yield Problem("options", flag, f"does not go with --schedule {name}", hint)
+    if not options.in_float32:
+        hint = "leave out --draft: a step in fewer bits is as cheap as a guess"
+        yield Problem("options", flag, f"does not go with --precision {options.precision}", hint)
+    if not _drafts(options, target):
+        skipped = QuantizeDraft.name in options.skip_passes
+        reason = (
+            f"--skip-pass {QuantizeDraft.name}" if skipped else f"target {target.name}, whose engines guess nothing"
+        )
+        yield Problem("options", flag, f"does not go with {reason}", "leave out one of the two")
+
+
+@dataclass(frozen=True)
 class Choice:
     """The plan for a decode, or None for a model that is called once, and what is worth telling about it."""
 
@@ -210,7 +255,7 @@ def _not_decodable(ports: DecoderPorts, is_causal: Callable[[DecoderPorts], bool
 
 def _is_asked_for(options: CompileOptions) -> bool:
     """True if an option says that the model has to decode."""
-    named = (*options.partitions, options.decoder_input, options.logits)
+    named = (*options.partitions, options.decoder_input, options.logits, options.draft or None)
     return options.schedule != ScheduleName.AUTO or any(item is not None for item in named)
 
 

@@ -24,7 +24,7 @@ from compiler.calibration import read_calibration
 from compiler.causality import is_causal
 from compiler.converters import ModelConverter
 from compiler.decode_limit import within_limit
-from compiler.decode_plan import DecodePlan, choose_schedule
+from compiler.decode_plan import DecodePlan, Drafting, choose_schedule, plan_drafts
 from compiler.decoders import DecoderPorts
 from compiler.generation import read_generation, read_pad, unapplied_settings
 from compiler.locate import locate_in_function
@@ -64,22 +64,29 @@ CLEANUP: tuple[Pass, ...] = (FoldConstants(), EliminateCommonSubexpressions(), E
 """The passes of every compilation, in order."""
 
 
+NO_DRAFTS = Drafting()
+
+
 def passes_for(
     plans: Sequence[DecodePlan],
     target: Target,
     deduplicate: DeduplicateWeights,
     skipped: Collection[str] = (),
+    drafting: Drafting = NO_DRAFTS,
 ) -> tuple[tuple[Pass, ...], ...]:
     """The passes of a compilation whose models decode as planned, in order, in groups.
 
     What a decode costs is counted after each group: as the source has it, with the encoder apart, as it will be.
+    `drafting` says where tokens are guessed.
     """
     fusions = _named(target.fusions, skipped)
     if not plans:
         return ((*CLEANUP, *fusions, deduplicate),)
     cached = [plan for plan in plans if plan.state == "cached"]
     required = not all(plan.may_fall_back for plan in cached)
-    derive: tuple[Pass, ...] = (DeriveKvCache(required=required), TabulatePositions()) if cached else ()
+    derive: tuple[Pass, ...] = (
+        (DeriveKvCache(required, drafting.count, drafting.least_bytes), TabulatePositions()) if cached else ()
+    )
     if target.static_shapes and any(isinstance(plan.control, Host | Engine) for plan in cached):
         derive = (*derive, BoundCache())  # a loop calls one engine, of one shape; positions that are written out do not
     return (CLEANUP, (SplitEncoderDecoder(),), (*derive, *CLEANUP, *fusions, deduplicate))
@@ -107,7 +114,13 @@ def make_program(
     parts = [_convert_one(model, sources[model.name], options, target, converter, log, memo) for model in models]
     program = functools.reduce(Program.merged, (part for part, _ in parts))
     deduplicate = DeduplicateWeights(merge_casts=options.merge_casts)
-    groups = passes_for([plan for _, plan in parts if plan is not None], target, deduplicate, options.skip_passes)
+    groups = passes_for(
+        [plan for _, plan in parts if plan is not None],
+        target,
+        deduplicate,
+        options.skip_passes,
+        plan_drafts(options, target),
+    )
     stages = [program]
     for group in groups:
         stages.append(_passed(stages[-1], group, tolerances, log, memo))

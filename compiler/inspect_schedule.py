@@ -20,6 +20,9 @@ def schedule_rows(model: ModelEntry) -> Iterator[list[str]]:
         yield from _generation_rows(schedule.generation)
         if schedule.choice is not None:
             yield ["choice", "in two stages, or by the full product where no bound proves it", ""]
+        if schedule.draft is not None:
+            guessed = f"{schedule.draft.count} tokens at a time, by {schedule.draft.step}"
+            yield ["draft", guessed, f"checked by {schedule.draft.window}"]
         for slot in schedule.slots:
             yield ["slot", f"{slot.output} -> {slot.input}", f"{slot.init}, axis {slot.axis}"]
     if model.buckets is None:

@@ -122,6 +122,7 @@ class CompileOptions:
 
     `weights` None leaves it to the target how its engines take their weights; with `merge_casts` one of two that are
     equal after an exact cast is stored. `skip_passes` are left out, of those that only make things faster or smaller.
+    `draft` is how many tokens are guessed at a time, 0 for none; None leaves it to the target.
     `tune` is a file of lengths, by which the schedule and its partitions are chosen; `calibration` a folder of
     requests, by which the scales of 8-bit values are. `tolerance` is the share of an output's largest element that
     computing in fewer bits may change its elements by. `further_ranges` are the sizes of further optimization
@@ -138,6 +139,7 @@ class CompileOptions:
     tune: Path | None = None
     cache: CacheMode = CacheMode.AUTO
     tokens: TokenFlags = field(default_factory=TokenFlags)
+    draft: int | None = None
     decoder_input: str | None = None
     logits: str | None = None
     precision: Precision = Precision.AUTO
@@ -167,6 +169,11 @@ class CompileOptions:
     converter: ConverterName = ConverterName.UNSPOOL
     custom_ops: tuple[str, ...] = ()
     serving: NeuronServing = field(default_factory=NeuronServing)
+
+    @property
+    def in_float32(self) -> bool:
+        """Whether nothing shall compute in fewer bits than the source."""
+        return self.precision is Precision.FP32 or (self.precision is Precision.AUTO and self.tolerance is None)
 
     @property
     def ranges(self) -> tuple[ShapeRanges, ...]:

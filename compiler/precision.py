@@ -54,11 +54,11 @@ def precision_pass(program: Program, options: CompileOptions, target: Target, lo
 
     With `auto` and a tolerance it is the one for 8 bits, which keeps as few layers as it can.
     """
-    if options.precision is not Precision.AUTO:
-        made = _PASSES.get(options.precision)
-        return None if made is None else replace(made(options, target), at_most=options.tolerance)
-    if options.tolerance is None:
+    if options.in_float32:
         return None
+    if options.precision is not Precision.AUTO:
+        return replace(_PASSES[options.precision](options, target), at_most=options.tolerance)
+    assert options.tolerance is not None
     step = replace(_in_8_bits(options, target), at_most=options.tolerance)
     with log.stage(STAGE, f"which of {len(step.layers(program))} layers 8 bits are enough for"):
         found = fitted(program, step, options.tolerance)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from artifacts.carriers import widened
 from artifacts.runtime.greedy import Greedy
 from artifacts.samples import Arrays
-from artifacts.schedule import Decode
+from artifacts.schedule import Decode, Draft
 from artifacts.spec import Signature
 from passes.interpreter import Observer, call
 from passes.program import Program
@@ -65,6 +65,20 @@ class Stepper:
         results = self.call(name, given)
         self.slots = {slot.input: results[slot.output] for slot in schedule.slots}
         logits: Array = results[schedule.logits][:, row]
+        return logits
+
+    def window(self, draft: Draft, tokens: npt.NDArray[np.integer], position: int) -> Array:
+        """Scores [batch, n, vocabulary] after each of the tokens [batch, n], the first of which has this position."""
+        schedule, window = self.schedule, self.program.functions[draft.window].signature
+        given = {**self.inputs, **self.slots}
+        given[schedule.tokens] = tokens.astype(window.input(schedule.tokens).dtype.numpy)
+        if schedule.position is not None:
+            given[schedule.position] = np.asarray(position, np.int64)
+        if not self.slots:
+            given |= self._first_slots(window, given)
+        results = self.call(draft.window, given)
+        self.slots = {slot.input: results[slot.output] for slot in schedule.slots}
+        logits: Array = results[schedule.logits]
         return logits
 
     def call(self, function: str, given: Arrays) -> dict[str, Array]:
@@ -129,6 +143,20 @@ def teacher_forced(
     every = range(wanted[-1] + 1) if schedule.state == "cached" else wanted
     rows = {p: stepper.scores(tokens[:, : p + 1]) for p in every}
     return np.stack([rows[p] for p in wanted], axis=1)
+
+
+def in_windows(
+    program: Program, schedule: Decode, draft: Draft, inputs: Arrays, tokens: npt.NDArray[np.int64]
+) -> Array:
+    """Scores [batch, n, vocabulary] of given tokens [batch, t], by a draft's window after window.
+
+    The last one is filled with pad. n is t, or less if that many windows do not fit into a decode.
+    """
+    stepper, width = Stepper(program, schedule, inputs), draft.count + 1
+    count = min(-(-tokens.shape[1] // width), schedule.generation.max_new_tokens // width)
+    filled = np.pad(tokens, ((0, 0), (0, width)), constant_values=schedule.generation.pad)
+    found = [stepper.window(draft, filled[:, w * width : (w + 1) * width], w * width) for w in range(count)]
+    return np.concatenate(found, axis=1)[:, : tokens.shape[1]]
 
 
 def every_position(

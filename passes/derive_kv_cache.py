@@ -1,4 +1,4 @@
-"""Derive a key/value cache for a decoder that computes everything again at every step."""
+"""Derive a key/value cache for a decoder that computes everything again at every step, and a window for drafts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from torch.fx import Node
 
 from artifacts.checks import Tolerances
 from artifacts.errors import PassError, Problem
-from artifacts.schedule import Decode
+from artifacts.names import free_name
+from artifacts.schedule import Decode, Draft, Engine
 from passes.contract import Pass, Rewrite
 from passes.interpreter import call
 from passes.prefix_invariance import first_variant
 from passes.program import Function, Model, Program
-from passes.step_builder import POSITION, Step, build_step
+from passes.step_builder import POSITION, Step, build_step, build_window
 from passes.step_forms import NoCacheError
+from passes.weight_products import weight_product
+
+LEAST_BYTES = 1 << 22
+"""A step that reads fewer bytes finds them in the processor's cache, and guessing takes as long as knowing."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,15 @@ class DeriveKvCache(Pass):
     """Decode(state=recompute)  ->  Decode(state=cached): a step takes the last token and what earlier steps kept.
 
     A decoder for which there is no cache, or whose rows change when tokens are appended, keeps its step, and the
-    note says which node stands in the way; with `required` that is an error.
+    note says which node stands in the way; with `required` that is an error. Where one engine loops, and a step reads
+    at least `least_bytes` of matrices, it gets a window over `draft` + 1 tokens as well; until a pass makes a cheaper
+    one, the step is what guesses them.
     """
 
     name: ClassVar[str] = "derive-kv-cache"
     required: bool = False
+    draft: int = 0
+    least_bytes: int = LEAST_BYTES
 
     def rewrite(self, program: Program) -> Rewrite:
         functions: dict[str, Function] = {}
@@ -35,6 +44,7 @@ class DeriveKvCache(Pass):
         notes: list[str] = []
         notices: list[str] = []
         problems: list[Problem] = []
+        taken = set(program.functions)
         for name, model in program.models.items():
             schedule = model.schedule
             if not isinstance(schedule, Decode) or schedule.state != "recompute":
@@ -49,8 +59,25 @@ class DeriveKvCache(Pass):
                 problems.append(Problem(self.name, name, reason, "use --cache off, or --cache auto"))
                 continue
             functions[whole.name] = step.function
-            models[name] = replace(model, schedule=_cached(schedule, step))
             notes.append(f"{name}: slots: {len(step.slots)}")
+            cached = _cached(schedule, step)
+            if self.draft and isinstance(cached.control, Engine) and _matrix_bytes(step.function) >= self.least_bytes:
+                try:
+                    window = build_window(
+                        whole,
+                        schedule.tokens,
+                        schedule.logits,
+                        self.draft + 1,
+                        free_name(f"{whole.name}.window", taken),
+                    )
+                except NoCacheError as error:
+                    notices.append(f"{name}: guesses no tokens: {_named(error.node, whole)} {error}")
+                else:
+                    functions[window.function.name] = window.function
+                    draft = Draft(step=whole.name, window=window.function.name, count=self.draft)
+                    cached = Decode.model_validate(cached.model_copy(update={"draft": draft}).model_dump())
+                    notes.append(f"{name}: a window of {self.draft + 1} tokens")
+            models[name] = replace(model, schedule=cached)
         if self.required:
             PassError.raise_if(problems)
         changed = Program({**program.functions, **functions}, {**program.models, **models}, program.weights)
@@ -64,6 +91,12 @@ def _cached(schedule: Decode, step: Step) -> Decode:
         "position": POSITION if step.takes_position else None,
     }
     return Decode.model_validate(schedule.model_dump() | update)
+
+
+def _matrix_bytes(step: Function) -> int:
+    """The bytes of the matrices that a step multiplies with, each counted once."""
+    products = (weight_product(node, step) for node in step.computations)
+    return sum({product.matrix.digest: product.matrix.nbytes for product in products if product}.values())
 
 
 def _prove(program: Program, model: Model, schedule: Decode, step: Step) -> None:

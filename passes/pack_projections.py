@@ -34,16 +34,40 @@ class PackProjections(Pass):
     name: ClassVar[str] = "pack-projections"
 
     def rewrite(self, program: Program) -> Rewrite:
-        users = program.weight_users()
+        packers = {name: _Packer(function) for name, function in program.functions.items()}
+        found = _together(packers, program.weight_users())
         store, functions, notes = program.weights, dict(program.functions), []
-        for name, function in program.functions.items():
-            packer = _Packer(function, users, store)
-            packed = packer.pack()
-            if packed:
-                store = packer.store
-                functions[name] = rewritten(function, packer.graph, packer.refs, packer.sources)
-                notes.append(f"{name}: products packed: {', '.join(map(str, packed))}")
+        for name, groups in found.items():
+            packer = packers[name]
+            for group in groups:
+                store = packer.pack(group, store)
+            if groups:
+                functions[name] = rewritten(functions[name], packer.graph, packer.refs, packer.sources)
+                notes.append(f"{name}: products packed: {', '.join(str(len(group)) for group in groups)}")
         return Rewrite(program.with_functions(functions, store), tuple(notes))
+
+
+def _together(packers: Mapping[str, _Packer], users: Counter[str]) -> dict[str, list[Sequence[_Projection]]]:
+    """The groups of each function's projections that can be packed, because nothing uses their matrices apart.
+
+    A matrix may be used by several functions, a step and a window for one, if all of them use it in such a group.
+    """
+    counts = Counter(content for p in packers.values() for group in p.groups for content in p.contents(group))
+    own = {content for content, count in counts.items() if users[content] == count}
+    groups = {
+        name: [[p for p in group if packer.refs[p.matrix.name].digest in own] for group in packer.groups]
+        for name, packer in packers.items()
+    }
+    alike = Counter(packers[name].contents(group) for name, found in groups.items() for group in found)
+    return {
+        name: [
+            group
+            for group in found
+            if len(group) > 1
+            and all(users[content] == alike[packers[name].contents(group)] for content in packers[name].contents(group))
+        ]
+        for name, found in groups.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,27 +81,23 @@ class _Projection:
 
 
 class _Packer:
-    """A function whose products are being packed. `users` counts, over all functions, those of each content."""
+    """A function whose products are being packed, and the groups of them that could be."""
 
-    def __init__(self, function: Function, users: Counter[str], store: WeightStore) -> None:
+    def __init__(self, function: Function) -> None:
         self.graph: Graph
         self.graph, _ = copied_graph(function.body)
-        self.users = users
-        self.store = store
         self.refs: dict[str, WeightRef] = dict(function.weights)
         self.sources = dict(function.sources)
-
-    def pack(self) -> list[int]:
-        """Pack every group of products there is; how many are in each."""
         groups: dict[tuple[Node, Any], list[_Projection]] = defaultdict(list)
         for node in self.graph.nodes:
             found = self._projection(node)
             if found is not None:
                 groups[node.args[0], node.target].append(found)
-        several = [group for group in groups.values() if len(group) > 1]
-        for group in several:
-            self._pack(group)
-        return [len(group) for group in several]
+        self.groups = [group for group in groups.values() if len(group) > 1]
+
+    def contents(self, group: Sequence[_Projection]) -> tuple[str, ...]:
+        """The digests of the matrices of a group."""
+        return tuple(self.refs[projection.matrix.name].digest for projection in group)
 
     def _projection(self, node: Node) -> _Projection | None:
         if node.target not in _COLUMNS or node.kwargs or not node.users:
@@ -95,9 +115,9 @@ class _Packer:
         return _Projection(node, node, matrix, bias) if known else None  # type: ignore[arg-type]  # a node then
 
     def _is_own(self, matrix: Node) -> bool:
-        """True for a matrix of weights that has one user."""
+        """True for a matrix of weights that the function uses once."""
         ref = self.refs.get(matrix.name)
-        return ref is not None and len(ref.shape) == 2 and len(matrix.users) == 1 and self.users[ref.digest] == 1
+        return ref is not None and len(ref.shape) == 2 and len(matrix.users) == 1
 
     def _biased(self, product: Node, matrix: Node) -> tuple[Node, Node, Node | None]:
         """The sum of a product and one number for each of its columns, if that is all that it is used in."""
@@ -111,11 +131,12 @@ class _Packer:
                     return user, matrix, bias
         return product, matrix, None
 
-    def _pack(self, group: Sequence[_Projection]) -> None:
+    def pack(self, group: Sequence[_Projection], store: WeightStore) -> WeightStore:
+        """Put one product in the place of a group; the store with the packed matrix."""
         first = group[0].product
         target: Any = first.target
         axis = _COLUMNS[target]
-        matrix = self._joined(first, "packed", [self._array(p.matrix) for p in group], axis)
+        matrix, store = self._joined(first, "packed", [self._array(p.matrix, store) for p in group], axis, store)
         sizes = [self.refs[p.matrix.name].shape[axis] for p in group]
         operands = [first.args[0], matrix]
         with self.graph.inserting_before(first):
@@ -123,28 +144,30 @@ class _Packer:
                 whole = self._call(target, *operands)
             else:
                 biases = [
-                    np.zeros(size, np.float32) if p.bias is None else self._array(p.bias)
+                    np.zeros(size, np.float32) if p.bias is None else self._array(p.bias, store)
                     for p, size in zip(group, sizes, strict=True)
                 ]
-                bias = self._joined(first, "biases", biases, 0)
+                bias, store = self._joined(first, "biases", biases, 0, store)
                 whole = self._call(_aten.add.Tensor, self._call(target, *operands), bias)
             parts = self._call(_aten.split_with_sizes.default, whole, sizes, -1)
             results = [self._call(operator.getitem, parts, place) for place in range(len(group))]
         for projection, result in zip(group, results, strict=True):
             projection.result.replace_all_uses_with(result)
+        return store
 
-    def _array(self, weight: Node) -> np.ndarray[Any, Any]:
-        return self.store.array(self.refs[weight.name])
+    def _array(self, weight: Node, store: WeightStore) -> np.ndarray[Any, Any]:
+        return store.array(self.refs[weight.name])
 
-    def _joined(self, node: Node, stem: str, arrays: Sequence[np.ndarray[Any, Any]], axis: int) -> Node:
-        """A new weight, named after the first node that it is for."""
-        self.store, ref = self.store.with_tensor(np.concatenate(arrays, axis))
+    def _joined(
+        self, node: Node, stem: str, arrays: Sequence[np.ndarray[Any, Any]], axis: int, store: WeightStore
+    ) -> tuple[Node, WeightStore]:
+        """A new weight, named after the first node that it is for, and the store with it."""
+        store, ref = store.with_tensor(np.concatenate(arrays, axis))
         made = inserted_weight(self.graph, self.refs, f"{node.name}_{stem}", node.meta["val"].new_empty(ref.shape))
         self.refs[made.name] = ref
-        self.users[ref.digest] += 1
         if node.name in self.sources:
             self.sources[made.name] = f"{self.sources[node.name]}.{stem}"
-        return made
+        return made, store
 
     def _call(self, target: Any, *args: Any) -> Node:
         node = self.graph.call_function(target, args)

@@ -38,7 +38,8 @@ class QuantizeWeights(PrecisionPass):
     Tables that embeddings look up in become `unspool::quantized_embedding`. With `rounds` the operands of products are
     rounded to 8 bits as they come, each row by itself: the product is one of integers, and a row's result does not
     depend on the others of its batch. Matrices of fewer than `least` elements stay, and so do rows that do not divide
-    into blocks. What one kept node uses stays for all that use it: there is one copy of a matrix.
+    into blocks. What one kept node uses stays for all that use it: there is one copy of a matrix. With `products_only`
+    tables stay as they are.
     """
 
     name: ClassVar[str] = "quantize-weights"
@@ -46,6 +47,7 @@ class QuantizeWeights(PrecisionPass):
     rounds: bool = True
     block: int = 256
     least: int = 4096
+    products_only: bool = False
 
     def __post_init__(self) -> None:
         if not SMALLEST_BLOCK <= self.block <= LARGEST_BLOCK or self.block & (self.block - 1):
@@ -91,7 +93,9 @@ class QuantizeWeights(PrecisionPass):
     def _uses(self, program: Program) -> Iterator[_Use]:
         for name, function in program.functions.items():
             for node in function.computations:
-                use = _product(name, node, function) or _look_up(name, node, function)
+                use = _product(name, node, function)
+                if use is None and not self.products_only:
+                    use = _look_up(name, node, function)
                 if (
                     use is not None
                     and use.rows.matrix.dtype == DType.FLOAT32

@@ -1,9 +1,9 @@
-"""Build the step of a decoder: the last token and a cache in, the last row of the scores and the cache out.
+"""Build the step of a decoder: the last tokens and a cache in, the last rows of the scores and the cache out.
 
 step_forms.py says in which forms each value is wanted; here they are made. A value that is kept becomes a slot that
 each step adds a row to, and a recurrence goes on from its last state: a slot of fixed size. What depends on the number
 of tokens alone (a mask, positions) is computed in the form that is wanted. Whether rows that were kept stay what they
-are is not seen here: see prefix_invariance.py.
+are is not seen here: see prefix_invariance.py. A step takes one token, or several that follow each other: a window.
 """
 
 from __future__ import annotations
@@ -60,12 +60,22 @@ class Step:
 
 def build_step(function: Function, tokens: str, logits: str) -> Step:
     """The step of a decoder. Raises NoCacheError naming the node for which there is none."""
-    return _StepBuilder(function, tokens, logits).build()
+    return _StepBuilder(function, tokens, logits, 1, function.name).build()
+
+
+def build_window(function: Function, tokens: str, logits: str, count: int, name: str) -> Step:
+    """A step of that name that takes `count` tokens, [batch, count], and gives the scores after each of them.
+
+    Raises NoCacheError naming the node for which there is none.
+    """
+    return _StepBuilder(function, tokens, logits, count, name).build()
 
 
 class _StepBuilder:
-    def __init__(self, function: Function, tokens: str, logits: str) -> None:
+    def __init__(self, function: Function, tokens: str, logits: str, count: int, name: str) -> None:
         self.function = function
+        self.count = count
+        self.name = name
         self.forms = StepForms(function, tokens, logits)
         self.builder = GraphBuilder(function)
         self.scored = function.signature.output(logits)
@@ -107,8 +117,8 @@ class _StepBuilder:
         value = node.meta["val"]
         form = self.forms.rows(node)
         if node is self.forms.dependence.token_node:
-            value = self.builder.empty((value.shape[0], 1), value.dtype)
-            spec = spec.model_copy(update={"shape": (spec.shape[0], 1)})
+            value = self.builder.empty((value.shape[0], self.count), value.dtype)
+            spec = spec.model_copy(update={"shape": (spec.shape[0], self.count)})
         self.made[node, form] = self.builder.placeholder(node.name, value)
         self.inputs.append(spec)
 
@@ -124,6 +134,8 @@ class _StepBuilder:
                 shape = [self.past if a == axis else value.shape[a] for a in order]
                 self._open_slot(node, shape, value.dtype, order.index(axis), order.index(batch_axis), "empty")
             elif self.forms.is_carried(node):
+                if self.count > 1:
+                    raise NoCacheError(node, "keeps its last state, which cannot go back to an earlier token")
                 loop = recurrence(node)
                 assert loop is not None
                 for initial, value in zip(loop.initial, values_of(node)[1:], strict=True):
@@ -170,7 +182,7 @@ class _StepBuilder:
         self.made[node, form] = made
 
     def _append(self, node: Node) -> Node:
-        """All rows: those of the slot and the new one, which is what the slot holds next."""
+        """All rows: those of the slot and the new ones, which is what the slot holds next."""
         (past,) = self.pasts[node]
         row = self.made[node, (False,)]
         (axis,) = self.forms.axes(node)
@@ -214,9 +226,18 @@ class _StepBuilder:
         ]
         kwargs = {key: self._argument(node, value, form) for key, value in node.kwargs.items()}
         if node.target is _aten.scaled_dot_product_attention.default and not all(form):
-            # The last query sees every key.
+            causal = argument_of(node, 5, False)
             args, kwargs = args[:5], {key: value for key, value in kwargs.items() if key != "is_causal"}
+            if causal and self.count > 1:  # the last query sees every key, and those before it do not
+                args[3:4] = [self._causal()]
         return self._several(self.builder.call(node.target, *args, **kwargs))
+
+    def _causal(self) -> Node:
+        """Which keys each query sees, bool [count, keys]: those up to its own."""
+        begin, end = self.builder.size(self.before), self.builder.size(self.before + self.count)
+        queries = self.builder.call(_aten.arange.start_step, begin, end)
+        keys = self.builder.call(_aten.arange.start_step, 0, end)
+        return self.builder.call(_aten.ge.Tensor, self.builder.call(_aten.unsqueeze.default, queries, 1), keys)
 
     def _argument(self, node: Node, argument: Argument, form: Form) -> Any:
         def find(operand: Node) -> Any:
@@ -235,14 +256,15 @@ class _StepBuilder:
         ]
 
     def _size(self, size: torch.SymInt, whole: bool) -> int | Node:
-        tokens = self.before + 1 if whole else sympy.Integer(1)
+        tokens = self.before + self.count if whole else sympy.Integer(self.count)
         return self.builder.size(self.forms.at(size.node.expr, tokens))
 
     def _position(self, node: Node, axis: int, form: Form) -> Node:
-        """The last row of a range, or of what is cut out of a table."""
+        """The last rows of a range, or of what is cut out of a table."""
         start = self._start(node)
-        size = self.forms.at(expression_of(values_of(node)[0].shape[axis]), self.before + 1)
-        at = self.forms.at(start, self.before + 1) + size - 1
+        after = self.before + self.count
+        size = self.forms.at(expression_of(values_of(node)[0].shape[axis]), after)
+        at = self.forms.at(start, after) + size - self.count
         table = None
         if node.target is _aten.slice.Tensor:
             operand = node.all_input_nodes[0]
@@ -253,7 +275,7 @@ class _StepBuilder:
             if offset != 0:
                 index = self.builder.call(_aten.add.Tensor, index, int(offset))
             return index if table is None else self.builder.call(_aten.index_select.default, table, axis, index)
-        begin, end = self.builder.size(at), self.builder.size(at + 1)
+        begin, end = self.builder.size(at), self.builder.size(at + self.count)
         if table is None:
             return self.builder.call(_aten.arange.start_step, begin, end, dtype=values_of(node)[0].dtype)
         return self.builder.call(_aten.slice.Tensor, table, axis, begin, end)
@@ -274,7 +296,7 @@ class _StepBuilder:
     def _last(self, made: Any, axis: int) -> Any:
         if isinstance(made, list):
             return [self._last(one, axis) for one in made]
-        return self.builder.call(_aten.slice.Tensor, made, axis, -1, sys.maxsize)
+        return self.builder.call(_aten.slice.Tensor, made, axis, -self.count, sys.maxsize)
 
     # The function
 
@@ -296,7 +318,7 @@ class _StepBuilder:
         if not self.slots:
             raise NoCacheError(self.forms.result, "depends on no token but the last, so that there is nothing to keep")
         results = [scores, *self.presents]
-        function = self.builder.function(self.function, self.function.name, signature, results)
+        function = self.builder.function(self.function, self.name, signature, results)
         return Step(function, tuple(self.slots), tuple(self.kept), takes_position)
 
 

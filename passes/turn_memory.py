@@ -41,7 +41,7 @@ class TurnMemory(Pass):
             schedule = model.schedule
             if not isinstance(schedule, Decode) or schedule.encoder is None or schedule.state != "cached":
                 continue
-            steps = [functions[step] for step in schedule.steps]
+            steps = [functions[step] for step in schedule.decoders]
             started = {slot.init.removeprefix("encoder:") for slot in schedule.slots}
             keys = _keys(functions[schedule.encoder], steps) - started
             if keys:

@@ -62,7 +62,7 @@ class TwoStageHead(Pass):
                 continue
             if schedule.state != "cached":
                 continue
-            heads = [_head(program.functions[step], schedule.logits) for step in schedule.steps]
+            heads = [_head(program.functions[step], schedule.logits) for step in _exact(schedule)]
             if None in heads or len({head.weights for head in heads if head}) > 1:
                 notes.append(f"{name}: its scores are no product with one matrix of weights")
             elif heads[-1] is not None and heads[-1].product.matrix.nbytes >= self.least_bytes:
@@ -75,9 +75,14 @@ class TwoStageHead(Pass):
         return Rewrite(program, tuple(notes))
 
 
+def _exact(schedule: Decode) -> tuple[str, ...]:
+    """The functions whose tokens are the decode's: the steps, the last of them the schedule's, and a draft's window."""
+    return (*(() if schedule.draft is None else (schedule.draft.window,)), *schedule.steps)
+
+
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """The product that gives the scores of a step, of a hidden state [batch, size] or [batch, 1, size]."""
+    """The product that gives the scores of a step, of a hidden state [batch, size] or [batch, tokens, size]."""
 
     product: WeightProduct
     bias: WeightRef | None
@@ -124,7 +129,7 @@ def _biased(node: Node, function: Function) -> tuple[Node, Node] | None:
 
 def _is_row(hidden: Node) -> bool:
     shape = hidden.meta["val"].shape
-    return len(shape) == 2 or (len(shape) == 3 and shape[1] == 1)
+    return len(shape) == 2 or (len(shape) == 3 and isinstance(shape[1], int))
 
 
 def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[_Head]) -> Program:
@@ -143,12 +148,12 @@ def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[
     arrays |= dataclasses.asdict(quantized_rows(store.array(rows), bias))
     store, refs = store.with_tensors((array, None) for array in arrays.values())
     weights = {"rows": rows, **dict(zip(arrays, refs, strict=True))}
-    signatures = [program.functions[step].signature for step in schedule.steps]
+    signatures = [program.functions[step].signature for step in _exact(schedule)]
     taken = {spec.name for signature in signatures for spec in (*signature.inputs, *signature.outputs)}
     hidden = free_name(HIDDEN, taken)
     functions = {
         step: _with_hidden(program.functions[step], found, hidden, rows)
-        for step, found in zip(schedule.steps, heads, strict=True)
+        for step, found in zip(_exact(schedule), heads, strict=True)
     }
     candidates = min(max(tokens // _TOKENS_A_CANDIDATE, FEWEST), MOST, tokens - 1)
     choice = _choice(

@@ -15,7 +15,7 @@ from artifacts.samples import Arrays, Sample
 from artifacts.schedule import Decode, Single
 from artifacts.tolerances import compare
 from passes.bisection import first_moved
-from passes.decode import every_position, greedy, positions_to_check, teacher_forced
+from passes.decode import every_position, greedy, in_windows, positions_to_check, teacher_forced
 from passes.interpreter import call, run_function
 from passes.program import Function, Model, Program
 from passes.torch_dtypes import from_numpy, logical_dtype, to_numpy, torch_dtype_of
@@ -49,6 +49,10 @@ def _check_sample(
         expected = expected[:, list(positions)]
     dtype = model.signature.output(schedule.logits).dtype
     yield OutputCheck(name, number, schedule.logits, compare(expected, scores, tolerances.for_dtype(dtype), dtype))
+    if schedule.draft is not None and schedule.draft.count < schedule.generation.max_new_tokens:
+        scores = in_windows(program, schedule, schedule.draft, sample.inputs, tokens)
+        expected = sample.outputs[schedule.logits][:, : scores.shape[1]]
+        yield OutputCheck(name, number, schedule.logits, compare(expected, scores, tolerances.for_dtype(dtype), dtype))
     # Interpreting a decode is slow and later samples differ in sizes only; the engines decode all of them.
     if decodes and sample.decoded and number == 0:
         batch, limit = sample.decoded["tokens"].shape

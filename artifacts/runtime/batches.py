@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.decode_inputs import size_of_rows
-from artifacts.runtime.answer import Answer
+from artifacts.runtime.answer import Answer, Drafted
 from artifacts.spec import Signature
 
 Array = npt.NDArray[Any]
@@ -89,7 +89,8 @@ class Rows:
         }
         calls = {name: sum(answer.calls[name] for answer in answers) for name in answers[0].calls}
         counted = [answer.full_products for answer in answers if answer.full_products is not None]
-        return Answer(outputs, calls, sum(counted) if counted else None)
+        guessed = [answer.drafted for answer in answers if answer.drafted is not None]
+        return Answer(outputs, calls, sum(counted) if counted else None, sum(guessed, Drafted()) if guessed else None)
 
 
 def answer_rows(outputs: Arrays, begin: int, end: int) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,7 +65,8 @@ def run_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     if json:
         values = {name: array.tolist() for name, array in results.items() if array.size <= _SHOWN}
         written = str(output) if output else None
-        took = {"calls": dict(answer.calls), "full_products": answer.full_products}
+        drafted = None if answer.drafted is None else asdict(answer.drafted)
+        took = {"calls": dict(answer.calls), "full_products": answer.full_products, "drafted": drafted}
         print_json({"outputs": shapes, "values": values, "seconds": seconds, "output": written, **took})
         return
     for name, array in results.items():
@@ -74,6 +76,8 @@ def run_command(  # noqa: PLR0913, PLR0917 - one parameter a flag
     print(f"{seconds * 1000:.1f} ms", file=sys.stderr)
     if answer.full_products is not None:
         print(f"tokens chosen by the full product: at {answer.full_products} positions", file=sys.stderr)
+    if answer.drafted is not None:
+        print(f"guessed tokens that were right: {answer.drafted.accepted} of {answer.drafted.tokens}", file=sys.stderr)
 
 
 _SHOWN = 4096

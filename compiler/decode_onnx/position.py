@@ -32,6 +32,17 @@ class Carried:
     slots: Mapping[str, ir.Value]
     full_products: ir.Value | None = None
 
+    @property
+    def values(self) -> list[ir.Value]:
+        """Everything, in the order of the fields: what a Loop carries."""
+        counted = [] if self.full_products is None else [self.full_products]
+        return [self.tokens, self.ended, *self.slots.values(), *counted]
+
+    def like(self, values: Sequence[ir.Value]) -> Carried:
+        """The same of other values, in the order of `values`."""
+        slots = dict(zip(self.slots, values[2:], strict=False))
+        return Carried(values[0], values[1], slots, None if self.full_products is None else values[-1])
+
 
 @dataclass(frozen=True, eq=False)
 class Position:
@@ -75,24 +86,39 @@ class Positions:
     def advance(self, scope: Scope, carried: Carried, position: Position) -> tuple[Carried, ir.Value]:
         """What the next position finds, and the token [batch, 1] of this one; rows that have ended get pad."""
         function = self._inputs.steps[-1] if position.known is None else self._inputs.step_at(position.known)
-        signature = self._inputs.signatures[function]
-        given = {**self._fixed, **carried.slots, self._schedule.tokens: carried.tokens}
-        for spec in signature.inputs:
-            if spec.name == self._schedule.position:
-                given[spec.name] = _as_input(scope, position, spec, carried.tokens)
-        made = scope.call(function, given)
-        chosen, full_products = self._choose(scope, made, carried, position)
+        made = self.call(scope, function, carried, position)
+        chosen, full_products = self.chosen(scope, made, carried, position)
         token = scope.op("Where", carried.ended, self._tokens(scope, [[self._rules.pad]]), chosen)
-        ended = carried.ended
-        for end in self._rules.eos:
-            ended = scope.op("Or", ended, scope.op("Equal", chosen, self._tokens(scope, [[end]])))
+        ended = scope.op("Or", carried.ended, self.are_ends(scope, chosen))
         slots = {slot.input: made[slot.output] for slot in self._schedule.slots}
         return Carried(self._fed(scope, carried.tokens, token, position), ended, slots, full_products), token
 
-    def _choose(
-        self, scope: Scope, made: Mapping[str, ir.Value], carried: Carried, position: Position
+    def call(self, scope: Scope, function: str, carried: Carried, position: Position) -> dict[str, ir.Value]:
+        """What a step or a window gives of the tokens that are carried, the first of which has this position."""
+        given = {**self._fixed, **carried.slots, self._schedule.tokens: carried.tokens}
+        for spec in self._inputs.signatures[function].inputs:
+            if spec.name == self._schedule.position:
+                given[spec.name] = _as_input(scope, position, spec, carried.tokens)
+        return scope.call(function, given)
+
+    def are_ends(self, scope: Scope, chosen: ir.Value) -> ir.Value:
+        """Which of the tokens end a row, bool of their shape."""
+        first, *others = (scope.op("Equal", chosen, self._tokens(scope, [[end]])) for end in self._rules.eos)
+        for other in others:
+            first = scope.op("Or", first, other)
+        return first
+
+    def likeliest(self, scope: Scope, made: Mapping[str, ir.Value], position: Position) -> ir.Value:
+        """The tokens with the highest of the scores that a function gave, as steps take them."""
+        return self._as_tokens(scope, self._likeliest(scope, made[self._schedule.logits], position))
+
+    def chosen(
+        self, scope: Scope, made: Mapping[str, ir.Value], carried: Carried, position: Position, count: int = 1
     ) -> tuple[ir.Value, ir.Value | None]:
-        """The token [batch, 1] with the highest score, or the one that is forced here; the full products by now."""
+        """The tokens [batch, count] with the highest scores, or those that are forced; the full products by now.
+
+        Of several tokens, which only one row has, the position is theirs, int64 [1, count].
+        """
         rules, full_products = self._rules, carried.full_products
         forced = None if position.known is None else rules.forced(position.known)
         if forced is not None:
@@ -100,13 +126,9 @@ class Positions:
         if self._schedule.choice is None or full_products is None:
             chosen = self._likeliest(scope, made[self._schedule.logits], position)
         else:
-            callee = self._functions.callees[self._schedule.choice]
-            hidden, ended = callee.inputs
-            results = scope.call(self._schedule.choice, {hidden: made[hidden], ended: carried.ended})
-            chosen, full = (results[name] for name in callee.outputs)
+            chosen, full = self._by_choice(scope, self._schedule.choice, made, carried.ended, count)
             full_products = scope.op("Add", full_products, full)
-        if self._token != DType.INT64:
-            chosen = scope.op("Cast", chosen, to=onnx_type(self._token))
+        chosen = self._as_tokens(scope, chosen)
         if position.known is None:
             for place in dict.fromkeys((0, rules.max_new_tokens - 1)):
                 forced = rules.forced(place)
@@ -114,6 +136,23 @@ class Positions:
                     here = scope.op("Equal", position.value, scope.constant(place))
                     chosen = scope.op("Where", here, self._tokens(scope, [[forced]]), chosen)
         return chosen, full_products
+
+    def _by_choice(
+        self, scope: Scope, choice: str, made: Mapping[str, ir.Value], ended: ir.Value, count: int
+    ) -> tuple[ir.Value, ir.Value]:
+        """What the function chooses, int64 [batch, count], and whether it computed all scores."""
+        callee = self._functions.callees[choice]
+        hidden, taken = callee.inputs
+        states = made[hidden]
+        if count > 1:  # to the function each token is a row
+            states = scope.op("Reshape", states, scope.constant([count, 1, -1]))
+            ended = scope.op("Expand", ended, scope.constant([count, 1]))
+        results = scope.call(choice, {hidden: states, taken: ended})
+        chosen, full = (results[name] for name in callee.outputs)
+        return chosen if count == 1 else scope.op("Reshape", chosen, scope.constant([1, count])), full
+
+    def _as_tokens(self, scope: Scope, chosen: ir.Value) -> ir.Value:
+        return chosen if self._token == DType.INT64 else scope.op("Cast", chosen, to=onnx_type(self._token))
 
     def _likeliest(self, scope: Scope, logits: ir.Value, position: Position) -> ir.Value:
         """The place of the highest score [batch, 1], among tokens that are not suppressed."""

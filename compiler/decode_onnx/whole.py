@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -12,9 +12,11 @@ from artifacts.dtype import DType
 from artifacts.names import free_name
 from artifacts.schedule import Unrolled
 from artifacts.spec import Dim, Signature, TensorSpec
+from compiler.decode_onnx.drafted import Begun, Guessed, drafted
 from compiler.decode_onnx.functions import DecodeFunctions
+from compiler.decode_onnx.loops import carry_of, inner, some_go_on
 from compiler.decode_onnx.position import Carried, Position, Positions
-from compiler.decode_onnx.scope import Scope, onnx_type, typed
+from compiler.decode_onnx.scope import Scope, typed
 from compiler.emit_onnx import OnnxBody
 
 
@@ -22,8 +24,9 @@ def emit_whole(functions: DecodeFunctions) -> tuple[OnnxBody, Signature]:
     """Compose the decode, with the loop that the schedule's control asks for, and its signature.
 
     The signature is the caller's inputs, and outputs in this order: `tokens` int64 [batch, n] (start token left out,
-    end tokens kept, filled with pad), `lengths` int64 [batch], and if a function chooses, `full_products` int64 [],
-    at how many positions it computed all scores. Raises TargetError for what a graph cannot say.
+    end tokens kept, filled with pad), `lengths` int64 [batch], if a function chooses, `full_products` int64 [], at how
+    many positions it computed all scores, and if tokens are guessed, `drafted` and `accepted` int64 [], how many were
+    and how many of them were right. Raises TargetError for what a graph cannot say.
     """
     given = functions.inputs
     scope = Scope(functions)
@@ -33,66 +36,72 @@ def emit_whole(functions: DecodeFunctions) -> tuple[OnnxBody, Signature]:
         fixed |= scope.call(given.schedule.encoder, fixed)
     positions = Positions(functions, fixed)
     write = _unrolled if isinstance(given.schedule.control, Unrolled) else _looped
-    generated, full_products = write(scope, positions, given)
-    tokens = scope.op("Cast", generated, to=ir.DataType.INT64)
+    written = write(scope, positions, given)
+    tokens = scope.op("Cast", written.generated, to=ir.DataType.INT64)
     lengths = _lengths(scope, tokens, given.schedule.generation.eos)
     signature = _signature(given)
-    outputs = [tokens, lengths, *(() if full_products is None else (scope.op("Identity", full_products),))]
+    outputs = [tokens, lengths, *(scope.op("Identity", count) for count in written.counts)]
     for value, spec in zip(outputs, signature.outputs, strict=True):
         value.name, value.type, value.shape = spec.name, ir.TensorType(ir.DataType.INT64), ir.Shape(spec.shape)
     return scope.finish(inputs, outputs), signature
 
 
-Written = tuple[ir.Value, ir.Value | None]
-"""The generated tokens, and the count of full products if there is one."""
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """The generated tokens, the count of full products if they are counted, and what became of guesses, if any."""
+
+    generated: ir.Value
+    full_products: ir.Value | None
+    guessed: Guessed | None = None
+
+    @property
+    def counts(self) -> list[ir.Value]:
+        """What is counted, each int64 [], in the order in which an engine gives it."""
+        full = [] if self.full_products is None else [self.full_products]
+        return full if self.guessed is None else [*full, self.guessed.drafted, self.guessed.accepted]
 
 
-def _unrolled(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
+def _unrolled(scope: Scope, positions: Positions, given: DecodeInputs) -> _Written:
     """The tokens [batch, max_new_tokens], one call a position."""
     carried, made = positions.start(scope), list[ir.Value]()
     for number in range(given.schedule.generation.max_new_tokens):
         carried, token = positions.advance(scope, carried, Position(scope.constant(number), number))
         made.append(token)
-    return scope.op("Concat", *made, axis=1), carried.full_products
+    return _Written(scope.op("Concat", *made, axis=1), carried.full_products)
 
 
-def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> Written:
-    """The tokens [batch, n], n where the last row has ended: a Loop around one call.
+def _looped(scope: Scope, positions: Positions, given: DecodeInputs) -> _Written:
+    """The tokens [batch, n], n where the last row has ended: a Loop around one call, one that guesses before it.
 
     A function of its own for position 0 is called before the Loop. Where steps are given all tokens at one length,
     nothing that the Loop carries grows, which TensorRT asks of it: n is then max_new_tokens, and the rest is pad.
     """
-    schedule = given.schedule
-    carried = positions.start(scope)
-    token_type = onnx_type(given.signatures[schedule.step].input(schedule.tokens).dtype)
-    done = 0
-    generated = _none_generated(scope, carried, given)
+    schedule, start = given.schedule, positions.start(scope)
+    begun, guessed = Begun(start, _none_generated(scope, start, given), scope.constant(0)), None
+    longest = schedule.generation.max_new_tokens
+    trips, begin = scope.constant(longest), scope.constant(True, np.bool_)
     if schedule.first is not None:
-        carried, generated = positions.advance(scope, carried, Position(scope.constant(0), 0))
-        done = 1
+        carried, generated = positions.advance(scope, start, Position(begun.done, 0))
+        begun = Begun(carried, generated, scope.constant(1))
+        trips, begin = scope.constant(longest - 1), some_go_on(scope, carried.ended)
+    elif schedule.draft is not None:
+        begun, guessed = drafted(scope, positions, given, schedule.draft, begun)
+        trips, begin = scope.op("Sub", trips, begun.done), some_go_on(scope, begun.carried.ended)
     body = Scope(functions=scope.functions, outer=scope)
-    iteration, going = _inner((), DType.INT64), _inner((), DType.BOOL)
-    position = body.op("Add", iteration, body.constant(done)) if done else iteration
-    slots = {name: ir.Value(type=ir.TensorType(onnx_type(dtype))) for name, dtype in _slot_types(given).items()}
-    counted = None if carried.full_products is None else _inner((), DType.INT64)
-    inner = Carried(ir.Value(type=ir.TensorType(token_type)), _inner(("batch", 1), DType.BOOL), slots, counted)
-    before = ir.Value(type=ir.TensorType(token_type))
-    after, token = positions.advance(body, inner, Position(position, None))
+    iteration, going = inner((), DType.INT64), inner((), DType.BOOL)
+    position = iteration if begun.carried is start else body.op("Add", iteration, begun.done)
+    carried, before = carry_of(begun.carried, given), inner(None, given.token_type)
+    after, token = positions.advance(body, carried, Position(position, None))
     so_far = _appended(body, before, token, position, given)
-    goes_on = _some_go_on(body, after.ended)
-    results = [so_far, after.tokens, after.ended, *(after.slots[name] for name in slots)]
-    begins = [generated, carried.tokens, carried.ended, *(carried.slots[name] for name in slots)]
-    carries = [before, inner.tokens, inner.ended, *slots.values()]
-    for values, last in ((results, after), (begins, carried), (carries, inner)):
-        values.extend(() if last.full_products is None else (last.full_products,))
+    goes_on = some_go_on(body, after.ended)
+    carries, results = [before, *carried.values], [so_far, *after.values]
     for result, carry in zip(results, carries, strict=True):
         result.type = carry.type
     goes_on.type = ir.TensorType(ir.DataType.BOOL)
-    trips = scope.constant(schedule.generation.max_new_tokens - done)
-    begin = _some_go_on(scope, carried.ended) if done else scope.constant(True, np.bool_)
     graph = body.body([iteration, going, *carries], [goes_on, *results])
+    begins = [begun.generated, *begun.carried.values]
     final = scope.tape.op_multi_out("Loop", [trips, begin, *begins], {"body": graph}, num_outputs=len(begins))
-    return final[0], None if counted is None else final[-1]
+    return _Written(final[0], begun.carried.like(final[1:]).full_products, guessed)
 
 
 def _of_one_size(given: DecodeInputs) -> bool:
@@ -105,8 +114,7 @@ def _none_generated(scope: Scope, carried: Carried, given: DecodeInputs) -> ir.V
         return scope.op("Slice", carried.tokens, *(scope.constant([n]) for n in (0, 0, 1)))
     rules = given.schedule.generation
     rows = scope.op("Shape", carried.tokens, start=0, end=1)
-    dtype = given.signatures[given.schedule.step].input(given.schedule.tokens).dtype.numpy
-    pad = scope.constant([[rules.pad]], dtype)
+    pad = scope.constant([[rules.pad]], given.token_type.numpy)
     return scope.op("Expand", pad, scope.op("Concat", rows, scope.constant([rules.max_new_tokens]), axis=0))
 
 
@@ -116,21 +124,6 @@ def _appended(scope: Scope, before: ir.Value, token: ir.Value, position: ir.Valu
         return scope.op("Concat", before, token, axis=1)
     places = np.arange(given.schedule.generation.max_new_tokens)[None]
     return scope.op("Where", scope.op("Equal", scope.constant(places), position), token, before)
-
-
-def _some_go_on(scope: Scope, ended: ir.Value) -> ir.Value:
-    """A bool [] of ended bool [batch, 1]. Of numbers: TensorRT takes no smallest of booleans."""
-    least = scope.op("ReduceMin", scope.op("Cast", ended, to=ir.DataType.INT32), keepdims=0)
-    return scope.op("Equal", least, scope.constant(0, np.int32))
-
-
-def _slot_types(given: DecodeInputs) -> Mapping[str, DType]:
-    step = given.signatures[given.schedule.step]
-    return {slot.input: step.input(slot.input).dtype for slot in given.schedule.slots}
-
-
-def _inner(shape: tuple[int | str, ...], dtype: DType) -> ir.Value:
-    return ir.Value(type=ir.TensorType(onnx_type(dtype)), shape=ir.Shape(shape))
 
 
 def _lengths(scope: Scope, tokens: ir.Value, ends: tuple[int, ...]) -> ir.Value:
@@ -149,6 +142,8 @@ def _signature(given: DecodeInputs) -> Signature:
     shapes: dict[str, tuple[Dim, ...]] = {"tokens": (rows, "generated"), "lengths": (rows,)}
     if given.schedule.choice is not None:
         shapes["full_products"] = ()
+    if given.schedule.draft is not None:
+        shapes |= {"drafted": (), "accepted": ()}
     outputs = (
         TensorSpec(name=free_name(name, taken), dtype=DType.INT64, shape=shape) for name, shape in shapes.items()
     )

@@ -96,6 +96,15 @@ class CompileFlags:
             exists=True, dir_okay=False, metavar="LENGTHS.csv", help="Choose the schedule by lengths: see unspool tune."
         ),
     ] = None
+    draft: Annotated[
+        int | None,
+        _decoding(
+            min=0,
+            metavar="N",
+            help="Of an engine that loops: tokens to guess in 8 bits before a step checks them all at once. The tokens"
+            " stay the same. 0 guesses none; left out, 5 are guessed where steps read 4 MiB of weights or more.",
+        ),
+    ] = None
     max_length: Annotated[int | None, _decoding(min=1, help="Most tokens to generate.")] = None
     bos: Annotated[int | None, _decoding(min=0, help="The decoder's start token.")] = None
     eos: Annotated[list[int] | None, _decoding(min=0, help="An end token; may be given several times.")] = None
@@ -251,6 +260,7 @@ class CompileFlags:
                 self.length_penalty,
                 early_stopping_of(self.early_stopping),
             ),
+            draft=self.draft,
             decoder_input=self.decoder_input,
             logits=self.logits,
             precision=Precision(self.precision),

@@ -51,27 +51,38 @@ def _two_stage_choice(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     per_length, constant = (op.Gather(margins, _integers(place)) for place in (0, 1))
     proven = op.Or(op.Greater(ahead, op.Add(op.Mul(length, per_length), constant)), ended)
     every = op.ReduceMin(proven, keepdims=0)
-    first = ir.node("Gather", [order, _integers(0)], {"axis": 1})
-    candidate = ir.node("GatherElements", [places, *first.outputs], {"axis": 1})
+    candidate = op.GatherElements(places, op.Gather(order, _integers(0), axis=1), axis=1)
     branches = {
-        "then_branch": _branch([first, candidate], 0, "candidate"),
-        "else_branch": _branch(_full_product(vectors, rows, bias, across), 1, "full_product"),
+        "then_branch": _branch([ir.node("Identity", [candidate])], 0, "candidate"),
+        "else_branch": _branch(_full_product(vectors, rows, bias, proven, candidate), 1, "full_product"),
     }
     choice = ir.node("If", [every], branches, num_outputs=2)
     _recorded(choice)
     return choice.outputs
 
 
-def _full_product(vectors: Any, rows: Any, bias: Any, across: Any) -> list[ir.Node]:
-    """The place of the highest of all scores, int64 [b, 1], as ArgMax finds it in [vocabulary, b].
+def _full_product(vectors: Any, rows: Any, bias: Any, proven: Any, candidate: Any) -> list[ir.Node]:
+    """The candidates, and in rows that are not proven the place of the highest of all scores, int64 [b, 1].
 
-    The rows are the left factor because ONNX Runtime packs right ones, and in a branch for each branch anew: an engine
-    of 25 positions would hold the vocabulary's rows 25 times, for a product that is hardly ever needed.
+    It is found as ArgMax finds it in [vocabulary, rows]. The head is the left factor because ONNX Runtime packs right
+    ones, and in a branch for each branch anew: an engine of 25 positions would hold the vocabulary's rows 25 times,
+    for a product that is hardly ever needed. Most often it is one row that needs it, which reads the head and does
+    little else; all rows of a batch take several times as long.
     """
-    columns = [] if bias is None else [ir.node("Unsqueeze", [bias, across])]
-    scores = ir.node("Gemm", [rows, vectors, *(node.outputs[0] for node in columns)], {"transB": 1})
-    highest = ir.node("ArgMax", scores.outputs, {"axis": 0, "keepdims": 1})
-    return [*columns, scores, highest, ir.node("Transpose", highest.outputs, {"perm": [1, 0]})]
+    nodes: list[ir.Node] = []
+
+    def made(operator: str, *inputs: Any, **attributes: Any) -> Any:
+        nodes.append(ir.node(operator, inputs, attributes))
+        return nodes[-1].outputs[0]
+
+    unproven = made("Not", made("Squeeze", proven, _integers(1)))
+    left = made("Transpose", made("NonZero", unproven), perm=[1, 0])
+    few = made("GatherND", vectors, left)
+    columns = [] if bias is None else [made("Unsqueeze", bias, _integers(1))]
+    scores = made("Gemm", rows, few, *columns, transB=1)
+    highest = made("Transpose", made("ArgMax", scores, axis=0, keepdims=1), perm=[1, 0])
+    made("ScatterND", candidate, left, highest)
+    return nodes
 
 
 def _branch(nodes: Sequence[ir.Node], count: int, name: str) -> ir.Graph:

@@ -103,7 +103,7 @@ class OnnxRuntimeTarget:
         "fuse-attention",
         "pack-projections",
     )
-    late_fusions: ClassVar[tuple[str, ...]] = ("two-stage-head",)
+    late_fusions: ClassVar[tuple[str, ...]] = ("two-stage-head", "quantize-draft")
 
     def availability(self) -> Availability:
         """Usable where the onnxruntime package is installed."""

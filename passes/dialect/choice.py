@@ -32,8 +32,8 @@ def two_stage_choice(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     `ceilings` float32 [tokens], `bounds` float32 [2, tokens], `margins` float32 [2]. A product in integers bounds
     every score from above; those with the `candidates` highest bounds are computed exactly. If the best of them is
     above the next one, and above the last bound, by more than any order of the additions could change, it is what the
-    full product finds. Else, in any row that has not `ended`, bool [batch, 1], all rows get the full product, and the
-    second result, int64 [], is 1 and not 0.
+    full product finds. Rows for which it is not, and that have not `ended`, bool [batch, 1], get the full product; if
+    there are any the second result, int64 [], is 1 and not 0.
     """
     vectors = hidden.flatten(1)
     integers, step = _in_bytes(vectors)
@@ -47,11 +47,14 @@ def two_stage_choice(  # noqa: PLR0913, PLR0917  # the arguments of the schema
     leading, order = exact.topk(2)
     ahead = leading[:, :1] - torch.maximum(leading[:, 1:], highest[:, -1:])
     proven = (ahead > lengths[0] * margins[0] + margins[1]) | ended
+    chosen = places.gather(1, order[:, :1])
     if bool(proven.all()):
-        return places.gather(1, order[:, :1]), torch.tensor(0)
-    scores = vectors @ rows.T
+        return chosen, torch.tensor(0)
+    left = ~proven[:, 0]
+    scores = vectors[left] @ rows.T
     scores = scores if bias is None else scores + bias
-    return scores.argmax(1, keepdim=True), torch.tensor(1)
+    chosen[left] = scores.argmax(1, keepdim=True)
+    return chosen, torch.tensor(1)
 
 
 def _in_bytes(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

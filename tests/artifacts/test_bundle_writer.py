@@ -181,7 +181,7 @@ def test_a_bundle_in_which_someone_keeps_files_is_never_overwritten(tmp_path: Pa
 
 def test_a_bundle_of_another_schema_version_can_be_replaced(tmp_path: Path) -> None:
     bundle = bundles.write(tmp_path / "b", ONE)
-    manifest = bundle.manifest.to_bytes().replace(b'"schema_version":5', b'"schema_version":1')
+    manifest = bundle.manifest.to_bytes().replace(b'"schema_version":6', b'"schema_version":1')
     (bundle.root / "manifest.json").write_bytes(manifest)
     assert bundles.write(tmp_path / "b", TWO, force=True) == Bundle.open(tmp_path / "b")
 

@@ -73,8 +73,8 @@ def test_any_changed_byte_is_noticed(document: bytes, data: st.DataObject) -> No
         b"{}",
         b"\xff",
         b"[" * 100_000,
-        b'{"schema_version": 5}',
-        b'{"schema_version": "5"}',
+        b'{"schema_version": 6}',
+        b'{"schema_version": "6"}',
     ],
 )
 def test_what_is_no_manifest_is_one_bundle_error(data: bytes) -> None:
@@ -83,8 +83,8 @@ def test_what_is_no_manifest_is_one_bundle_error(data: bytes) -> None:
 
 
 def test_a_newer_schema_version_says_what_to_do(document: bytes) -> None:
-    newer = json.loads(document) | {"schema_version": 6}
-    with pytest.raises(BundleError, match="schema version 6, this version reads 5") as caught:
+    newer = json.loads(document) | {"schema_version": 7}
+    with pytest.raises(BundleError, match="schema version 7, this version reads 6") as caught:
         Manifest.from_bytes(json.dumps(newer).encode())
     assert "compile it again" in caught.value.problems[0].hint
 

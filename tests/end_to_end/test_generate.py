@@ -12,7 +12,7 @@ import pytest
 from artifacts.runtime import Session
 from artifacts.samples import read_arrays
 from artifacts.schedule import Beams
-from tests.support.decode_forms import DEFAULT, FORMS, LOOP_CACHED, LOOP_RECOMPUTED, DecodeForm
+from tests.support.decode_forms import DEFAULT, DRAFTED, FORMS, LOOP_CACHED, LOOP_RECOMPUTED, DecodeForm
 from tests.support.models import DATA, Array, BundleCache
 
 MODELS = (
@@ -48,6 +48,19 @@ def assert_generates(bundle: Path, answers: Mapping[str, Array], way: str, beams
 @pytest.mark.parametrize("model", MODELS)
 def test_greedy_is_token_exact(cache: BundleCache, model: str) -> None:
     assert_generates(DEFAULT.bundle(cache, DATA / model), known(model), "greedy")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_greedy_is_token_exact_with_guesses(cache: BundleCache, model: str) -> None:
+    bundle, answers = DRAFTED.bundle(cache, DATA / model), known(model)
+    assert_generates(bundle, answers, "greedy")
+    with Session.open(bundle) as session:
+        rows = {
+            name: answers[name][:1, : answers["attention_mask"][0].sum()] for name in ("input_ids", "attention_mask")
+        }
+        found = session.answer(rows)
+    assert found.drafted is not None
+    assert 0 < found.drafted.accepted <= found.drafted.tokens
 
 
 @pytest.mark.slow

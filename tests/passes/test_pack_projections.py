@@ -18,9 +18,22 @@ def _row(name: str = "main") -> Program:
     return bare(parsed(text, wq=normal(4, 4), wk=normal(4, 4, seed=1)), {"x": normal(3, 1, 4)}, name)
 
 
-def test_a_matrix_that_another_function_uses_stays() -> None:
+def test_functions_that_use_the_same_matrices_have_one_packed() -> None:
+    program = PackProjections()(_row("one").merged(_row("other"))).program
+    one, other = (set(function.weights.values()) for function in program.functions.values())
+    assert one == other
+    assert [ref.shape for ref in one] == [(4, 8)]
+
+
+def test_a_matrix_that_another_function_uses_apart_stays() -> None:
     assert PackProjections()(_row()).modified
-    assert not PackProjections()(_row("one").merged(_row("other"))).modified
+    text = """
+main (float[n, 1, 4] x) => (float[n, 1, 4] q) {
+    q = MatMul (x, wq)
+}
+"""
+    apart = bare(parsed(text, wq=normal(4, 4)), {"x": normal(3, 1, 4)}, "other")
+    assert not PackProjections()(_row("one").merged(apart)).modified
 
 
 def test_there_is_one_copy_of_the_weights() -> None:

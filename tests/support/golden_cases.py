@@ -25,6 +25,7 @@ from passes.lower_precision import LowerPrecision
 from passes.move_nan_guards import MoveNanGuards
 from passes.pack_projections import PackProjections
 from passes.program import Program
+from passes.quantize_draft import QuantizeDraft
 from passes.quantize_static import QuantizeStatic
 from passes.quantize_weights import QuantizeWeights
 from passes.split_encoder_decoder import SplitEncoderDecoder
@@ -249,6 +250,24 @@ def _in_an_engine() -> Program:
 def _of_a_recurrence() -> Program:
     return DeriveKvCache()(SplitEncoderDecoder()(converted_decoder("gru")).program).program
 
+
+def _whole_in_an_engine() -> Program:
+    return controlled(_split_attention(), Engine())
+
+
+def _recurrence_in_an_engine() -> Program:
+    return controlled(SplitEncoderDecoder()(converted_decoder("gru")).program, Engine())
+
+
+def _with_a_window() -> Program:
+    return DeriveKvCache(draft=2, least_bytes=0)(_whole_in_an_engine()).program
+
+
+_DRAFTED = {
+    "nothing_to_do": _PRODUCT,
+    "step_that_has_a_draft_of_its_own": _with_a_window,
+    "step_without_a_window_stays": _in_an_engine,
+}
 
 _HEAD = {
     "nothing_to_do": _PRODUCT,
@@ -687,6 +706,7 @@ CASES: Mapping[str, Case] = {
         (EliminateCommonSubexpressions(), _COMMON),
         (SplitEncoderDecoder(), _SPLIT),
         (DeriveKvCache(), _CACHE),
+        (DeriveKvCache(draft=2, least_bytes=0), {"window": _whole_in_an_engine, "no_window": _recurrence_in_an_engine}),
         (TabulatePositions(), _TABLES),
         (BoundCache(), _BOUND),
         (FuseHardSwish(), _HARD_SWISH),
@@ -697,6 +717,7 @@ CASES: Mapping[str, Case] = {
         (FuseAttention(), _ATTENTION),
         (PackProjections(), _PACKED),
         (TwoStageHead(least_bytes=0), _HEAD),
+        (QuantizeDraft(block=16, least=32), _DRAFTED),
         (QuantizeWeights(block=16, least=32), _WEIGHTS),
         (LowerPrecision(), _LOW),
         (QuantizeStatic(), _STATIC),

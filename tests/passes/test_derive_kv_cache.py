@@ -6,7 +6,7 @@ import pytest
 
 from artifacts.checks import Tolerances
 from artifacts.errors import PassError
-from artifacts.schedule import CacheSlot, Decode
+from artifacts.schedule import CacheSlot, Decode, Draft, Engine, Host
 from passes.contract import PassResult
 from passes.decode import greedy
 from passes.derive_kv_cache import DeriveKvCache
@@ -14,7 +14,8 @@ from passes.program import Program
 from passes.split_encoder_decoder import SplitEncoderDecoder
 from passes.verification import check_program
 from tests.support.decoder_modules import LONGEST, MODULES, converted_decoder
-from tests.support.decoder_programs import decoder_program
+from tests.support.decoder_programs import controlled, decoder_program
+from tests.support.drafts import with_noisy_window, with_window
 
 each_decoder = pytest.mark.parametrize("name", MODULES)
 
@@ -126,3 +127,44 @@ def test_a_step_with_a_cache_stays() -> None:
     result = DeriveKvCache()(decoder_program("cached"))
     assert not result.modified
     assert result.notes == ()
+
+
+GOES_BACK = [name for name in MODULES if "gru" not in name]
+
+
+@pytest.mark.parametrize("name", GOES_BACK)
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_window_gives_the_scores_after_each_of_its_tokens(name: str, count: int) -> None:
+    program = with_window(name, count)
+    schedule = schedule_of(program)
+    assert schedule.draft == Draft(step=schedule.step, window=f"{schedule.step}.window", count=count)
+    step, window = (program.functions[called].signature for called in (schedule.step, schedule.draft.window))
+    assert window.input(schedule.tokens).shape == ("batch", count + 1)
+    assert [spec.name for spec in window.inputs] == [spec.name for spec in step.inputs]
+    checks = check_program(program, Tolerances())
+    assert len(checks) > len(check_program(derived(name).program, Tolerances()))
+    assert [check for check in checks if not check.comparison.passed] == []
+
+
+def test_a_window_that_is_not_exact_is_found() -> None:
+    program = with_window("attention", 3)
+    assert any(not check.comparison.passed for check in check_program(with_noisy_window(program, 0.01), Tolerances()))
+
+
+def test_a_state_cannot_go_back_so_that_there_is_no_window() -> None:
+    program = controlled(SplitEncoderDecoder()(converted_decoder("gru")).program, Engine())
+    result = DeriveKvCache(draft=3, least_bytes=0)(program)
+    assert schedule_of(result.program).draft is None
+    (notice,) = result.notices
+    assert (
+        notice
+        == "decoder: guesses no tokens: node 'gru' keeps its last state, which cannot go back to an earlier token"
+    )
+
+
+@pytest.mark.parametrize("change", ["host", "small"])
+def test_only_a_large_decoder_in_an_engine_that_loops_has_a_window(change: str) -> None:
+    program = SplitEncoderDecoder()(converted_decoder("attention")).program
+    step = DeriveKvCache(draft=3) if change == "small" else DeriveKvCache(draft=3, least_bytes=0)
+    control = Engine() if change == "small" else Host()
+    assert schedule_of(step(controlled(program, control)).program).draft is None

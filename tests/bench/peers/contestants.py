@@ -35,7 +35,7 @@ class Contestant:
     is_exact: bool = True
 
 
-OURS = Contestant("unspool", "Unspool", "bundle", "fp32", ("onnxruntime",), "two-stage", is_ours=True)
+OURS = Contestant("unspool", "Unspool", "bundle", "fp32", ("onnxruntime",), "drafted", is_ours=True)
 OURS_INT8 = Contestant(
     "unspool-int8", "Unspool int8", "bundle", "int8", ("onnxruntime",), "int8", is_ours=True, is_exact=False
 )

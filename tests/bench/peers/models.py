@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from compiler.decode_plan import DEFAULT_DRAFT
+
 SOURCE = 32
 """Tokens that are read before the first is written."""
 
@@ -21,9 +23,9 @@ FLOAT = 4
 
 _LARGE_CACHE = 1 << 26
 
-Reads: TypeAlias = Literal["float32", "bfloat16", "int8", "two-stage"]
+Reads: TypeAlias = Literal["float32", "bfloat16", "int8", "two-stage", "drafted"]
 """In what form a contestant reads the weights; `two-stage`: float32 but for the head, of which the rows of candidates
-are left out."""
+are left out; `drafted`: in 8 bits for every guess, and so once for all of them and one token more, if all are right."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class PeerModel:
                 return 2 * (self.body + self.head)
             case "int8":
                 return self.body + self.head
+            case "drafted":
+                return (DEFAULT_DRAFT * self.step_bytes("int8") + self.step_bytes("two-stage")) // (DEFAULT_DRAFT + 1)
             case "two-stage":
                 # A byte for a weight of the head, and a scale, a ceiling and two bounds for a token.
                 return FLOAT * self.body + self.head + 4 * FLOAT * self.vocabulary

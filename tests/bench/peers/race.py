@@ -9,9 +9,10 @@ from functools import partial
 from tests.bench.figures import Figure
 from tests.bench.peers.agreement import require_agreement, share
 from tests.bench.peers.bounds import figures
+from tests.bench.peers.bundle import guesses
 from tests.bench.peers.contest import Cell, Contest
-from tests.bench.peers.contestants import CONTESTANTS, FLOOR, NUMPY_LOOP, Contestant
-from tests.bench.peers.models import BATCHES, LENGTHS, MODEL_FILE, MODELS, PeerModel
+from tests.bench.peers.contestants import CONTESTANTS, FLOOR, NUMPY_LOOP, OURS, Contestant
+from tests.bench.peers.models import BATCHES, LENGTHS, MODEL_FILE, MODELS, PeerModel, texts
 from tests.bench.peers.prepare import our_contestants, prepare
 from tests.bench.peers.process import FOLDER, Process
 from tests.bench.peers.protocol import Order
@@ -45,6 +46,8 @@ def measured(model: PeerModel, rounds: int, least_seconds: float) -> Contest:
             for order in orders
             for remark in require_agreement(model, folder / MODEL_FILE, _written(processes, order))
         ]
+        told = guesses(folder, OURS.form, texts(model, BATCHES[-1]), LENGTHS[-1])
+        remarks.append(f"of {told.tokens} guesses for {BATCHES[-1]} texts, one by one, {told.accepted} were right")
         calls = {(order, found): partial(_seconds, processes[found], order) for order in orders for found in processes}
         seconds = turns(calls, rounds, warm_up=0, least_seconds=least_seconds)
     exact = largest[NUMPY_LOOP].tokens

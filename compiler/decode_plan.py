@@ -10,7 +10,7 @@ from artifacts.errors import Problem, UsageError
 from artifacts.schedule import Control, Decode, Engine, Generation, Host, Partitioned, State, Unrolled
 from artifacts.spec import Signature
 from compiler.decoders import DecoderPorts, check_special_tokens, find_decoder
-from compiler.options import CacheMode, CompileOptions, ScheduleName
+from compiler.options import CacheMode, CompileOptions, Precision, ScheduleName
 from compiler.targets.target import Pair, Target
 from passes.derive_kv_cache import LEAST_BYTES
 from passes.onnx_to_torch.input_hints import InputHint
@@ -79,9 +79,9 @@ def plan_decode(ports: DecoderPorts, generation: Generation, options: CompileOpt
     )
 
 
-def check_decode_options(options: CompileOptions) -> None:
-    """Raise UsageError with every option of decoding that contradicts another, whatever the model."""
-    UsageError.raise_if(_option_problems(options))
+def check_decode_options(options: CompileOptions, target: Target) -> None:
+    """Raise UsageError with every option of decoding that contradicts another or the target, whatever the model."""
+    UsageError.raise_if([*_option_problems(options), *_draft_problems(options, target)])
 
 
 def _option_problems(options: CompileOptions) -> Iterator[Problem]:
@@ -148,8 +148,7 @@ class Drafting:
 
 
 def plan_drafts(options: CompileOptions, target: Target) -> Drafting:
-    """As many as asked for, or where nobody says, as many as usually pay. Raises UsageError for what does not go."""
-    UsageError.raise_if(_draft_problems(options, target))
+    """As many as asked for, or where nobody says, as many as usually pay."""
     if options.draft is not None:
         return Drafting(options.draft)
     return Drafting(DEFAULT_DRAFT, LEAST_BYTES) if _drafts(options, target) and options.in_float32 else Drafting()
@@ -163,19 +162,20 @@ def _draft_problems(options: CompileOptions, target: Target) -> Iterator[Problem
     if not options.draft:
         return
     flag = f"--draft {options.draft}"
-    if options.partitions or options.schedule not in (ScheduleName.AUTO, ScheduleName.ENGINE_LOOP):
-        name = ScheduleName.PARTITIONED if options.partitions else options.schedule
-        hint = "use --schedule engine-loop: there the engine looks again at what it guessed"
-        yield Problem("options", flag, f"does not go with --schedule {name}", hint)
-    if not options.in_float32:
-        hint = "leave out --draft: a step in fewer bits is as cheap as a guess"
-        yield Problem("options", flag, f"does not go with --precision {options.precision}", hint)
-    if not _drafts(options, target):
-        skipped = QuantizeDraft.name in options.skip_passes
-        reason = (
-            f"--skip-pass {QuantizeDraft.name}" if skipped else f"target {target.name}, whose engines guess nothing"
-        )
-        yield Problem("options", flag, f"does not go with {reason}", "leave out one of the two")
+    schedule = ScheduleName.PARTITIONED if options.partitions else options.schedule
+    others = (
+        (schedule not in (ScheduleName.AUTO, ScheduleName.ENGINE_LOOP), f"--schedule {schedule}"),
+        (options.cache not in (CacheMode.AUTO, CacheMode.ON), f"--cache {options.cache}"),
+        ((options.tokens.beams or 1) > 1, f"--beams {options.tokens.beams}"),
+        (options.precision not in (Precision.AUTO, Precision.FP32), f"--precision {options.precision}"),
+        (options.tolerance is not None and options.precision is Precision.AUTO, f"--tolerance {options.tolerance}"),
+        (QuantizeDraft.name in options.skip_passes, f"--skip-pass {QuantizeDraft.name}"),
+        (QuantizeDraft.name not in target.late_fusions, f"--target {target.name}"),
+    )
+    for contradicts, other in others:
+        if contradicts:
+            hint = "guesses are for greedy decodes in float32 that an engine of ONNX Runtime loops over, with a cache"
+            yield Problem("options", flag, f"does not go with {other}", hint)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def choose_schedule(
     two kinds of model apart. `measured` asks it which sizes are one and the same, where the file's names do not tell.
     Raises UsageError if what is asked for does not go with the model or the target.
     """
-    check_decode_options(options)
+    check_decode_options(options, target)
     if options.schedule == ScheduleName.SINGLE:
         return Choice(None)
     ports = find_decoder(signature, hints, options, generation)
@@ -260,4 +260,6 @@ def _is_asked_for(options: CompileOptions) -> bool:
 
 
 def _asked(options: CompileOptions) -> str:
+    if options.draft:
+        return f"--draft {options.draft}"
     return f"--schedule {options.schedule}"

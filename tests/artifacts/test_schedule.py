@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from artifacts.schedule import (
     CacheSlot,
     Decode,
+    Draft,
     Engine,
     Generation,
     Host,
@@ -19,6 +20,8 @@ from artifacts.schedule import (
 
 GENERATION = Generation(start=1, eos=(2,), pad=0, max_new_tokens=75)
 SLOT = CacheSlot(input="past", output="present", axis=2, batch_axis=0, init="empty")
+FIXED = CacheSlot(input="past", output="present", axis=None, batch_axis=0, init="zeros")
+DRAFT = Draft(step="guess", window="window", count=3)
 ADAPTER: TypeAdapter[Schedule] = TypeAdapter(Schedule)
 
 
@@ -53,6 +56,12 @@ def test_functions_come_in_calling_order() -> None:
     assert Single(function="main").functions == ("main",)
     assert decode(first="first").functions == ("encoder", "first", "step")
     assert decode(encoder=None).functions == ("step",)
+    guessing = decode(state="cached", slots=(SLOT,), control=Engine(), choice="choice", draft=DRAFT)
+    assert guessing.functions == ("encoder", "step", "guess", "window", "choice")
+    assert guessing.decoders == ("step", "guess", "window")
+    assert guessing.steps == ("step",)
+    own = guessing.model_copy(update={"draft": Draft(step="step", window="window", count=2)})
+    assert own.functions == ("encoder", "step", "window", "choice")
 
 
 def test_a_shortened_schedule_is_the_beginning_of_the_same_decode() -> None:
@@ -73,6 +82,11 @@ def test_a_shortened_schedule_is_the_beginning_of_the_same_decode() -> None:
         ({"state": "cached", "slots": (SLOT, SLOT)}, "two roles"),
         ({"state": "cached", "slots": (SLOT,), "position": "past"}, "two roles"),
         ({"position": "tokens"}, "two roles"),
+        ({"draft": DRAFT}, "no engine goes back"),
+        ({"draft": DRAFT, "control": Engine()}, "no engine goes back"),
+        ({"draft": DRAFT, "state": "cached", "slots": (SLOT,)}, "no engine goes back"),
+        ({"draft": DRAFT, "state": "cached", "slots": (SLOT,), "control": Engine(), "first": "f"}, "no engine goes"),
+        ({"draft": DRAFT, "state": "cached", "slots": (FIXED,), "control": Engine()}, "no engine goes back"),
     ],
 )
 def test_parts_of_a_decode_that_do_not_agree_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -9,12 +9,22 @@ from artifacts.dtype import DType
 from artifacts.errors import UsageError
 from artifacts.schedule import Beams, Decode, Engine, Generation, Host, Partitioned, State
 from artifacts.spec import Signature
-from compiler.decode_plan import Choice, DecodePlan, check_decode_options, choose_schedule, plan_decode
+from compiler.decode_plan import (
+    DEFAULT_DRAFT,
+    Choice,
+    DecodePlan,
+    Drafting,
+    check_decode_options,
+    choose_schedule,
+    plan_decode,
+    plan_drafts,
+)
 from compiler.decoders import DecoderPorts
 from compiler.generation import TokenFlags
-from compiler.options import CacheMode, CompileOptions, ScheduleName
+from compiler.options import CacheMode, CompileOptions, Precision, ScheduleName
 from compiler.targets.onnxruntime import OnnxRuntimeTarget
 from compiler.targets.target import Pair
+from passes.derive_kv_cache import LEAST_BYTES
 from tests.support.bundles import spec
 
 GENERATION = Generation(start=1, eos=(2,), pad=0, max_new_tokens=75)
@@ -115,7 +125,7 @@ def test_options_that_contradict_each_other(
 ) -> None:
     tokens = TokenFlags(max_new_tokens=longest)
     with pytest.raises(UsageError) as caught:
-        check_decode_options(CompileOptions(partitions=partitions, schedule=schedule, tokens=tokens))
+        check_decode_options(CompileOptions(partitions=partitions, schedule=schedule, tokens=tokens), Versatile())
     assert len(caught.value.problems) == len(messages)
     for problem, message in zip(caught.value.problems, messages, strict=True):
         assert message in problem.message
@@ -153,8 +163,9 @@ def choose(
     causal: bool | None = None,
     start: int | None = None,
     measured: Signature | None = None,
+    draft: int | None = None,
 ) -> Choice:
-    options = CompileOptions(schedule=schedule, partitions=partitions, tokens=TokenFlags(start=start))
+    options = CompileOptions(schedule=schedule, partitions=partitions, tokens=TokenFlags(start=start), draft=draft)
     source = signature if measured is None else measured
     return choose_schedule(signature, {}, generation, options, Versatile(), lambda _: causal, lambda: source)
 
@@ -253,7 +264,7 @@ def test_beams_that_a_flag_asks_for_need_the_loop(
 ) -> None:
     options = CompileOptions(schedule=schedule, partitions=partitions, tokens=TokenFlags(beams=4))
     with pytest.raises(UsageError, match=f"--beams 4: does not go with --schedule {name}"):
-        check_decode_options(options)
+        check_decode_options(options, Versatile())
 
 
 def test_a_start_token_for_a_model_in_which_no_decoder_is_found_is_told_to_be_unused() -> None:
@@ -261,3 +272,56 @@ def test_a_start_token_for_a_model_in_which_no_decoder_is_found_is_told_to_be_un
     assert "does not decode" in notice
     assert "--decoder-input NAME --logits NAME" in notice
     assert choose(BERT).notices == ()
+
+
+@dataclass(frozen=True)
+class Guessless(Versatile):
+    """A target whose engines guess no tokens."""
+
+    name: ClassVar[str] = "guessless"
+    late_fusions: ClassVar[tuple[str, ...]] = ()
+
+
+USUAL = Drafting(DEFAULT_DRAFT, LEAST_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "drafting"),
+    [
+        (CompileOptions(), Versatile(), USUAL),
+        (CompileOptions(precision=Precision.FP32), Versatile(), USUAL),
+        (CompileOptions(draft=2), Versatile(), Drafting(2)),
+        (CompileOptions(draft=0), Versatile(), Drafting()),
+        (CompileOptions(precision=Precision.INT8), Versatile(), Drafting()),
+        (CompileOptions(tolerance=0.1), Versatile(), Drafting()),
+        (CompileOptions(skip_passes=("quantize-draft",)), Versatile(), Drafting()),
+        (CompileOptions(), Guessless(), Drafting()),
+    ],
+)
+def test_large_steps_in_float32_are_guessed_unless_somebody_says_otherwise(
+    options: CompileOptions, target: Versatile, drafting: Drafting
+) -> None:
+    check_decode_options(options, target)
+    assert plan_drafts(options, target) == drafting
+
+
+def test_everything_that_guesses_do_not_go_with_is_told_at_once() -> None:
+    options = CompileOptions(
+        draft=3,
+        schedule=ScheduleName.LOOP,
+        cache=CacheMode.OFF,
+        tokens=TokenFlags(beams=4),
+        precision=Precision.INT8,
+        skip_passes=("quantize-draft",),
+    )
+    with pytest.raises(UsageError) as caught:
+        check_decode_options(options, Guessless())
+    flags = ["--schedule loop", "--cache off", "--beams 4", "--precision int8"]
+    flags += ["--skip-pass quantize-draft", "--target guessless"]
+    assert [problem.message for problem in caught.value.problems] == [f"does not go with {flag}" for flag in flags]
+    assert all(problem.hint and problem.subject == "--draft 3" for problem in caught.value.problems)
+
+
+def test_guesses_for_a_model_that_is_no_decoder() -> None:
+    with pytest.raises(UsageError, match="--draft 3: the model is no decoder"):
+        choose(BERT, draft=3)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from artifacts.manifest import ModelEntry
-from artifacts.schedule import Beams, Decode, Generation, Partitioned, Single
+from artifacts.schedule import Beams, Decode, Draft, Engine, Generation, Partitioned, Single
 from artifacts.spec import Signature
 from compiler.inspect_schedule import schedule_rows
 from tests.support.decoders import decoder
@@ -42,3 +42,13 @@ def test_a_model_that_is_called_once() -> None:
         source="0" * 64, signature=NOTHING, schedule=Single(function="main"), functions={"main": ("main",)}
     )
     assert list(schedule_rows(entry)) == [["schedule", "single", ""], ["calls", "main", "in main"]]
+
+
+def test_a_decode_that_guesses() -> None:
+    growing = decoder("growing").schedule
+    assert isinstance(growing, Decode)
+    draft = Draft(step="guess", window="window", count=5)
+    schedule = growing.model_copy(update={"control": Engine(), "draft": draft})
+    functions = dict.fromkeys(schedule.functions, ("m.decode",))
+    entry = ModelEntry(source="0" * 64, signature=NOTHING, schedule=schedule, functions=functions)
+    assert ["draft", "5 tokens at a time, by guess", "checked by window"] in list(schedule_rows(entry))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from onnx import helper
 from artifacts.dtype import DType
 from artifacts.errors import BundleError
 from artifacts.runtime import Session
-from artifacts.schedule import Control, Engine, Unrolled
+from artifacts.runtime.answer import Drafted
+from artifacts.schedule import Control, Draft, Engine, Unrolled
 from artifacts.spec import Signature
 from tests.support import bundles
 from tests.support.bundles import Graph, Model, spec
@@ -51,5 +53,40 @@ def test_an_engine_that_gives_logits_is_refused(tmp_path: Path, control: Control
     model = decoder("recompute")
     schedule = model.schedule.model_copy(update={"control": control})
     bundles.write(tmp_path / "b", {"m": Model(schedule, model.signature, model.functions)})
+    with pytest.raises(BundleError, match="not tokens and lengths"):
+        Session.open(tmp_path / "b")
+
+
+def guessing(given: Sequence[str]) -> Model:
+    """The same for one whose schedule chooses and guesses, and that gives these counts besides."""
+    nodes = [
+        helper.make_node("Identity", ["tokens_in"], ["made"]),
+        helper.make_node("Identity", ["lengths_in"], ["lengths_1"]),
+        *(helper.make_node("Constant", [], [name], value_int=number) for number, name in enumerate(given, 7)),
+    ]
+    counts = (spec(name, DType.INT64) for name in given)
+    signature = Signature(inputs=SIGNATURE.inputs, outputs=(*SIGNATURE.outputs, *counts))
+    schedule = decoder("growing").schedule.model_copy(
+        update={"encoder": None, "control": Engine(), "draft": Draft(step="step", window="step", count=3)}
+    )
+    schedule = schedule.model_copy(update={"choice": "step"} if len(given) != 2 else {})
+    return Model(schedule, signature, {"step": Graph(nodes, signature)})
+
+
+@pytest.mark.parametrize(("given", "full"), [(("full", "drafted", "accepted"), 7), (("drafted", "accepted"), None)])
+def test_guesses_are_counted_by_the_engine(tmp_path: Path, given: tuple[str, ...], full: int | None) -> None:
+    bundles.write(tmp_path / "b", {"m": guessing(given)})
+    with Session.open(tmp_path / "b") as session:
+        arrays = {"tokens_in": np.zeros((1, 5), np.int64), "lengths_in": np.full(1, 5)}
+        answer = session.answer(arrays)
+        parts = session.answer({name: np.repeat(array, 3, axis=0) for name, array in arrays.items()}, batch=1)
+    first = 7 if full is None else 8
+    assert (answer.full_products, answer.drafted) == (full, Drafted(first, first + 1))
+    assert parts.drafted == Drafted(3 * first, 3 * first + 3)
+
+
+@pytest.mark.parametrize("given", [("full",), ("full", "drafted", "accepted", "more")])
+def test_an_engine_with_other_counts_is_refused(tmp_path: Path, given: tuple[str, ...]) -> None:
+    bundles.write(tmp_path / "b", {"m": guessing(given)})
     with pytest.raises(BundleError, match="not tokens and lengths"):
         Session.open(tmp_path / "b")

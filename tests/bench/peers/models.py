@@ -8,8 +8,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from compiler.decode_plan import DEFAULT_DRAFT
-
 SOURCE = 32
 """Tokens that are read before the first is written."""
 
@@ -20,6 +18,9 @@ MODEL_FILE = "model.onnx"
 """One graph of encoder and decoder: what Unspool compiles."""
 
 FLOAT = 4
+
+GUESSES = 5
+"""Tokens that Unspool guesses at a time. Written down: contestants do without what says it to a compilation."""
 
 _LARGE_CACHE = 1 << 26
 
@@ -79,7 +80,7 @@ class PeerModel:
             case "int8":
                 return self.body + self.head
             case "drafted":
-                return (DEFAULT_DRAFT * self.step_bytes("int8") + self.step_bytes("two-stage")) // (DEFAULT_DRAFT + 1)
+                return (GUESSES * self.step_bytes("int8") + self.step_bytes("two-stage")) // (GUESSES + 1)
             case "two-stage":
                 # A byte for a weight of the head, and a scale, a ceiling and two bounds for a token.
                 return FLOAT * self.body + self.head + 4 * FLOAT * self.vocabulary

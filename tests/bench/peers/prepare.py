@@ -57,6 +57,8 @@ def _compile(model: PeerModel, contestant: Contestant, folder: Path) -> None:
 def shortened(bundle: Path, folder: Path, length: int) -> None:
     """The same bundle with Loops that end after that many tokens: compiled once, it decodes every length.
 
+    The length is one that the first turn of a Loop does not go beyond: a window, if tokens are guessed.
+
     Of the files all but the engine and the manifest are shared with it.
     """
     shutil.rmtree(folder, ignore_errors=True)

@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 import pytest
 
+from compiler.decode_plan import DEFAULT_DRAFT
 from tests.bench.peers.contest import Cell, Contest, slower_cells
 from tests.bench.peers.contestants import CTRANSLATE2, CTRANSLATE2_INT8, FLOOR, NUMPY_LOOP, OURS, OURS_INT8
-from tests.bench.peers.models import model_named
+from tests.bench.peers.models import GUESSES, model_named
 
 # Milliseconds for 16, 48 and 75 tokens: what comes before the first one, and 1, 0.5, 2 or 0.25 for each.
 TIMES: Mapping[str, tuple[float, float, float]] = {
@@ -51,6 +52,8 @@ def test_a_step_of_the_large_model_reads_what_its_matrices_have() -> None:
     assert model.step_bytes("bfloat16") == 76_808_192
     assert model.step_bytes("int8") == 38_404_096
     assert model.step_bytes("two-stage") == 4 * body + head + 32000 * 16
+    assert model.step_bytes("drafted") == (5 * 38_404_096 + 4 * body + head + 32000 * 16) // 6
+    assert GUESSES == DEFAULT_DRAFT
     assert model.is_in_memory
     assert not model_named("small").is_in_memory
 
@@ -58,7 +61,7 @@ def test_a_step_of_the_large_model_reads_what_its_matrices_have() -> None:
 def test_the_roofline_is_that_of_the_bytes_that_are_read() -> None:
     found = contest("marian")
     assert found.roofline(NUMPY_LOOP) == pytest.approx(0.25 / 2)
-    assert found.roofline(OURS) == pytest.approx(0.25 * 104_976_384 / 153_616_384)
+    assert found.roofline(OURS) == pytest.approx(0.25 * 49_499_477 / 153_616_384)
     assert found.roofline(CTRANSLATE2_INT8) == pytest.approx(0.25 / 4)
     assert found.bytes_per_second == pytest.approx(153_616_384 / 0.25e-3)
 

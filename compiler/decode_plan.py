@@ -10,7 +10,7 @@ from artifacts.errors import Problem, UsageError
 from artifacts.schedule import Control, Decode, Engine, Generation, Host, Partitioned, State, Unrolled
 from artifacts.spec import Signature
 from compiler.decoders import DecoderPorts, check_special_tokens, find_decoder
-from compiler.options import CacheMode, CompileOptions, Precision, ScheduleName
+from compiler.options import CacheMode, CompileOptions, Precision, ScheduleName, WeightsName
 from compiler.targets.target import Pair, Target
 from passes.derive_kv_cache import LEAST_BYTES
 from passes.onnx_to_torch.input_hints import InputHint
@@ -151,7 +151,8 @@ def plan_drafts(options: CompileOptions, target: Target) -> Drafting:
     """As many as asked for, or where nobody says, as many as usually pay."""
     if options.draft is not None:
         return Drafting(options.draft)
-    return Drafting(DEFAULT_DRAFT, LEAST_BYTES) if _drafts(options, target) and options.in_float32 else Drafting()
+    usual = _drafts(options, target) and options.in_float32 and options.weights is not WeightsName.MAPPED
+    return Drafting(DEFAULT_DRAFT, LEAST_BYTES) if usual else Drafting()
 
 
 def _drafts(options: CompileOptions, target: Target) -> bool:
@@ -169,6 +170,7 @@ def _draft_problems(options: CompileOptions, target: Target) -> Iterator[Problem
         ((options.tokens.beams or 1) > 1, f"--beams {options.tokens.beams}"),
         (options.precision not in (Precision.AUTO, Precision.FP32), f"--precision {options.precision}"),
         (options.tolerance is not None and options.precision is Precision.AUTO, f"--tolerance {options.tolerance}"),
+        (options.weights is WeightsName.MAPPED, f"--weights {options.weights}, which no draft in 8 bits can be"),
         (QuantizeDraft.name in options.skip_passes, f"--skip-pass {QuantizeDraft.name}"),
         (QuantizeDraft.name not in target.late_fusions, f"--target {target.name}"),
     )

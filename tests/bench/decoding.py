@@ -19,9 +19,10 @@ from artifacts.runtime import Session
 from artifacts.samples import read_arrays
 from artifacts.schedule import Decode
 from compiler.generation import TokenFlags
-from compiler.options import CacheMode, CompileOptions, ScheduleName
+from compiler.options import CacheMode, CompileOptions, ScheduleName, WeightsName
 from tests.bench.cases import BUILD, bundle_of, ocr, reader
 from tests.bench.figures import Figure
+from tests.bench.limits import TRIPS, limit
 from tests.bench.sessions import bare_session
 from tests.bench.step_loops import StepLoop, WholeLoop
 from tests.bench.timing import interleaved
@@ -49,26 +50,27 @@ class Reader:
     file: Callable[[], Path]
     image: Array
 
-    def bundle(self, schedule: ScheduleName, cache: CacheMode = CacheMode.AUTO) -> Path:
+    def bundle(
+        self, schedule: ScheduleName, cache: CacheMode = CacheMode.AUTO, weights: WeightsName | None = None
+    ) -> Path:
         """The bundle whose decodes end at the longest length only."""
         cuts = (25, 50, 75) if schedule == ScheduleName.PARTITIONED else ()
         tokens = TokenFlags(start=1, eos=(NEVER,), pad=PAD, max_new_tokens=LONGEST)
-        options = CompileOptions(schedule=schedule, cache=cache, tokens=tokens, partitions=cuts)
-        return bundle_of(f"{self.name}-{schedule}-{cache}", self.file(), options)
+        options = CompileOptions(schedule=schedule, cache=cache, tokens=tokens, partitions=cuts, weights=weights)
+        return bundle_of("-".join(map(str, filter(None, (self.name, schedule, cache, weights)))), self.file(), options)
 
     @cached_property
     def default(self) -> Callable[[int], list[int]]:
-        """The default schedule, to a length that is given: the number of trips of its Loop becomes an input."""
+        """The default schedule, to a length that is given: how many tokens it makes becomes an input."""
         root = self.bundle(ScheduleName.AUTO)
         (engine,) = Bundle.open(root).manifest.engines.values()
         model = onnx.load_model(root / engine.source, load_external_data=False)
-        (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
-        loop.input[0] = "trips"
-        model.graph.input.append(onnx.helper.make_tensor_value_info("trips", onnx.TensorProto.INT64, []))
+        limit(model.graph)
+        model.graph.input.append(onnx.helper.make_tensor_value_info(TRIPS, onnx.TensorProto.INT64, []))
         session = bare_session(model.SerializeToString(), 1, folder=root)
 
         def decode(count: int) -> list[int]:
-            tokens, *_ = session.run(None, {"image": self.image, "trips": np.array(count)})
+            tokens, *_ = session.run(None, {"image": self.image, TRIPS: np.array(count)})
             return list(map(int, tokens[0]))
 
         return decode

@@ -21,7 +21,7 @@ from artifacts.manifest import Access
 from artifacts.runtime import Session
 from artifacts.samples import Arrays, archive_bytes, read_arrays
 from compiler.generation import TokenFlags
-from compiler.options import CompileOptions, ScheduleName
+from compiler.options import CompileOptions, ScheduleName, WeightsName
 from tests.bench.cases import BUILD, bundle_of, ocr
 from tests.bench.decoding import readers
 from tests.bench.figures import Figure
@@ -83,7 +83,9 @@ def in_memory(*, quick: bool) -> Iterator[Figure]:
     bundles = [model.bundle(schedule) for schedule in (ScheduleName.PARTITIONED, ScheduleName.LOOP)]
     yield from _private(model.what, request, bundles)
     yield from _speed(model.what, request, bundles, 3 if quick else 15)
-    forms = {"default": model.bundle(ScheduleName.AUTO), **dict(zip(_FORMS, bundles, strict=True))}
+    # An engine that guesses maps no weights: the default of who asks for those guesses nothing.
+    default = model.bundle(ScheduleName.AUTO, weights=WeightsName.MAPPED)
+    forms = {"default": default, **dict(zip(_FORMS, bundles, strict=True))}
     for name, bundle in forms.items():
         yield from _processes(f"{model.what}, {name}", request, bundle)
     yield from _workers(quick=quick)

@@ -21,7 +21,7 @@ from compiler.decode_plan import (
 )
 from compiler.decoders import DecoderPorts
 from compiler.generation import TokenFlags
-from compiler.options import CacheMode, CompileOptions, Precision, ScheduleName
+from compiler.options import CacheMode, CompileOptions, Precision, ScheduleName, WeightsName
 from compiler.targets.onnxruntime import OnnxRuntimeTarget
 from compiler.targets.target import Pair
 from passes.derive_kv_cache import LEAST_BYTES
@@ -294,6 +294,8 @@ USUAL = Drafting(DEFAULT_DRAFT, LEAST_BYTES)
         (CompileOptions(draft=0), Versatile(), Drafting()),
         (CompileOptions(precision=Precision.INT8), Versatile(), Drafting()),
         (CompileOptions(tolerance=0.1), Versatile(), Drafting()),
+        (CompileOptions(weights=WeightsName.MAPPED), Versatile(), Drafting()),
+        (CompileOptions(weights=WeightsName.PREPACKED), Versatile(), USUAL),
         (CompileOptions(skip_passes=("quantize-draft",)), Versatile(), Drafting()),
         (CompileOptions(), Guessless(), Drafting()),
     ],
@@ -312,12 +314,13 @@ def test_everything_that_guesses_do_not_go_with_is_told_at_once() -> None:
         cache=CacheMode.OFF,
         tokens=TokenFlags(beams=4),
         precision=Precision.INT8,
+        weights=WeightsName.MAPPED,
         skip_passes=("quantize-draft",),
     )
     with pytest.raises(UsageError) as caught:
         check_decode_options(options, Guessless())
     flags = ["--schedule loop", "--cache off", "--beams 4", "--precision int8"]
-    flags += ["--skip-pass quantize-draft", "--target guessless"]
+    flags += ["--weights mapped, which no draft in 8 bits can be", "--skip-pass quantize-draft", "--target guessless"]
     assert [problem.message for problem in caught.value.problems] == [f"does not go with {flag}" for flag in flags]
     assert all(problem.hint and problem.subject == "--draft 3" for problem in caught.value.problems)
 

@@ -49,6 +49,6 @@ def test_a_decode_that_guesses() -> None:
     assert isinstance(growing, Decode)
     draft = Draft(step="guess", window="window", count=5)
     schedule = growing.model_copy(update={"control": Engine(), "draft": draft})
-    functions = dict.fromkeys(schedule.functions, ("m.decode",))
+    functions: dict[str, tuple[str, ...]] = dict.fromkeys(schedule.functions, ("m.decode",))
     entry = ModelEntry(source="0" * 64, signature=NOTHING, schedule=schedule, functions=functions)
     assert ["draft", "5 tokens at a time, by guess", "checked by window"] in list(schedule_rows(entry))

@@ -15,6 +15,7 @@ from compiler.generation import TokenFlags
 from compiler.options import CompileOptions, Precision
 from compiler.targets import find_target
 from tests.bench.cases import bundle_of
+from tests.bench.limits import TRIPS, limit
 from tests.bench.peers.bundle import folder_name
 from tests.bench.peers.contestants import OURS, OURS_INT8, Contestant
 from tests.bench.peers.models import LENGTHS, MODEL_FILE, PeerModel
@@ -57,8 +58,6 @@ def _compile(model: PeerModel, contestant: Contestant, folder: Path) -> None:
 def shortened(bundle: Path, folder: Path, length: int) -> None:
     """The same bundle with Loops that end after that many tokens: compiled once, it decodes every length.
 
-    The length is one that the first turn of a Loop does not go beyond: a window, if tokens are guessed.
-
     Of the files all but the engine and the manifest are shared with it.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -66,28 +65,11 @@ def shortened(bundle: Path, folder: Path, length: int) -> None:
     manifest = Bundle.open(bundle).manifest
     (engine,) = manifest.engines.values()
     model = onnx.load_model(bundle / engine.source, load_external_data=False)
-    _shorten(model.graph, length)
+    limit(model.graph)
+    model.graph.initializer.append(onnx.helper.make_tensor(TRIPS, onnx.TensorProto.INT64, [], [length]))
     content = model.SerializeToString()
     entry = FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     changed = manifest.model_copy(update={"files": {**manifest.files, engine.source: entry}})
     for path, data in ((engine.source, content), (MANIFEST_FILE, changed.to_bytes())):
         (folder / path).unlink()
         (folder / path).write_bytes(data)
-
-
-def _shorten(graph: onnx.GraphProto, length: int) -> None:
-    """Let the last Loop make `length` trips, less those that one before it has made, which looks how far it may go."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    made = {output: node for node in graph.node for output in node.output}
-    loops = [node for node in graph.node if node.op_type == "Loop"]
-    trips = [made.get(loop.input[0], loop) for loop in loops]  # a Loop's own number, or what is left of it
-    longest = int(onnx.numpy_helper.to_array(constants[trips[-1].input[0]]))
-    graph.initializer.append(onnx.helper.make_tensor("trips", onnx.TensorProto.INT64, [], [length]))
-    for node in trips:
-        node.input[0] = "trips"
-    for number, loop in enumerate(loops[:-1]):
-        (body,) = (attribute.g for attribute in loop.attribute if attribute.name == "body")
-        (fits,) = (node for node in body.node if node.op_type == "LessOrEqual")
-        furthest = int(onnx.numpy_helper.to_array(constants[fits.input[1]])) - (longest - length)
-        fits.input[1] = f"furthest{number}"
-        graph.initializer.append(onnx.helper.make_tensor(fits.input[1], onnx.TensorProto.INT64, [], [furthest]))

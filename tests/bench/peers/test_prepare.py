@@ -30,7 +30,7 @@ def test_a_shortened_bundle_writes_the_first_tokens(bundle: Path, tmp_path: Path
     assert (bundle / "manifest.json").read_bytes() == manifest
 
 
-@pytest.mark.parametrize("length", [4, 7])
+@pytest.mark.parametrize("length", [2, 4, 7])
 def test_a_bundle_that_guesses_is_shortened_too(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, length: int
 ) -> None:

@@ -232,6 +232,11 @@ class Decode(Noun):
         return tuple(name for name in self.functions if name not in (self.encoder, self.choice))
 
     @property
+    def choosers(self) -> tuple[str, ...]:
+        """The functions whose scores choose tokens: a draft's window, and the steps."""
+        return (*(() if self.draft is None else (self.draft.window,)), *self.steps)
+
+    @property
     def steps(self) -> tuple[str, ...]:
         """The functions that make a token, in calling order; those of a draft make the same ones and are not here."""
         return tuple(name for name in (self.first, self.step) if name is not None)

@@ -20,8 +20,8 @@ DEFAULT_PARTITIONS = 3
 """Partitions of equal length where none are named."""
 
 DEFAULT_DRAFT = 5
-"""Tokens that are guessed at a time. A window of few rows takes hardly longer than a step, and more guesses make it
-likelier that one is wrong."""
+"""Tokens that are guessed at a time. More of them read the exact weights less often, but a wrong one wastes those
+behind it, and so does the end of a text."""
 
 _STATES: Mapping[CacheMode, tuple[State, ...]] = {
     CacheMode.AUTO: ("cached", "recompute"),

@@ -44,7 +44,6 @@ class DeriveKvCache(Pass):
         notes: list[str] = []
         notices: list[str] = []
         problems: list[Problem] = []
-        taken = set(program.functions)
         for name, model in program.models.items():
             schedule = model.schedule
             if not isinstance(schedule, Decode) or schedule.state != "recompute":
@@ -61,27 +60,34 @@ class DeriveKvCache(Pass):
             functions[whole.name] = step.function
             notes.append(f"{name}: slots: {len(step.slots)}")
             cached = _cached(schedule, step)
-            if self.draft and isinstance(cached.control, Engine) and _matrix_bytes(step.function) >= self.least_bytes:
+            if self._drafts(schedule, step.function):
                 try:
                     window = build_window(
                         whole,
                         schedule.tokens,
                         schedule.logits,
                         self.draft + 1,
-                        free_name(f"{whole.name}.window", taken),
-                    )
+                        free_name(f"{whole.name}.window", set(program.functions)),
+                    ).function
                 except NoCacheError as error:
                     notices.append(f"{name}: guesses no tokens: {_named(error.node, whole)} {error}")
                 else:
-                    functions[window.function.name] = window.function
-                    draft = Draft(step=whole.name, window=window.function.name, count=self.draft)
-                    cached = Decode.model_validate(cached.model_copy(update={"draft": draft}).model_dump())
+                    functions[window.name] = window
+                    cached = _drafted(cached, window, self.draft)
                     notes.append(f"{name}: a window of {self.draft + 1} tokens")
             models[name] = replace(model, schedule=cached)
         if self.required:
             PassError.raise_if(problems)
         changed = Program({**program.functions, **functions}, {**program.models, **models}, program.weights)
         return Rewrite(changed, tuple(notes), tuple(notices))
+
+    def _drafts(self, schedule: Decode, step: Function) -> bool:
+        return bool(self.draft) and isinstance(schedule.control, Engine) and _matrix_bytes(step) >= self.least_bytes
+
+
+def _drafted(schedule: Decode, window: Function, count: int) -> Decode:
+    draft = Draft(step=schedule.step, window=window.name, count=count)
+    return Decode.model_validate(schedule.model_copy(update={"draft": draft}).model_dump())
 
 
 def _cached(schedule: Decode, step: Step) -> Decode:

@@ -62,7 +62,7 @@ class TwoStageHead(Pass):
                 continue
             if schedule.state != "cached":
                 continue
-            heads = [_head(program.functions[step], schedule.logits) for step in _exact(schedule)]
+            heads = [_head(program.functions[step], schedule.logits) for step in schedule.choosers]
             if None in heads or len({head.weights for head in heads if head}) > 1:
                 notes.append(f"{name}: its scores are no product with one matrix of weights")
             elif heads[-1] is not None and heads[-1].product.matrix.nbytes >= self.least_bytes:
@@ -73,11 +73,6 @@ class TwoStageHead(Pass):
                     continue
                 notes.append(f"{name}: its head of {heads[-1].product.matrix.nbytes} bytes chooses in two stages")
         return Rewrite(program, tuple(notes))
-
-
-def _exact(schedule: Decode) -> tuple[str, ...]:
-    """The functions whose tokens are the decode's: the steps, the last of them the schedule's, and a draft's window."""
-    return (*(() if schedule.draft is None else (schedule.draft.window,)), *schedule.steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +143,12 @@ def _with_choice(program: Program, name: str, schedule: Decode, heads: Sequence[
     arrays |= dataclasses.asdict(quantized_rows(store.array(rows), bias))
     store, refs = store.with_tensors((array, None) for array in arrays.values())
     weights = {"rows": rows, **dict(zip(arrays, refs, strict=True))}
-    signatures = [program.functions[step].signature for step in _exact(schedule)]
+    signatures = [program.functions[step].signature for step in schedule.choosers]
     taken = {spec.name for signature in signatures for spec in (*signature.inputs, *signature.outputs)}
     hidden = free_name(HIDDEN, taken)
     functions = {
         step: _with_hidden(program.functions[step], found, hidden, rows)
-        for step, found in zip(_exact(schedule), heads, strict=True)
+        for step, found in zip(schedule.choosers, heads, strict=True)
     }
     candidates = min(max(tokens // _TOKENS_A_CANDIDATE, FEWEST), MOST, tokens - 1)
     choice = _choice(

@@ -46,11 +46,9 @@ class DecodeFunctions:
         """
         numbers: dict[tuple[WeightRef, ir.DataType], int] = {}
         callees: dict[str, Callee] = {}
-        draft = inputs.schedule.draft
-        exact = (*inputs.steps, *(() if draft is None else (draft.window,)))
         roles = {inputs.schedule.encoder: "encoder", inputs.schedule.choice: "choice"}
         for function, body in bodies.items():
-            if inputs.schedule.choice is not None and function in exact:
+            if inputs.schedule.choice is not None and function in inputs.schedule.choosers:
                 _remove_output(body.model, inputs.schedule.logits)
             held = {name: ref for name, ref in body.weights.items() if name in body.model.graph.initializers}
             arguments = []

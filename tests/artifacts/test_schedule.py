@@ -60,6 +60,7 @@ def test_functions_come_in_calling_order() -> None:
     assert guessing.functions == ("encoder", "step", "guess", "window", "choice")
     assert guessing.decoders == ("step", "guess", "window")
     assert guessing.steps == ("step",)
+    assert guessing.choosers == ("window", "step")
     own = guessing.model_copy(update={"draft": Draft(step="step", window="window", count=2)})
     assert own.functions == ("encoder", "step", "window", "choice")
 

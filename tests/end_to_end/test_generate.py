@@ -12,6 +12,7 @@ import pytest
 from artifacts.runtime import Session
 from artifacts.samples import read_arrays
 from artifacts.schedule import Beams
+from tests.support.cli import unspool
 from tests.support.decode_forms import DEFAULT, DRAFTED, FORMS, LOOP_CACHED, LOOP_RECOMPUTED, DecodeForm
 from tests.support.models import DATA, Array, BundleCache
 
@@ -61,6 +62,22 @@ def test_greedy_is_token_exact_with_guesses(cache: BundleCache, model: str) -> N
         found = session.answer(rows)
     assert found.drafted is not None
     assert 0 < found.drafted.accepted <= found.drafted.tokens
+
+
+def test_run_says_how_many_guesses_were_right(
+    cache: BundleCache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, answers = DRAFTED.bundle(cache, DATA / MODELS[1]), known(MODELS[1])
+    np.savez(tmp_path / "in.npz", **{name: answers[name] for name in ("input_ids", "attention_mask")})
+    arguments = ("run", bundle, "--inputs", tmp_path / "in.npz", "--batch", "1")
+    found = unspool(capsys, *arguments, "--json").document["drafted"]
+    assert 0 < found["accepted"] < found["tokens"]
+    assert (
+        f"guessed tokens that were right: {found['accepted']} of {found['tokens']}"
+        in unspool(capsys, *arguments).stderr
+    )
+    rows = unspool(capsys, "inspect", bundle).stdout
+    assert "3 tokens at a time" in rows
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from artifacts.runtime import Session
-from artifacts.samples import read_arrays
+from artifacts.samples import archive_bytes, read_arrays
 from artifacts.schedule import Beams
 from tests.support.cli import unspool
 from tests.support.decode_forms import DEFAULT, DRAFTED, FORMS, LOOP_CACHED, LOOP_RECOMPUTED, DecodeForm
@@ -68,7 +68,8 @@ def test_run_says_how_many_guesses_were_right(
     cache: BundleCache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle, answers = DRAFTED.bundle(cache, DATA / MODELS[1]), known(MODELS[1])
-    np.savez(tmp_path / "in.npz", **{name: answers[name] for name in ("input_ids", "attention_mask")})
+    inputs = {name: answers[name] for name in ("input_ids", "attention_mask")}
+    (tmp_path / "in.npz").write_bytes(archive_bytes(inputs))
     arguments = ("run", bundle, "--inputs", tmp_path / "in.npz", "--batch", "1")
     found = unspool(capsys, *arguments, "--json").document["drafted"]
     assert 0 < found["accepted"] < found["tokens"]

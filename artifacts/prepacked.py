@@ -66,7 +66,8 @@ def prepacked_engine(
             for path in folder.iterdir():
                 path.unlink()
         message = "has weights of sizes that leave packed ones at addresses where its kernels cannot read them"
-        raise RunError.of("cache", entry.source, message, "open it with mapped or prepacked weights")
+        others = " or ".join(sorted(entry.weights.ways.keys() - {"cached"}))
+        raise RunError.of("cache", entry.source, message, f"open it with {others} weights")
 
     return cached_folder(KIND, _key(root, entry), make) / ENGINE_FILE
 

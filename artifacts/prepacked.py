@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ from artifacts.freed_memory import give_back
 from artifacts.host_cache import UNUSABLE_HINT, cached_folder
 from artifacts.manifest import EngineEntry
 from artifacts.shards import WEIGHTS_FOLDER, read_shard
+from artifacts.weight_places import align, is_aligned
 
 KIND = "prepacked"
 ENGINE_FILE = "engine.onnx"
 _WEIGHTS_FILE = "weights.bin"
-_FORMAT = 2
+_FORMAT = 3
 """Of the cache: to be raised when what is saved, or how it is opened, changes."""
 
 _SAVING = {
@@ -33,17 +33,8 @@ _SAVING = {
 }
 _LEAST_BYTES = "session.optimized_model_external_initializers_min_size_in_bytes"
 
-_ALIGNMENT = 64
-_LEAST_SIZES = (1 << 10, 1 << 14, 1 << 16)
-"""Bytes from which on a weight goes into the file, tried one after the other.
-
-ONNX Runtime packs tensors one behind the other, without regard to what its kernels need: those of AVX-512 read packed
-weights with instructions that end the process where an address is no multiple of 64. So a weight of another size must
-not lie in front of packed ones. Such sizes are as a rule those of biases, which stay in the engine from some size on.
-"""
-
-_PLACE = re.compile(rb"\|(\d+);\d+;\d")
-"""Where packed weights are in the file, as the engine names it: KERNEL+HASH|OFFSET;BYTES;CHECKSUM."""
+_LEAST_SIZE = 1 << 10
+"""Bytes from which on a weight goes into the file."""
 
 
 def prepacked_engine(
@@ -59,12 +50,10 @@ def prepacked_engine(
         # What is packed here serves every bundle with these digests: a damaged weight must not get in.
         for shard in sorted((root / WEIGHTS_FOLDER).glob("*.safetensors")):
             read_shard(root, shard.relative_to(root).as_posix(), verify=True)
-        for least in _LEAST_SIZES:
-            _save(folder, root / entry.source, least, options(), open_session)
-            if is_aligned(folder / ENGINE_FILE):
-                return
-            for path in folder.iterdir():
-                path.unlink()
+        _save(folder, root / entry.source, options(), open_session)
+        engine = folder / ENGINE_FILE
+        if is_aligned(engine) or (align(engine, folder / _WEIGHTS_FILE) and is_aligned(engine)):
+            return
         message = "has weights of sizes that leave packed ones at addresses where its kernels cannot read them"
         others = " or ".join(sorted(entry.weights.ways.keys() - {"cached"}))
         raise RunError.of("cache", entry.source, message, f"open it with {others} weights")
@@ -72,9 +61,9 @@ def prepacked_engine(
     return cached_folder(KIND, _key(root, entry), make) / ENGINE_FILE
 
 
-def _save(folder: Path, source: Path, least: int, saving: Any, open_session: Callable[..., Any]) -> None:
-    """Have ONNX Runtime write the engine, and weights of at least so many bytes beside it. Raises RunError."""
-    for name, value in (*_SAVING.items(), (_LEAST_BYTES, str(least))):
+def _save(folder: Path, source: Path, saving: Any, open_session: Callable[..., Any]) -> None:
+    """Have ONNX Runtime write the engine, and all but small weights beside it. Raises RunError."""
+    for name, value in (*_SAVING.items(), (_LEAST_BYTES, str(_LEAST_SIZE))):
         saving.add_session_config_entry(name, value)
     saving.optimized_model_filepath = str(folder / ENGINE_FILE)
     try:
@@ -85,11 +74,6 @@ def _save(folder: Path, source: Path, least: int, saving: Any, open_session: Cal
     give_back()
     if not (folder / ENGINE_FILE).exists():
         raise RunError.of("cache", source.name, "ONNX Runtime did not save it", "open it with other weights")
-
-
-def is_aligned(engine: Path) -> bool:
-    """Whether all packed weights of a saved engine begin at multiples of 64 bytes in the file that is mapped."""
-    return all(int(place) % _ALIGNMENT == 0 for place in _PLACE.findall(engine.read_bytes()))
 
 
 def _key(root: Path, entry: EngineEntry) -> str:

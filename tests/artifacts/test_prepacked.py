@@ -19,8 +19,9 @@ from artifacts.engines import open_engine
 from artifacts.errors import BundleError, RunError
 from artifacts.host_cache import CACHE_VARIABLE
 from artifacts.manifest import Access, EngineEntry, Scalar, WeightAccess
-from artifacts.prepacked import ENGINE_FILE, KIND, is_aligned
+from artifacts.prepacked import ENGINE_FILE, KIND
 from artifacts.spec import Signature
+from artifacts.weight_places import is_aligned
 from tests.support import bundles
 from tests.support.bundles import Graph, spec
 from tests.support.models import PROJECT
@@ -119,6 +120,10 @@ def test_engines_answer_the_same_however_they_take_their_weights(bundle: Bundle,
     np.testing.assert_array_equal(answers(bundle, "cached", entry), found["cached"])
 
 
+ODD = (48, 293, 307, 293, 48)
+"""Widths whose products are no multiples of 64 bytes either."""
+
+
 def narrowing(*widths: int) -> Graph:
     """Products and sums of these widths, one after the other."""
     draw = np.random.default_rng(7)
@@ -134,17 +139,21 @@ def narrowing(*widths: int) -> Graph:
     return Graph(nodes, Signature(inputs=inputs, outputs=outputs), weights)
 
 
-def test_packed_weights_lie_where_kernels_can_read_them(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("widths", [(48, 293, 48, 293, 48), ODD])
+def test_packed_weights_lie_where_kernels_can_read_them(cache: Path, tmp_path: Path, widths: tuple[int, ...]) -> None:
     """Biases of 293 elements are no multiple of 64 bytes, and are written in front of packed weights."""
-    bundle = bundles.write(tmp_path / "bundle", {"m": bundles.single(narrowing(48, 293, 48, 293, 48))})
+    bundle = bundles.write(tmp_path / "bundle", {"m": bundles.single(narrowing(*widths))})
     found, expected = answers(bundle, "cached"), answers(bundle, "prepacked")
     np.testing.assert_array_equal(found, expected)
     (engine,) = cache.rglob(ENGINE_FILE)
     assert is_aligned(engine)
 
 
-def test_an_engine_whose_packed_weights_cannot_be_aligned_is_refused(cache: Path, tmp_path: Path) -> None:
-    bundle = bundles.write(tmp_path / "bundle", {"m": bundles.single(narrowing(48, 293, 307, 293, 48))})
+def test_an_engine_whose_packed_weights_cannot_be_aligned_is_refused(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artifacts.prepacked.align", lambda _engine, _weights: False)
+    bundle = bundles.write(tmp_path / "bundle", {"m": bundles.single(narrowing(*ODD))})
     with pytest.raises(RunError, match="addresses where its kernels cannot read them") as caught:
         answers(bundle, "cached")
     assert "mapped or prepacked" in caught.value.problems[0].hint

@@ -53,6 +53,7 @@ CHANGES: Mapping[str, st.SearchStrategy[Any]] = {
     "schedule": st.sampled_from([name for name in ScheduleName if name != DEFAULTS.schedule]),
     "partitions": st.lists(FEW, min_size=1).map(tuple),
     "cache": st.sampled_from([mode for mode in CacheMode if mode != DEFAULTS.cache]),
+    "draft": st.integers(0, 99),
     "decoder_input": st.sampled_from("abc"),
     "logits": st.sampled_from("abc"),
     "precision": st.sampled_from([name for name in Precision if name != DEFAULTS.precision]),

@@ -59,14 +59,12 @@ def _together(packers: Mapping[str, _Packer], users: Counter[str]) -> dict[str, 
         for name, packer in packers.items()
     }
     alike = Counter(packers[name].contents(group) for name, found in groups.items() for group in found)
+
+    def is_whole(contents: tuple[str, ...]) -> bool:
+        return len(contents) > 1 and all(users[content] == alike[contents] for content in contents)
+
     return {
-        name: [
-            group
-            for group in found
-            if len(group) > 1
-            and all(users[content] == alike[packers[name].contents(group)] for content in packers[name].contents(group))
-        ]
-        for name, found in groups.items()
+        name: [group for group in found if is_whole(packers[name].contents(group))] for name, found in groups.items()
     }
 
 

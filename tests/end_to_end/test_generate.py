@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 import pytest
 
+from artifacts.bundle import Bundle
 from artifacts.runtime import Session
 from artifacts.samples import archive_bytes, read_arrays
 from artifacts.schedule import Beams
@@ -62,6 +64,18 @@ def test_greedy_is_token_exact_with_guesses(cache: BundleCache, model: str) -> N
         found = session.answer(rows)
     assert found.drafted is not None
     assert 0 < found.drafted.accepted <= found.drafted.tokens
+
+
+def test_guesses_are_made_in_8_bits_and_checked_in_float32(cache: BundleCache) -> None:
+    bundle = DRAFTED.bundle(cache, DATA / MODELS[1])
+    (engine,) = Bundle.open(bundle).manifest.engines.values()
+    model = onnx.load_model(bundle / engine.source, load_external_data=False)
+    draft, *exact = (
+        f for f in model.functions if f.name != "encoder" and any(n.op_type == "MatMulNBits" for n in f.node)
+    )
+    assert exact == []
+    bodies = [a.g for node in model.graph.node for a in node.attribute if node.op_type == "Loop" and a.name == "body"]
+    assert [sum(node.op_type == draft.name for node in body.node) for body in bodies] == [3, 0]
 
 
 def test_run_says_how_many_guesses_were_right(

@@ -241,8 +241,11 @@ def _child() -> subprocess.Popen[bytes]:
 
 
 def _leave(name: str, text: str) -> None:
+    """Whole or not at all: of two doubles at once one may be killed while it writes what both leave."""
     if folder := os.environ.get(TRACE):
-        Path(folder, name).write_text(text)
+        own = Path(folder, f"{name}.{os.getpid()}.part")
+        own.write_text(text)
+        own.replace(Path(folder, name))
 
 
 if __name__ == "__main__":

@@ -109,6 +109,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found
 
 
+@pytest.mark.slow  # a minute: a cluster and a server of its own, and two builds
 def test_nodes_that_share_an_s3_store_alone(
     endpoint: str, zoo: tuple[SmallZoo, Mapping[str, Any]], tmp_path: Path
 ) -> None:

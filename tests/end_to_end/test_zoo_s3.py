@@ -48,6 +48,7 @@ def with_data(folder: Path) -> tuple[Path, Path]:
     return folder / "two.onnx", folder / "two.onnx.data"
 
 
+@pytest.mark.slow  # a minute: four builds
 def test_models_are_fetched_with_all_that_they_need_and_again_when_they_change(
     endpoint: str, environment: Mapping[str, str], tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ class ConvertedModel:
 
 def convert_model(model: ModelFile, options: CompileOptions, log: BuildLog) -> ConvertedModel:
     """Convert a model as it is, called once, and hold it to its source. Raises UnspoolError."""
-    from compiler import frontend
+    from compiler import frontend, sampling
     from compiler.parts.opening import opened_source
     from passes.verification import check_program
 
@@ -44,9 +44,9 @@ def convert_model(model: ModelFile, options: CompileOptions, log: BuildLog) -> C
     converter = find_converter(single)
     with opened_source(model) as opened:
         with log.stage("load", model.name):
-            loaded = frontend.load(model, opened, single, converter)
+            loaded = sampling.load(model, opened, single, converter)
         with log.stage("sample", f"{model.name}: what the source answers"):
-            source = frontend.sample(loaded, single, find_target(single.target)).model
+            source = sampling.sample(loaded, single, find_target(single.target)).model
         with log.stage("convert", f"{model.name} to PyTorch"):
             program, notices = frontend.to_program(loaded, source, converter)
             checks = check_program(program, Tolerances.of(options.atol, options.rtol))
